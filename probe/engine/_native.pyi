@@ -1,0 +1,52 @@
+"""Types of the native engine, `probe.engine._native` (Rust, behind PyO3)."""
+
+class EngineError(Exception):
+    """The engine cannot start, or its source cannot be read (on): one line for a person."""
+
+class Engine:
+    """One thread per capture; each hands over bodies (`probe.record.codec`) as it fills them.
+
+    `options` is a JSON text:
+
+        {"probe_id": str,
+         "captures": [{"capture_point": str,
+                       "files": [path, ...]            # in this order of opening, merged by time;
+                                                       # "-" is standard input; or
+                       "interface": str,               # live, mutually exclusive with "files"
+                       "time_offset_ns": int}],        # added to every packet's time
+         "active_timeout_s": int,
+         "client_address": "full" | "prefix" | "none",
+         "batch_rows": int,                            # hand over at this many records ...
+         "batch_interval_s": int,                      # ... or at this age, in packet time
+         "limits": {"flows": int, "fragments": int, "reassembly_bytes": int, "clients": int},
+         "subscriber_prefixes": [cidr, ...],
+         "ran_prefixes": [cidr, ...],                  # outer GTP-U addresses of eNB/gNB
+         "attribution": [{"client_prefix": cidr | null, "vlan": int | null, "teid": int | null,
+                          "gtpu_address": ip | null,   # of either end of the outer header
+                          "subscriber": "imsi:..." | "msisdn:..." | null, "cell_id": str | null,
+                          "ran_node_id": str | null, "tracking_area": str | null,
+                          "rat": str | null, "apn": str | null}]}
+
+    Each key is required; an unknown key or a wrong value raises `EngineError`.
+    """
+
+    def __new__(cls, options: str, site_key: bytes) -> Engine: ...
+    def start(self) -> None:
+        """Open the sources (raising `EngineError` where one cannot be opened) and start."""
+    def next_body(self, timeout_s: float) -> bytes | None:
+        """Wait, without the GIL, for the next body; None after `timeout_s` or when finished.
+
+        Raises `EngineError` once, after all bodies before it, when a source failed.
+        """
+    def finished(self) -> bool:
+        """Say whether all threads have ended and every body has been taken."""
+    def stop(self) -> None:
+        """Ask the threads to end their flows, hand over what they hold, and finish."""
+    def counters(self) -> dict[str, int]:
+        """Return totals since the start: packets, bytes, flows, records, and drops by reason."""
+
+def capture_span(paths: list[str]) -> tuple[int, int, int]:
+    """Return (first ns, last ns, packets) of capture files, by a walk over their headers."""
+
+def schema() -> list[tuple[str, str, bool]]:
+    """Return (name, wire type, nullable) of every column that the engine writes, in order."""

@@ -1,0 +1,49 @@
+//! Capture sources: where packets come from.
+
+/// How the first bytes of a packet are to be read (the LINKTYPE_ registry of tcpdump.org).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LinkType {
+    /// LINKTYPE_ETHERNET, 1.
+    Ethernet,
+    /// LINKTYPE_NULL (0) and LINKTYPE_LOOP (108): a 4-byte address family, in either byte order.
+    Loopback,
+    /// LINKTYPE_PPP, 9, with or without the HDLC-like framing of RFC 1662 in front.
+    Ppp,
+    /// LINKTYPE_RAW (101), LINKTYPE_IPV4 (228), LINKTYPE_IPV6 (229) and the historic 12 and 14.
+    RawIp,
+    /// LINKTYPE_LINUX_SLL, 113.
+    LinuxSll,
+    /// LINKTYPE_LINUX_SLL2, 276.
+    LinuxSll2,
+    /// A link type that is not decoded; the number is the registry's.
+    Other(u32),
+}
+
+/// One captured packet. The bytes live until the source is asked for the next one.
+#[derive(Debug, Clone, Copy)]
+pub struct Packet<'a> {
+    /// Nanoseconds since the Unix epoch, as captured (plus the configured offset).
+    pub time_ns: u64,
+    /// Which interface of the source saw the packet, counted from 0 (an index of `Source::ledger`).
+    pub interface: u32,
+    pub link: LinkType,
+    /// Length on the wire; `data` is shorter where the capture was cut.
+    pub wire_len: u32,
+    pub data: &'a [u8],
+}
+
+/// What a source has to say next.
+#[derive(Debug)]
+pub enum Event<'a> {
+    Packet(Packet<'a>),
+    /// A live source saw nothing for a while; the time it is now, so that flows can age.
+    Idle(u64),
+    /// No packet will follow.
+    End,
+}
+
+/// A stream of packets. `next` is called again after `Event::Packet` and `Event::Idle` only.
+pub trait Source: Send {
+    /// Returns the next event. An error ends the source; every packet before it was delivered.
+    fn next(&mut self) -> Result<Event<'_>, SourceError>;
+}
