@@ -1,4 +1,4 @@
-"""An HTTP operation as data: the rooms list theirs, the service mounts, guards and documents them."""
+"""HTTP operations as data: the rooms list theirs; the service mounts, guards, documents them."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass

@@ -47,3 +47,12 @@ pub trait Source: Send {
     /// Returns the next event. An error ends the source; every packet before it was delivered.
     fn next(&mut self) -> Result<Event<'_>, SourceError>;
 }
+
+/// Why a source cannot be opened or read on: one line for a person.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{source_name}: {problem}")]
+pub struct SourceError {
+    /// The file or interface.
+    pub source_name: String,
+    pub problem: String,
+}

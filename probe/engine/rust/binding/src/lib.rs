@@ -1,0 +1,1 @@
+//! The Python face of the engine: types are in `probe/engine/_native.pyi`.
