@@ -21,6 +21,16 @@ impl Failure {
     ) -> Self {
         Self { cause, stage, side, evidence }
     }
+
+    /// The same failure where the subscriber is the one who was called.
+    pub fn seen_from_far_end(self) -> Self {
+        let side = self.side.map(|side| match side {
+            FailureSide::Device => FailureSide::Server,
+            FailureSide::Server => FailureSide::Device,
+            other => other,
+        });
+        Self { side, ..self }
+    }
 }
 
 /// What a record says about its session's outcome.

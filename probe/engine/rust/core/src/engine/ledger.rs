@@ -2,127 +2,79 @@
 
 use rmp::encode;
 
-use crate::decap::Undecodable;
+use crate::decap::{Counters, Undecodable};
 use crate::source::InterfaceLedger;
 
-/// Reasons that are the engine's own, after those of the decoder.
-const TRANSPORT_TRUNCATED: &str = "transport_truncated";
-const TRANSPORT_UNSUPPORTED: &str = "transport_unsupported";
+/// Why a decoded packet gave no measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Untracked {
+    /// Its transport header was cut or malformed.
+    Truncated,
+    /// It is of a transport that has no record.
+    Unsupported,
+}
+
+/// The engine's own reasons, in the order of `Untracked`.
+const OWN_REASONS: [&str; 2] = ["transport_truncated", "transport_unsupported"];
 const NO_TIMESTAMP: &str = "no_timestamp";
-const OWN_REASONS: [&str; 2] = [TRANSPORT_TRUNCATED, TRANSPORT_UNSUPPORTED];
-const REASONS: usize = Undecodable::ALL.len() + OWN_REASONS.len();
 
-/// Why a packet gave no measurement.
-#[derive(Debug, Clone, Copy)]
-pub enum Reason {
-    Undecodable(Undecodable),
-    TransportTruncated,
-    TransportUnsupported,
-}
+/// Interfaces beyond this many share the last account: a pcapng file may declare any number.
+const MAX_INTERFACES: usize = 4096;
 
-impl Reason {
-    fn index(self) -> usize {
-        let own = Undecodable::ALL.len();
-        match self {
-            Self::Undecodable(why) => why as usize,
-            Self::TransportTruncated => own,
-            Self::TransportUnsupported => own + 1,
-        }
-    }
-}
-
-/// Totals of one interface.
-#[derive(Debug, Clone, Copy)]
-struct Account {
-    decoded: u64,
-    undecodable: [u64; REASONS],
-}
-
-impl Default for Account {
-    fn default() -> Self {
-        Self { decoded: 0, undecodable: [0; REASONS] }
-    }
-}
-
-/// Totals per interface, and what of them was reported.
-#[derive(Debug, Default)]
-pub struct Ledger {
-    accounts: Vec<Account>,
-    reported: Vec<(Account, SourceTotals)>,
-}
-
+/// All that is known of one interface's packets, since the start.
 #[derive(Debug, Clone, Copy, Default)]
-struct SourceTotals {
+struct Account {
     received: u64,
     dropped_kernel: u64,
     dropped_nic: u64,
     no_timestamp: u64,
     time_went_back: u64,
+    decoded: u64,
+    undecodable: [u64; Undecodable::ALL.len()],
+    untracked: [u64; OWN_REASONS.len()],
 }
 
-impl SourceTotals {
-    fn of(source: &InterfaceLedger) -> Self {
-        Self {
-            received: source.received,
-            dropped_kernel: source.dropped_kernel,
-            dropped_nic: source.dropped_nic,
-            no_timestamp: source.no_timestamp,
-            time_went_back: source.time_went_back,
-        }
-    }
+/// Totals per interface, and what of them was reported.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    untracked: Vec<[u64; OWN_REASONS.len()]>,
+    reported: Vec<Account>,
 }
-
-/// Interfaces beyond this many share the last account: a pcapng file may declare any number.
-const MAX_INTERFACES: usize = 1024;
 
 impl Ledger {
-    pub fn decoded(&mut self, interface: u32) {
-        self.account(interface).decoded += 1;
-    }
-
-    pub fn undecodable(&mut self, interface: u32, reason: Reason) {
-        self.account(interface).undecodable[reason.index()] += 1;
-    }
-
-    /// Packets counted as decoded when they were held, and now given up.
-    pub fn lost_after_decoding(&mut self, interface: u32, reason: Undecodable, packets: u64) {
-        let account = self.account(interface);
-        account.decoded = account.decoded.saturating_sub(packets);
-        account.undecodable[reason as usize] += packets;
-    }
-
-    fn account(&mut self, interface: u32) -> &mut Account {
+    pub fn untracked(&mut self, interface: u32, why: Untracked) {
         let index = (interface as usize).min(MAX_INTERFACES - 1);
-        if index >= self.accounts.len() {
-            self.accounts.resize(index + 1, Account::default());
+        if index >= self.untracked.len() {
+            self.untracked.resize(index + 1, Default::default());
         }
-        &mut self.accounts[index]
+        self.untracked[index][why as usize] += 1;
     }
 
     /// (reason, packets) over all interfaces since the start; only reasons that occurred.
-    pub fn undecodable_totals(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        (0..REASONS)
-            .map(|index| {
-                let sum = self.accounts.iter().map(|account| account.undecodable[index]).sum();
-                (reason_name(index), sum)
-            })
-            .filter(|&(_, packets)| packets > 0)
-    }
-
-    pub fn decoded_total(&self) -> u64 {
-        self.accounts.iter().map(|account| account.decoded).sum()
+    pub fn undecodable_totals(&self, decoder: &[Counters]) -> Vec<(&'static str, u64)> {
+        let foreign = Undecodable::ALL.iter().map(|&why| {
+            (why.reason(), decoder.iter().map(|counters| counters.undecodable_for(why)).sum())
+        });
+        let own = OWN_REASONS.iter().enumerate().map(|(index, &reason)| {
+            (reason, self.untracked.iter().map(|counts| counts[index]).sum())
+        });
+        foreign.chain(own).filter(|&(_, packets): &(_, u64)| packets > 0).collect()
     }
 
     /// Writes what happened since the last report: a list with a map per interface that changed.
-    pub fn report(&mut self, capture_point: &str, source: &[InterfaceLedger], out: &mut Vec<u8>) {
-        let interfaces = source.len().max(self.accounts.len()).min(MAX_INTERFACES);
-        self.accounts.resize(interfaces, Account::default());
-        self.reported.resize(interfaces, Default::default());
+    pub fn report(
+        &mut self,
+        capture_point: &str,
+        source: &[InterfaceLedger],
+        decoder: &[Counters],
+        out: &mut Vec<u8>,
+    ) {
+        let interfaces = source.len().max(decoder.len()).min(MAX_INTERFACES);
+        self.reported.resize(interfaces, Account::default());
         let mut entries = 0;
         let mut body = Vec::new();
         for index in 0..interfaces {
-            let totals = source.get(index).map(SourceTotals::of).unwrap_or_default();
-            let now = (self.accounts[index], totals);
+            let now = self.account(source.get(index), decoder.get(index), index);
             let before = std::mem::replace(&mut self.reported[index], now);
             let name = source.get(index).map_or("", |interface| interface.name.as_str());
             entries += u32::from(write_entry(capture_point, name, &before, &now, &mut body));
@@ -130,42 +82,57 @@ impl Ledger {
         let _ = encode::write_array_len(out, entries);
         out.extend_from_slice(&body);
     }
-}
 
-fn reason_name(index: usize) -> &'static str {
-    match index.checked_sub(Undecodable::ALL.len()) {
-        Some(own) => OWN_REASONS[own],
-        None => Undecodable::ALL[index].reason(),
+    fn account(
+        &self,
+        source: Option<&InterfaceLedger>,
+        decoder: Option<&Counters>,
+        index: usize,
+    ) -> Account {
+        let mut account = Account::default();
+        if let Some(source) = source {
+            account.received = source.received;
+            account.dropped_kernel = source.dropped_kernel;
+            account.dropped_nic = source.dropped_nic;
+            account.no_timestamp = source.no_timestamp;
+            account.time_went_back = source.time_went_back;
+        }
+        if let Some(decoder) = decoder {
+            account.decoded = decoder.decoded;
+            account.undecodable = decoder.undecodable;
+        }
+        account.untracked = self.untracked.get(index).copied().unwrap_or_default();
+        // What the decoder passed on and nobody could follow was not decoded after all.
+        let lost: u64 = account.untracked.iter().sum();
+        account.decoded = account.decoded.saturating_sub(lost);
+        account
     }
 }
 
-type Reported = (Account, SourceTotals);
-
-/// Writes the difference of two reports, if there is one; returns whether.
+/// Writes the difference of two accounts, if there is one; returns whether.
 fn write_entry(
     capture_point: &str,
     interface: &str,
-    before: &Reported,
-    now: &Reported,
+    before: &Account,
+    now: &Account,
     out: &mut Vec<u8>,
 ) -> bool {
-    let source = |of: fn(&SourceTotals) -> u64| of(&now.1).saturating_sub(of(&before.1));
+    let delta = |of: fn(&Account) -> u64| of(now).saturating_sub(of(before));
     let numbers = [
-        ("received", source(|totals| totals.received)),
-        // A fragment given up later turns from decoded to undecodable: never below zero here.
-        ("decoded", now.0.decoded.saturating_sub(before.0.decoded)),
+        ("received", delta(|account| account.received)),
+        ("decoded", delta(|account| account.decoded)),
         ("filtered", 0),
-        ("dropped_kernel", source(|totals| totals.dropped_kernel)),
-        ("dropped_nic", source(|totals| totals.dropped_nic)),
-        ("time_went_back", source(|totals| totals.time_went_back)),
+        ("dropped_kernel", delta(|account| account.dropped_kernel)),
+        ("dropped_nic", delta(|account| account.dropped_nic)),
+        ("time_went_back", delta(|account| account.time_went_back)),
     ];
-    let mut reasons: Vec<(&str, u64)> = (0..REASONS)
-        .map(|index| {
-            let delta = now.0.undecodable[index].saturating_sub(before.0.undecodable[index]);
-            (reason_name(index), delta)
-        })
-        .collect();
-    reasons.push((NO_TIMESTAMP, source(|totals| totals.no_timestamp)));
+    let mut reasons = vec![(NO_TIMESTAMP, delta(|account| account.no_timestamp))];
+    for (index, why) in Undecodable::ALL.iter().enumerate() {
+        reasons.push((why.reason(), now.undecodable[index] - before.undecodable[index]));
+    }
+    for (index, &reason) in OWN_REASONS.iter().enumerate() {
+        reasons.push((reason, now.untracked[index] - before.untracked[index]));
+    }
     reasons.retain(|&(_, packets)| packets > 0);
     if numbers.iter().all(|&(_, number)| number == 0) && reasons.is_empty() {
         return false;

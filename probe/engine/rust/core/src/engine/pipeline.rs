@@ -7,9 +7,9 @@ use rmp::encode;
 use crate::control::{PathReport, Paths};
 use crate::decap::{Decoded, Decoder, FragmentLimits};
 use crate::engine::emit::Stamp;
-use crate::engine::ledger::{Ledger, Reason, write_number_entry, write_text_entry};
+use crate::engine::ledger::{Ledger, write_number_entry, write_text_entry};
 use crate::engine::options::Options;
-use crate::engine::tracker::{Site, Tracker, Untracked};
+use crate::engine::tracker::{Site, Tracker};
 use crate::record::pseudonym::Pseudonyms;
 use crate::record::session_id::SessionIds;
 use crate::source::{InterfaceLedger, Packet};
@@ -77,16 +77,14 @@ impl Pipeline {
         self.bytes += u64::from(packet.wire_len);
         self.tracker.advance(packet.time_ns);
         match self.decoder.decode(packet) {
-            Ok(Decoded::Inner(inner)) => match self.tracker.on_packet(&inner, packet.time_ns) {
-                Ok(()) => self.ledger.decoded(packet.interface),
-                Err(why) => self.ledger.undecodable(packet.interface, why.into()),
-            },
-            Ok(Decoded::TunnelSignal(signal)) => {
-                self.paths.on_signal(&signal, packet.time_ns);
-                self.ledger.decoded(packet.interface);
+            Ok(Decoded::Inner(inner)) => {
+                if let Err(why) = self.tracker.on_packet(&inner, packet.time_ns) {
+                    self.ledger.untracked(packet.interface, why);
+                }
             }
-            Ok(Decoded::Held) => self.ledger.decoded(packet.interface),
-            Err(why) => self.ledger.undecodable(packet.interface, Reason::Undecodable(why)),
+            Ok(Decoded::TunnelSignal(signal)) => self.paths.on_signal(&signal, packet.time_ns),
+            // The decoder keeps account of what it holds and of what it cannot read.
+            Ok(Decoded::Held) | Err(_) => {}
         }
     }
 
@@ -115,6 +113,7 @@ impl Pipeline {
     }
 
     fn close_body(&mut self, (rows, columns): (usize, Vec<u8>), source: &[InterfaceLedger]) {
+        self.decoder.expire(self.tracker.clock_ns());
         let paths = self.paths.drain(self.tracker.clock_ns());
         let mut out = Vec::with_capacity(columns.len() + 1024);
         let _ = encode::write_map_len(&mut out, 5);
@@ -125,7 +124,7 @@ impl Pipeline {
         let _ = encode::write_array_len(&mut out, 0);
         write_paths(&mut out, &self.capture_point, &paths);
         let _ = encode::write_str(&mut out, "ledger");
-        self.ledger.report(&self.capture_point, source, &mut out);
+        self.ledger.report(&self.capture_point, source, self.decoder.counters(), &mut out);
         self.bodies.push_back(out);
     }
 
@@ -137,6 +136,7 @@ impl Pipeline {
     /// Ends every flow and closes the last bodies.
     pub fn finish(&mut self, source: &[InterfaceLedger]) {
         self.tracker.finish();
+        self.decoder.finish();
         while let Some(full) = self.tracker.take_full() {
             self.close_body(full, source);
         }
@@ -149,24 +149,15 @@ impl Pipeline {
         let mut counters = vec![
             ("packets", self.packets),
             ("bytes", self.bytes),
-            ("packets_decoded", self.ledger.decoded_total()),
+            ("fragments_held", self.decoder.held().0 as u64),
             ("flows", totals.flows),
             ("flows_live", self.tracker.live_flows() as u64),
             ("flows_evicted", totals.flows_evicted),
             ("clients_shed", self.tracker.clients_shed()),
             ("records", totals.records),
         ];
-        counters.extend(self.ledger.undecodable_totals());
+        counters.extend(self.ledger.undecodable_totals(self.decoder.counters()));
         counters
-    }
-}
-
-impl From<Untracked> for Reason {
-    fn from(why: Untracked) -> Self {
-        match why {
-            Untracked::Truncated => Self::TransportTruncated,
-            Untracked::Unsupported => Self::TransportUnsupported,
-        }
     }
 }
 

@@ -132,8 +132,6 @@ impl Session {
         segment: &Segment<'_>,
         time_ns: u64,
     ) {
-        let up = self.up;
-        let server_port = key.sender(up.opposite()).1;
         let Some(connection) = &mut self.connection else { return };
         connection.on_segment(direction, segment, time_ns);
         self.initiator = self.initiator.or(connection.initiator);
@@ -141,9 +139,13 @@ impl Session {
             self.on_reset(direction);
             return;
         }
-        self.application.on_segment(direction == up, server_port, segment, time_ns);
-        if let Some(failure) = self.application.failure() {
-            self.fail(failure);
+        let opener = self.initiator.unwrap_or(self.up);
+        let server_port = key.sender(opener.opposite()).1;
+        self.application.on_segment(direction == opener, server_port, segment, time_ns);
+        if self.failure.is_none()
+            && let Some(failure) = self.application.failure()
+        {
+            self.fail(if opener == self.up { failure } else { failure.seen_from_far_end() });
         }
     }
 
@@ -186,7 +188,9 @@ impl Session {
     ) {
         let server_port = key.sender(self.up.opposite()).1;
         self.application.on_datagram(direction == self.up, server_port, payload, time_ns);
-        if let Some(failure) = self.application.failure() {
+        if self.failure.is_none()
+            && let Some(failure) = self.application.failure()
+        {
             self.fail(failure);
         }
     }

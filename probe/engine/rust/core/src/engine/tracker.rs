@@ -8,6 +8,7 @@ use crate::decap::{Address, Inner, Layer, Transport, TunnelDirection, encapsulat
 use crate::engine::application::Application;
 use crate::engine::clients::Clients;
 use crate::engine::emit::{IntervalEnd, Stamp, emit};
+use crate::engine::ledger::Untracked;
 use crate::engine::options::Limits;
 use crate::engine::session::{Place, Session, TunnelEnds};
 use crate::flow::{Direction, FlowId, FlowKey, Table, Wheel};
@@ -35,10 +36,6 @@ pub struct Totals {
     pub flows: u64,
     pub flows_evicted: u64,
     pub records: u64,
-    /// Packets whose transport header was cut or malformed.
-    pub transport_truncated: u64,
-    /// Packets of a transport that has no record.
-    pub transport_unsupported: u64,
 }
 
 /// A packet's transport header, read.
@@ -53,13 +50,6 @@ struct Transported<'a> {
     destination_port: u16,
     payload: Payload<'a>,
     payload_len: u32,
-}
-
-/// Why a packet cannot be given to a flow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Untracked {
-    Truncated,
-    Unsupported,
 }
 
 /// All sessions of one capture.
@@ -248,7 +238,7 @@ impl Tracker {
 
     /// Gives a packet to its flow.
     pub fn on_packet(&mut self, inner: &Inner<'_>, time_ns: u64) -> Result<(), Untracked> {
-        let packet = self.read_transport(inner)?;
+        let packet = Self::read_transport(inner)?;
         let (key, direction) = FlowKey::of(
             inner.source,
             packet.source_port,
@@ -271,21 +261,15 @@ impl Tracker {
         Ok(())
     }
 
-    fn read_transport<'a>(&mut self, inner: &Inner<'a>) -> Result<Transported<'a>, Untracked> {
+    fn read_transport<'a>(inner: &Inner<'a>) -> Result<Transported<'a>, Untracked> {
         let read = match inner.transport {
             Transport::Tcp => read_tcp(inner),
             Transport::Udp => read_udp(inner),
             Transport::Sctp => read_sctp(inner),
             Transport::Icmp => read_icmp(inner),
-            Transport::Other(_) => {
-                self.totals.transport_unsupported += 1;
-                return Err(Untracked::Unsupported);
-            }
+            Transport::Other(_) => return Err(Untracked::Unsupported),
         };
-        read.ok_or_else(|| {
-            self.totals.transport_truncated += 1;
-            Untracked::Truncated
-        })
+        read.ok_or(Untracked::Truncated)
     }
 
     /// Ends the flow of a five-tuple that another connection or subscriber took over, and splits

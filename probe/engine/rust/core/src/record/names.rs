@@ -21,6 +21,10 @@ macro_rules! names {
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
             }
+
+            pub fn from_text(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|known| known.as_str() == text)
+            }
         }
     };
 }
@@ -75,6 +79,7 @@ names!(
         TlsCertificate = "tls_certificate",
         TlsNoCommonCipher = "tls_no_common_cipher",
         TlsUnknownName = "tls_unknown_name",
+        TlsClientRejected = "tls_client_rejected",
         TlsOtherAlert = "tls_other_alert",
         TlsTimeout = "tls_timeout",
         TlsReset = "tls_reset",
