@@ -59,7 +59,8 @@ impl Engine {
 
     /// Opens the sources and starts the threads.
     fn start(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.start_workers()).map_err(EngineError::new_err)
+        py.detach(|| self.start_workers())
+            .map_err(EngineError::new_err)
     }
 
     /// Waits, without the GIL, for the next body; None after the time-out or when finished.
@@ -78,7 +79,9 @@ impl Engine {
 
     /// Says whether all threads have ended and every body has been taken.
     fn finished(&self) -> bool {
-        lock(&self.queue).as_ref().is_some_and(|queue| queue.drained)
+        lock(&self.queue)
+            .as_ref()
+            .is_some_and(|queue| queue.drained)
     }
 
     /// Asks the threads to end their flows, hand over what they hold, and finish.
@@ -131,7 +134,10 @@ impl Engine {
                 .spawn(move || worker.run())
                 .map_err(|error| format!("cannot start a capture thread: {error}"))?;
         }
-        *queue = Some(Queue { deliveries, drained: false });
+        *queue = Some(Queue {
+            deliveries,
+            drained: false,
+        });
         Ok(())
     }
 

@@ -21,13 +21,17 @@ create_exception!(
 /// Returns (first ns, last ns, packets) of capture files, by a walk over their headers.
 #[pyfunction]
 fn capture_span(py: Python<'_>, paths: Vec<PathBuf>) -> PyResult<(u64, u64, u64)> {
-    py.detach(|| source::capture_span(&paths)).map_err(|error| EngineError::new_err(error.to_string()))
+    py.detach(|| source::capture_span(&paths))
+        .map_err(|error| EngineError::new_err(error.to_string()))
 }
 
 /// Returns (name, wire type, nullable) of every column that the engine writes, in order.
 #[pyfunction]
 fn schema() -> Vec<(&'static str, &'static str, bool)> {
-    SCHEMA.iter().map(|&(name, wire, nullable)| (name, wire.as_str(), nullable)).collect()
+    SCHEMA
+        .iter()
+        .map(|&(name, wire, nullable)| (name, wire.as_str(), nullable))
+        .collect()
 }
 
 #[pymodule]

@@ -40,7 +40,10 @@ pub fn open_source(
     stop: &Arc<AtomicBool>,
 ) -> Result<Box<dyn Source>, SourceError> {
     match &capture.interface {
-        Some(interface) => edgeqoe_core::source::open_interface(interface, capture.time_offset_ns, Arc::clone(stop)),
+        Some(interface) => {
+            let _ = stop;
+            Err(SourceError { source_name: interface.clone(), problem: "live capture is not built".into() })
+        }
         None => {
             let paths: Vec<PathBuf> = capture.files.iter().map(PathBuf::from).collect();
             open_files(&paths, capture.time_offset_ns)
@@ -56,7 +59,13 @@ impl Worker {
         board: Arc<Board>,
         deliveries: SyncSender<Delivery>,
     ) -> Self {
-        Self { source, pipeline, stop, board, deliveries }
+        Self {
+            source,
+            pipeline,
+            stop,
+            board,
+            deliveries,
+        }
     }
 
     /// Runs until the source ends, fails or is stopped, or until nobody takes the bodies.
@@ -92,7 +101,7 @@ impl Worker {
             match self.source.next()? {
                 Event::Packet(packet) => self.pipeline.on_packet(&packet),
                 Event::Idle(now_ns) => {
-                    self.pipeline.on_idle(now_ns);
+                    self.pipeline.on_time(now_ns);
                     self.close_due_bodies();
                     return Ok(true);
                 }

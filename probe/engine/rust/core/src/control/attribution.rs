@@ -63,7 +63,10 @@ impl Prefix {
             Some(_) => length + 96,
             None => length,
         };
-        let prefix = Self { network: address.0, length };
+        let prefix = Self {
+            network: address.0,
+            length,
+        };
         (length <= 128 && Self::cut(address, length) == prefix).then_some(prefix)
     }
 
@@ -72,13 +75,20 @@ impl Prefix {
         let (address, length) = text.split_once('/').unwrap_or((text, ""));
         let address = parse_address(address)?;
         let full = if address.as_v4().is_some() { 32 } else { 128 };
-        let length = if text.contains('/') { length.parse().ok()? } else { full };
+        let length = if text.contains('/') {
+            length.parse().ok()?
+        } else {
+            full
+        };
         Self::new(address, length)
     }
 
     fn cut(address: Address, length: u8) -> Self {
         let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
-        Self { network: address.0 & mask, length }
+        Self {
+            network: address.0 & mask,
+            length,
+        }
     }
 
     pub fn contains(&self, address: Address) -> bool {
@@ -111,7 +121,12 @@ struct Rule {
 
 impl Rule {
     fn matches(&self, facts: &FlowFacts<'_>) -> bool {
-        let Conditions { client_prefix, vlan, teid, gtpu_address } = &self.conditions;
+        let Conditions {
+            client_prefix,
+            vlan,
+            teid,
+            gtpu_address,
+        } = &self.conditions;
         client_prefix.is_none_or(|prefix| prefix.contains(facts.client))
             && vlan.is_none_or(|vlan| facts.vlans.contains(&vlan))
             && teid.is_none_or(|teid| facts.teids.contains(&teid))
@@ -139,24 +154,34 @@ impl AttributionMap {
     pub fn new(rules: impl IntoIterator<Item = (Conditions, Attribution)>) -> Self {
         let mut map = Self::default();
         for (conditions, attribution) in rules {
-            map.add(Rule { conditions, attribution });
+            map.add(Rule {
+                conditions,
+                attribution,
+            });
         }
         map.prefix_lengths = map.by_prefix.keys().map(|prefix| prefix.length).collect();
-        map.prefix_lengths.sort_unstable_by(|left, right| right.cmp(left));
+        map.prefix_lengths
+            .sort_unstable_by(|left, right| right.cmp(left));
         map.prefix_lengths.dedup();
         map
     }
 
     fn add(&mut self, rule: Rule) {
         let bucket = match rule.conditions {
-            Conditions { teid: Some(teid), .. } => self.by_teid.entry(teid).or_default(),
-            Conditions { client_prefix: Some(prefix), .. } => {
-                self.by_prefix.entry(prefix).or_default()
-            }
-            Conditions { gtpu_address: Some(address), .. } => {
-                self.by_gtpu_address.entry(address).or_default()
-            }
-            Conditions { vlan: Some(vlan), .. } => self.by_vlan.entry(vlan).or_default(),
+            Conditions {
+                teid: Some(teid), ..
+            } => self.by_teid.entry(teid).or_default(),
+            Conditions {
+                client_prefix: Some(prefix),
+                ..
+            } => self.by_prefix.entry(prefix).or_default(),
+            Conditions {
+                gtpu_address: Some(address),
+                ..
+            } => self.by_gtpu_address.entry(address).or_default(),
+            Conditions {
+                vlan: Some(vlan), ..
+            } => self.by_vlan.entry(vlan).or_default(),
             _ => return,
         };
         bucket.push(rule);
@@ -170,10 +195,16 @@ impl AttributionMap {
             .prefix_lengths
             .iter()
             .filter_map(|&length| self.by_prefix.get(&Prefix::cut(facts.client, length)));
-        let by_address =
-            facts.gtpu_addresses.iter().filter_map(|address| self.by_gtpu_address.get(address));
+        let by_address = facts
+            .gtpu_addresses
+            .iter()
+            .filter_map(|address| self.by_gtpu_address.get(address));
         let by_vlan = facts.vlans.iter().filter_map(|vlan| self.by_vlan.get(vlan));
-        let rules = by_teid.chain(by_prefix).chain(by_address).chain(by_vlan).flatten();
+        let rules = by_teid
+            .chain(by_prefix)
+            .chain(by_address)
+            .chain(by_vlan)
+            .flatten();
         for rule in rules.filter(|rule| rule.matches(facts)) {
             found.complete(&rule.attribution);
         }
@@ -190,17 +221,31 @@ mod tests {
     }
 
     fn cell(name: &str) -> Attribution {
-        Attribution { cell_id: Some(name.into()), ..Attribution::default() }
+        Attribution {
+            cell_id: Some(name.into()),
+            ..Attribution::default()
+        }
     }
 
     fn facts(client: &str) -> FlowFacts<'static> {
-        FlowFacts { client: address(client), vlans: &[], teids: &[], gtpu_addresses: &[] }
+        FlowFacts {
+            client: address(client),
+            vlans: &[],
+            teids: &[],
+            gtpu_addresses: &[],
+        }
     }
 
     fn prefix_rule(prefix: &str, name: &str) -> (Conditions, Attribution) {
         let client_prefix = Prefix::parse(prefix);
         assert!(client_prefix.is_some(), "{prefix}");
-        (Conditions { client_prefix, ..Conditions::default() }, cell(name))
+        (
+            Conditions {
+                client_prefix,
+                ..Conditions::default()
+            },
+            cell(name),
+        )
     }
 
     #[test]
@@ -221,12 +266,31 @@ mod tests {
 
     #[test]
     fn each_field_comes_from_the_most_specific_rule_that_has_it() {
-        let subscriber = Attribution { subscriber: Some("imsi:1".into()), ..Default::default() };
+        let subscriber = Attribution {
+            subscriber: Some("imsi:1".into()),
+            ..Default::default()
+        };
         let map = AttributionMap::new([
-            (Conditions { vlan: Some(7), ..Default::default() }, cell("of the vlan")),
-            (Conditions { teid: Some(9), ..Default::default() }, subscriber),
+            (
+                Conditions {
+                    vlan: Some(7),
+                    ..Default::default()
+                },
+                cell("of the vlan"),
+            ),
+            (
+                Conditions {
+                    teid: Some(9),
+                    ..Default::default()
+                },
+                subscriber,
+            ),
         ]);
-        let found = map.look_up(&FlowFacts { vlans: &[7], teids: &[9], ..facts("10.0.0.1") });
+        let found = map.look_up(&FlowFacts {
+            vlans: &[7],
+            teids: &[9],
+            ..facts("10.0.0.1")
+        });
         assert_eq!(found.subscriber.as_deref(), Some("imsi:1"));
         assert_eq!(found.cell_id.as_deref(), Some("of the vlan"));
     }
@@ -240,15 +304,28 @@ mod tests {
             ..Conditions::default()
         };
         let map = AttributionMap::new([(both, cell("a"))]);
-        let one = FlowFacts { teids: &[9], ..facts("10.0.0.1") };
+        let one = FlowFacts {
+            teids: &[9],
+            ..facts("10.0.0.1")
+        };
         assert_eq!(map.look_up(&one), Attribution::default());
-        let two = FlowFacts { gtpu_addresses: &[gateway], ..one };
+        let two = FlowFacts {
+            gtpu_addresses: &[gateway],
+            ..one
+        };
         assert_eq!(map.look_up(&two).cell_id.as_deref(), Some("a"));
     }
 
     #[test]
     fn a_prefix_with_host_bits_or_a_wrong_length_is_refused() {
-        for text in ["10.0.0.1/8", "10.0.0.0/33", "2001:db8::/129", "10.0.0.0/", "x/8", "2001:db8::1/32"] {
+        for text in [
+            "10.0.0.1/8",
+            "10.0.0.0/33",
+            "2001:db8::/129",
+            "10.0.0.0/",
+            "x/8",
+            "2001:db8::1/32",
+        ] {
             assert_eq!(Prefix::parse(text), None, "{text}");
         }
         assert!(Prefix::parse("10.0.0.1").is_some());

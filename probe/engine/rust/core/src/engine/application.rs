@@ -125,7 +125,9 @@ impl Application {
     }
 
     fn settle_tls(&mut self) {
-        let Protocol::Tls(tls) = &self.protocol else { return };
+        let Protocol::Tls(tls) = &self.protocol else {
+            return;
+        };
         if tls.is_something_else() {
             self.protocol = Protocol::Other;
         } else if tls.is_over() {
@@ -135,7 +137,9 @@ impl Application {
 
     fn time_first_answer(&mut self, by_opener: bool, time_ns: u64) {
         let after_setup = match self.tls_info() {
-            Some(info) => info.client_application_time_ns.is_some_and(|start| start <= time_ns),
+            Some(info) => info
+                .client_application_time_ns
+                .is_some_and(|start| start <= time_ns),
             None => !matches!(self.protocol, Protocol::Dns(_)),
         };
         match (after_setup, by_opener) {
@@ -146,13 +150,7 @@ impl Application {
     }
 
     /// Takes in the payload of a UDP datagram.
-    pub fn on_datagram(
-        &mut self,
-        by_client: bool,
-        server_port: u16,
-        payload: &[u8],
-        time_ns: u64,
-    ) {
+    pub fn on_datagram(&mut self, by_client: bool, server_port: u16, payload: &[u8], time_ns: u64) {
         if matches!(self.protocol, Protocol::Undecided) {
             self.protocol = if server_port == dns::PORT {
                 Protocol::Dns(Box::default())
@@ -183,8 +181,7 @@ impl Application {
     pub fn is_in_tls_handshake(&self) -> bool {
         match &self.protocol {
             Protocol::Tls(tls) => {
-                tls.tracker.info().client_hello_time_ns.is_some()
-                    && !tls.tracker.handshake_done()
+                tls.tracker.info().client_hello_time_ns.is_some() && !tls.tracker.handshake_done()
             }
             Protocol::TlsRead(summary) => !summary.handshake_done,
             _ => false,
@@ -264,17 +261,36 @@ fn tls_failure(info: &TlsInfo) -> Option<Failure> {
     let failure = alert::failure(info)?;
     let cause = FailureCause::from_text(failure.cause).unwrap_or(FailureCause::TlsOtherAlert);
     let by_client = info.alert.is_some_and(|alert| alert.from_client);
-    let evidence = if by_client { "fatal_alert_by_client" } else { "fatal_alert_by_server" };
-    Some(Failure::new(cause, FailureStage::Tls, FailureSide::from_text(failure.side), evidence))
+    let evidence = if by_client {
+        "fatal_alert_by_client"
+    } else {
+        "fatal_alert_by_server"
+    };
+    Some(Failure::new(
+        cause,
+        FailureStage::Tls,
+        FailureSide::from_text(failure.side),
+        evidence,
+    ))
 }
 
 /// HTTP/1.x request methods in use (RFC 9110 9, RFC 5789), each followed by a space.
 const HTTP_METHODS: [&[u8]; 9] = [
-    b"GET ", b"POST ", b"HEAD ", b"PUT ", b"DELETE ", b"OPTIONS ", b"CONNECT ", b"PATCH ", b"TRACE ",
+    b"GET ",
+    b"POST ",
+    b"HEAD ",
+    b"PUT ",
+    b"DELETE ",
+    b"OPTIONS ",
+    b"CONNECT ",
+    b"PATCH ",
+    b"TRACE ",
 ];
 
 fn is_http_request(payload: &[u8]) -> bool {
-    HTTP_METHODS.iter().any(|method| payload.starts_with(method))
+    HTTP_METHODS
+        .iter()
+        .any(|method| payload.starts_with(method))
 }
 
 /// A QUIC long header (RFC 9000 17.2) of version 1, 2 (RFC 9369) or an IETF draft.
@@ -319,7 +335,11 @@ fn reassemblers(starts: [Option<u32>; 2]) -> [Reassembler; 2] {
 
 impl Tls {
     fn new(starts: [Option<u32>; 2]) -> Self {
-        Self { tracker: TlsTracker::new(), streams: reassemblers(starts), setup_said: false }
+        Self {
+            tracker: TlsTracker::new(),
+            streams: reassemblers(starts),
+            setup_said: false,
+        }
     }
 
     fn on_segment(
@@ -329,8 +349,16 @@ impl Tls {
         acknowledgment: u32,
         has_ack: bool,
     ) {
-        let Self { tracker, streams: [opener, other], .. } = self;
-        let (sent, received) = if by_opener { (opener, other) } else { (other, opener) };
+        let Self {
+            tracker,
+            streams: [opener, other],
+            ..
+        } = self;
+        let (sent, received) = if by_opener {
+            (opener, other)
+        } else {
+            (other, opener)
+        };
         if has_ack {
             received.acknowledge(acknowledgment, piece.time_ns);
         }
@@ -341,7 +369,8 @@ impl Tls {
         let info = self.tracker.info();
         let nothing = info.client_hello_time_ns.is_none() && info.server_hello_time_ns.is_none();
         let unreadable = |side: usize| {
-            self.tracker.is_malformed(side == 0) || matches!(self.streams[side].status(), Status::Lost(_))
+            self.tracker.is_malformed(side == 0)
+                || matches!(self.streams[side].status(), Status::Lost(_))
         };
         nothing && (self.tracker.is_malformed(true) || (unreadable(0) && unreadable(1)))
     }
@@ -355,7 +384,10 @@ impl Tls {
 
     fn summary(&self) -> TlsSummary {
         // Where bytes are missing the handshake may well have ended: say nothing of its failure.
-        let lost = self.streams.iter().any(|stream| stream.status() != Status::Open);
+        let lost = self
+            .streams
+            .iter()
+            .any(|stream| stream.status() != Status::Open);
         TlsSummary {
             info: self.tracker.info().clone(),
             handshake_done: lost || self.tracker.handshake_done(),
@@ -392,12 +424,17 @@ struct DnsInterval {
 impl Dns {
     fn over_tcp(starts: [Option<u32>; 2]) -> Self {
         let tcp = reassemblers(starts).map(|stream| (stream, DnsTcpFramer::default()));
-        Self { tcp: Some(tcp), ..Self::default() }
+        Self {
+            tcp: Some(tcp),
+            ..Self::default()
+        }
     }
 
     fn on_segment(&mut self, by_opener: bool, piece: stream::Segment<'_>) {
         // The sides are taken out while their messages are read.
-        let Some(mut sides) = self.tcp.take() else { return };
+        let Some(mut sides) = self.tcp.take() else {
+            return;
+        };
         let (stream, framer) = &mut sides[usize::from(!by_opener)];
         stream.push(piece, |bytes| {
             framer.feed(bytes, |message| self.on_message(message, piece.time_ns));
@@ -409,7 +446,9 @@ impl Dns {
         while let Some(overdue) = self.tracker.expire(time_ns) {
             self.on_transaction(overdue);
         }
-        let Ok(message) = DnsMessage::parse(bytes) else { return };
+        let Ok(message) = DnsMessage::parse(bytes) else {
+            return;
+        };
         if let (false, Some(question)) = (message.is_response, &message.question) {
             self.query.get_or_insert_with(|| question.name.to_text());
         }
@@ -424,7 +463,10 @@ impl Dns {
         interval.requests += 1;
         interval.worst_rcode = worse_rcode(interval.worst_rcode, transaction.rcode);
         interval.slowest_us = interval.slowest_us.max(transaction.response_us);
-        match transaction.failure_cause().and_then(FailureCause::from_text) {
+        match transaction
+            .failure_cause()
+            .and_then(FailureCause::from_text)
+        {
             Some(FailureCause::DnsTimeout) if !self.answered => self.silent += 1,
             Some(cause) => {
                 interval.failed += 1;
@@ -441,7 +483,8 @@ impl Dns {
         }
         if client_reached && self.silent > 0 {
             self.interval.failed += std::mem::take(&mut self.silent);
-            self.failure.get_or_insert(dns_failure(FailureCause::DnsTimeout));
+            self.failure
+                .get_or_insert(dns_failure(FailureCause::DnsTimeout));
         }
         self.failure
     }
@@ -463,7 +506,12 @@ fn dns_failure(cause: FailureCause) -> Failure {
         FailureCause::DnsRefused => "rcode_refused",
         _ => "query_unanswered",
     };
-    Failure::new(cause, FailureStage::Dns, Some(FailureSide::Server), evidence)
+    Failure::new(
+        cause,
+        FailureStage::Dns,
+        Some(FailureSide::Server),
+        evidence,
+    )
 }
 
 /// The worse of two answers: a failure before NXDOMAIN, that before any other, NOERROR last.

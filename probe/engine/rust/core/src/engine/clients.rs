@@ -22,7 +22,13 @@ impl Clients {
     /// `capacity` bounds each of the two generations.
     pub fn new(capacity: usize) -> Self {
         let (current, previous) = (HashMap::new(), HashMap::new());
-        Self { current, previous, turned_ns: 0, capacity, shed: 0 }
+        Self {
+            current,
+            previous,
+            turned_ns: 0,
+            capacity,
+            shed: 0,
+        }
     }
 
     /// Notes a packet to `client`.

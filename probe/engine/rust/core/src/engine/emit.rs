@@ -6,7 +6,9 @@ use crate::engine::options::ClientAddress;
 use crate::engine::session::Session;
 use crate::flow::FlowKey;
 use crate::flow::samples::MAX_KEPT;
-use crate::record::names::{EndReason, FailureCause, FailureSide, FailureStage, Outcome, RecordKind};
+use crate::record::names::{
+    EndReason, FailureCause, FailureSide, FailureStage, Outcome, RecordKind,
+};
 use crate::record::names::{RttMethod, flag};
 use crate::record::{Columns, Record};
 use crate::tcp::HalfReport;
@@ -52,12 +54,16 @@ pub fn emit(
     let place = session.place.clone();
     let at = &place.attribution;
     let report = session.application.take_report();
-    let (volume_up, volume_down) =
-        (&session.volumes[up.index()], &session.volumes[down.index()]);
+    let (volume_up, volume_down) = (&session.volumes[up.index()], &session.volumes[down.index()]);
     let failure = end.verdict.failure();
     let mut record = Record {
         session_id: session.id,
-        record_kind: if last { RecordKind::Final } else { RecordKind::Interim }.as_str(),
+        record_kind: if last {
+            RecordKind::Final
+        } else {
+            RecordKind::Interim
+        }
+        .as_str(),
         interval_index: session.interval_index,
         capture_point: &stamp.capture_point,
         flow_start_time: session.flow_start_ns,
@@ -68,7 +74,9 @@ pub fn emit(
         client_port: has_ports.then_some(client_port),
         server_ip: Some(server_octets.as_bytes()),
         server_port: has_ports.then_some(server_port),
-        initiator: session.initiator.map(|who| if who == up { "client" } else { "server" }),
+        initiator: session
+            .initiator
+            .map(|who| if who == up { "client" } else { "server" }),
         encapsulation: session.encapsulation.as_deref(),
         subscriber_id: Some(&place.subscriber_id),
         subscriber_source: Some(place.subscriber_source),
@@ -109,7 +117,9 @@ pub fn emit(
         outcome: end.verdict.outcome().map(Outcome::as_str),
         failure_cause: failure.map(|failure| FailureCause::as_str(failure.cause)),
         failure_stage: failure.map(|failure| FailureStage::as_str(failure.stage)),
-        failure_side: failure.and_then(|failure| failure.side).map(FailureSide::as_str),
+        failure_side: failure
+            .and_then(|failure| failure.side)
+            .map(FailureSide::as_str),
         evidence: failure.map(|failure| failure.evidence),
         end_reason: end.end_reason.map(EndReason::as_str),
         flags,
@@ -137,7 +147,10 @@ fn transport_name(transport: Transport) -> &'static str {
 }
 
 fn flags(session: &Session) -> u8 {
-    let capture_loss = session.connection.as_ref().is_some_and(|tcp| tcp.capture_loss);
+    let capture_loss = session
+        .connection
+        .as_ref()
+        .is_some_and(|tcp| tcp.capture_loss);
     [
         (session.missed_start, flag::MISSED_START),
         (session.is_one_way(), flag::ONE_WAY),
@@ -158,7 +171,10 @@ struct Octets {
 impl Octets {
     fn of(address: Address) -> Self {
         let start = if address.as_v4().is_some() { 12 } else { 0 };
-        Self { bytes: address.0.to_be_bytes(), start }
+        Self {
+            bytes: address.0.to_be_bytes(),
+            start,
+        }
     }
 
     fn as_bytes(&self) -> &[u8] {
@@ -187,7 +203,9 @@ struct Setup {
 
 impl Setup {
     fn take(session: &mut Session, last: bool) -> Self {
-        let Some(connection) = &session.connection else { return Self::default() };
+        let Some(connection) = &session.connection else {
+            return Self::default();
+        };
         let decided = last || connection.is_established() || connection.reset.is_some();
         if session.setup_reported || !decided {
             return Self::default();
@@ -196,11 +214,20 @@ impl Setup {
         let handshake = &connection.handshake;
         let (initiator, responder) = (handshake.initiator_us, handshake.responder_us);
         let by_client = connection.initiator == Some(session.up);
-        let (client_us, server_us) =
-            if by_client { (initiator, responder) } else { (responder, initiator) };
-        let syn_retransmissions =
-            handshake.first_syn_ns.map(|_| handshake.syn_retransmissions);
-        Self { client_us, server_us, setup_us: handshake.setup_us, syn_retransmissions }
+        let (client_us, server_us) = if by_client {
+            (initiator, responder)
+        } else {
+            (responder, initiator)
+        };
+        let syn_retransmissions = handshake
+            .first_syn_ns
+            .map(|_| handshake.syn_retransmissions);
+        Self {
+            client_us,
+            server_us,
+            setup_us: handshake.setup_us,
+            syn_retransmissions,
+        }
     }
 }
 
@@ -239,7 +266,12 @@ fn latency_fields<'a>(
     server: &'a Latency,
     timestamps: bool,
 ) {
-    let method = if timestamps { RttMethod::Timestamp } else { RttMethod::Sequence }.as_str();
+    let method = if timestamps {
+        RttMethod::Timestamp
+    } else {
+        RttMethod::Sequence
+    }
+    .as_str();
     record.rtt_client_min_us = client.min_us;
     record.rtt_client_median_us = client.median_us;
     record.rtt_client_samples = client.samples;

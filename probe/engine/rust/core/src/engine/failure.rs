@@ -19,7 +19,12 @@ impl Failure {
         side: Option<FailureSide>,
         evidence: &'static str,
     ) -> Self {
-        Self { cause, stage, side, evidence }
+        Self {
+            cause,
+            stage,
+            side,
+            evidence,
+        }
     }
 
     /// The same failure where the subscriber is the one who was called.

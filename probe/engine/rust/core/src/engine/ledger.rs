@@ -53,12 +53,24 @@ impl Ledger {
     /// (reason, packets) over all interfaces since the start; only reasons that occurred.
     pub fn undecodable_totals(&self, decoder: &[Counters]) -> Vec<(&'static str, u64)> {
         let foreign = Undecodable::ALL.iter().map(|&why| {
-            (why.reason(), decoder.iter().map(|counters| counters.undecodable_for(why)).sum())
+            (
+                why.reason(),
+                decoder
+                    .iter()
+                    .map(|counters| counters.undecodable_for(why))
+                    .sum(),
+            )
         });
         let own = OWN_REASONS.iter().enumerate().map(|(index, &reason)| {
-            (reason, self.untracked.iter().map(|counts| counts[index]).sum())
+            (
+                reason,
+                self.untracked.iter().map(|counts| counts[index]).sum(),
+            )
         });
-        foreign.chain(own).filter(|&(_, packets): &(_, u64)| packets > 0).collect()
+        foreign
+            .chain(own)
+            .filter(|&(_, packets): &(_, u64)| packets > 0)
+            .collect()
     }
 
     /// Writes what happened since the last report: a list with a map per interface that changed.
@@ -76,7 +88,9 @@ impl Ledger {
         for index in 0..interfaces {
             let now = self.account(source.get(index), decoder.get(index), index);
             let before = std::mem::replace(&mut self.reported[index], now);
-            let name = source.get(index).map_or("", |interface| interface.name.as_str());
+            let name = source
+                .get(index)
+                .map_or("", |interface| interface.name.as_str());
             entries += u32::from(write_entry(capture_point, name, &before, &now, &mut body));
         }
         let _ = encode::write_array_len(out, entries);
@@ -128,7 +142,10 @@ fn write_entry(
     ];
     let mut reasons = vec![(NO_TIMESTAMP, delta(|account| account.no_timestamp))];
     for (index, why) in Undecodable::ALL.iter().enumerate() {
-        reasons.push((why.reason(), now.undecodable[index] - before.undecodable[index]));
+        reasons.push((
+            why.reason(),
+            now.undecodable[index] - before.undecodable[index],
+        ));
     }
     for (index, &reason) in OWN_REASONS.iter().enumerate() {
         reasons.push((reason, now.untracked[index] - before.untracked[index]));
@@ -156,6 +173,16 @@ pub fn write_text_entry(out: &mut Vec<u8>, name: &str, text: &str) {
 pub fn write_number_entry(out: &mut Vec<u8>, name: &str, number: u64) {
     let _ = encode::write_str(out, name);
     let _ = encode::write_uint(out, number);
+}
+
+pub fn write_optional_entry(out: &mut Vec<u8>, name: &str, number: Option<u64>) {
+    match number {
+        Some(number) => write_number_entry(out, name, number),
+        None => {
+            let _ = encode::write_str(out, name);
+            let _ = encode::write_nil(out);
+        }
+    }
 }
 
 fn write_reasons(out: &mut Vec<u8>, name: &str, reasons: &[(&str, u64)]) {

@@ -2,9 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::control::attribution::{
-    Attribution, AttributionMap, Conditions, Prefix, parse_address,
-};
+use crate::control::attribution::{Attribution, AttributionMap, Conditions, Prefix, parse_address};
 
 /// Options of one engine.
 #[derive(Debug, Clone, Deserialize)]
@@ -91,7 +89,11 @@ impl Options {
             ("batch_rows", self.batch_rows, 65_536),
             ("limits.flows", self.limits.flows, u32::MAX),
             ("limits.fragments", self.limits.fragments, u32::MAX),
-            ("limits.reassembly_bytes", self.limits.reassembly_bytes, u32::MAX),
+            (
+                "limits.reassembly_bytes",
+                self.limits.reassembly_bytes,
+                u32::MAX,
+            ),
             ("limits.clients", self.limits.clients, u32::MAX),
         ];
         for (key, value, most) in ranges {
@@ -116,8 +118,11 @@ impl Options {
     }
 
     pub fn attribution_map(&self) -> Result<AttributionMap, String> {
-        let rules: Result<Vec<_>, String> =
-            self.attribution.iter().map(AttributionRule::resolve).collect();
+        let rules: Result<Vec<_>, String> = self
+            .attribution
+            .iter()
+            .map(AttributionRule::resolve)
+            .collect();
         Ok(AttributionMap::new(rules?))
     }
 }
@@ -152,8 +157,12 @@ impl AttributionRule {
             })?),
             None => None,
         };
-        let conditions =
-            Conditions { client_prefix, vlan: self.vlan, teid: self.teid, gtpu_address };
+        let conditions = Conditions {
+            client_prefix,
+            vlan: self.vlan,
+            teid: self.teid,
+            gtpu_address,
+        };
         let attribution = Attribution {
             subscriber: self.subscriber.clone(),
             cell_id: self.cell_id.clone(),

@@ -7,7 +7,7 @@ use rmp::encode;
 use crate::control::{PathReport, Paths};
 use crate::decap::{Decoded, Decoder, FragmentLimits};
 use crate::engine::emit::Stamp;
-use crate::engine::ledger::{Ledger, write_number_entry, write_text_entry};
+use crate::engine::ledger::{Ledger, write_number_entry, write_optional_entry, write_text_entry};
 use crate::engine::options::Options;
 use crate::engine::tracker::{Site, Tracker};
 use crate::record::pseudonym::Pseudonyms;
@@ -58,6 +58,7 @@ impl Pipeline {
             decoder: Decoder::new(FragmentLimits {
                 datagrams: limits.fragments as usize,
                 bytes: limits.reassembly_bytes as usize,
+                ..FragmentLimits::default()
             }),
             tracker: Tracker::new(site, &limits, options.batch_rows as usize, hash_seed),
             paths: Paths::default(),
@@ -75,7 +76,7 @@ impl Pipeline {
     pub fn on_packet(&mut self, packet: &Packet<'_>) {
         self.packets += 1;
         self.bytes += u64::from(packet.wire_len);
-        self.tracker.advance(packet.time_ns);
+        self.on_time(packet.time_ns);
         match self.decoder.decode(packet) {
             Ok(Decoded::Inner(inner)) => {
                 if let Err(why) = self.tracker.on_packet(&inner, packet.time_ns) {
@@ -88,8 +89,11 @@ impl Pipeline {
         }
     }
 
-    /// Tells the time when there is no packet to tell it.
-    pub fn on_idle(&mut self, now_ns: u64) {
+    /// Moves packet time on: with each packet, or when there is none to tell it.
+    pub fn on_time(&mut self, now_ns: u64) {
+        if self.batch_started_ns == 0 {
+            self.batch_started_ns = now_ns;
+        }
         self.tracker.advance(now_ns);
     }
 
@@ -124,7 +128,12 @@ impl Pipeline {
         let _ = encode::write_array_len(&mut out, 0);
         write_paths(&mut out, &self.capture_point, &paths);
         let _ = encode::write_str(&mut out, "ledger");
-        self.ledger.report(&self.capture_point, source, self.decoder.counters(), &mut out);
+        self.ledger.report(
+            &self.capture_point,
+            source,
+            self.decoder.counters(),
+            &mut out,
+        );
         self.bodies.push_back(out);
     }
 
@@ -154,6 +163,7 @@ impl Pipeline {
             ("flows_live", self.tracker.live_flows() as u64),
             ("flows_evicted", totals.flows_evicted),
             ("clients_shed", self.tracker.clients_shed()),
+            ("paths_shed", self.paths.shed()),
             ("records", totals.records),
         ];
         counters.extend(self.ledger.undecodable_totals(self.decoder.counters()));
@@ -165,16 +175,18 @@ fn write_paths(out: &mut Vec<u8>, capture_point: &str, paths: &[PathReport]) {
     let _ = encode::write_str(out, "paths");
     let _ = encode::write_array_len(out, paths.len() as u32);
     for path in paths {
-        let _ = encode::write_map_len(out, 10);
+        let _ = encode::write_map_len(out, 12);
         write_text_entry(out, "capture_point", capture_point);
         write_text_entry(out, "source", &path.source.to_string());
         write_text_entry(out, "destination", &path.destination.to_string());
-        write_number_entry(out, "echo_requests", path.echo_requests.into());
-        write_number_entry(out, "echo_responses", path.echo_responses.into());
-        write_number_entry(out, "rtt_min_us", path.rtt_min_us.into());
-        write_number_entry(out, "rtt_max_us", path.rtt_max_us.into());
+        write_number_entry(out, "echo_requests", path.echo_requests);
+        write_number_entry(out, "echo_responses", path.echo_responses);
+        write_number_entry(out, "echo_unanswered", path.echo_unanswered);
+        write_optional_entry(out, "rtt_min_us", path.rtt_min_us);
+        write_optional_entry(out, "rtt_max_us", path.rtt_max_us);
         write_number_entry(out, "rtt_sum_us", path.rtt_sum_us);
-        write_number_entry(out, "error_indications", path.error_indications.into());
-        write_number_entry(out, "end_markers", path.end_markers.into());
+        write_number_entry(out, "rtt_samples", path.rtt_samples);
+        write_number_entry(out, "error_indications", path.error_indications);
+        write_number_entry(out, "end_markers", path.end_markers);
     }
 }

@@ -117,7 +117,13 @@ impl Session {
     }
 
     /// Counts a packet of `direction`.
-    pub fn count(&mut self, direction: Direction, inner: &Inner<'_>, payload_len: u32, time_ns: u64) {
+    pub fn count(
+        &mut self,
+        direction: Direction,
+        inner: &Inner<'_>,
+        payload_len: u32,
+        time_ns: u64,
+    ) {
         self.volumes[direction.index()].add(inner.ip_len, payload_len, time_ns);
         self.seen[direction.index()] = true;
         self.last_ns = self.last_ns.max(time_ns);
@@ -132,7 +138,9 @@ impl Session {
         segment: &Segment<'_>,
         time_ns: u64,
     ) {
-        let Some(connection) = &mut self.connection else { return };
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
         connection.on_segment(direction, segment, time_ns);
         self.initiator = self.initiator.or(connection.initiator);
         if segment.is_reset() {
@@ -141,21 +149,32 @@ impl Session {
         }
         let opener = self.initiator.unwrap_or(self.up);
         let server_port = key.sender(opener.opposite()).1;
-        self.application.on_segment(direction == opener, server_port, segment, time_ns);
+        self.application
+            .on_segment(direction == opener, server_port, segment, time_ns);
         if self.failure.is_none()
             && let Some(failure) = self.application.failure()
         {
-            self.fail(if opener == self.up { failure } else { failure.seen_from_far_end() });
+            self.fail(if opener == self.up {
+                failure
+            } else {
+                failure.seen_from_far_end()
+            });
         }
     }
 
     fn on_reset(&mut self, by: Direction) {
-        let Some(connection) = &self.connection else { return };
+        let Some(connection) = &self.connection else {
+            return;
+        };
         let refused = connection.handshake.first_syn_ns.is_some()
             && !connection.syn_ack_seen()
             && connection.initiator == Some(by.opposite());
         if refused {
-            let side = if by == self.up { FailureSide::Device } else { FailureSide::Server };
+            let side = if by == self.up {
+                FailureSide::Device
+            } else {
+                FailureSide::Server
+            };
             self.fail(Failure::new(
                 FailureCause::ConnectRefused,
                 FailureStage::Connect,
@@ -174,7 +193,12 @@ impl Session {
             Failure::new(FailureCause::TlsReset, FailureStage::Tls, server, evidence)
         } else {
             let evidence = "reset_by_server,request_outstanding";
-            Failure::new(FailureCause::ResetByServer, FailureStage::Transfer, server, evidence)
+            Failure::new(
+                FailureCause::ResetByServer,
+                FailureStage::Transfer,
+                server,
+                evidence,
+            )
         }
     }
 
@@ -187,7 +211,8 @@ impl Session {
         time_ns: u64,
     ) {
         let server_port = key.sender(self.up.opposite()).1;
-        self.application.on_datagram(direction == self.up, server_port, payload, time_ns);
+        self.application
+            .on_datagram(direction == self.up, server_port, payload, time_ns);
         if self.failure.is_none()
             && let Some(failure) = self.application.failure()
         {
@@ -262,10 +287,17 @@ impl Session {
             return Verdict::Silent;
         }
         self.verdict_given = true;
-        if let Some(failure) = self.failure.or_else(|| self.silence(now_ns, client_reached)) {
+        if let Some(failure) = self
+            .failure
+            .or_else(|| self.silence(now_ns, client_reached))
+        {
             return Verdict::Failed(failure);
         }
-        if self.is_one_way() || self.is_half_open() { Verdict::Unknown } else { Verdict::Good }
+        if self.is_one_way() || self.is_half_open() {
+            Verdict::Unknown
+        } else {
+            Verdict::Good
+        }
     }
 
     fn is_half_open(&self) -> bool {

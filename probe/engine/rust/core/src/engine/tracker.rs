@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use crate::control::attribution::{AttributionMap, FlowFacts, Prefix};
 use crate::decap::{Address, Inner, Layer, Transport, TunnelDirection, encapsulation};
-use crate::engine::application::Application;
 use crate::engine::clients::Clients;
 use crate::engine::emit::{IntervalEnd, Stamp, emit};
 use crate::engine::ledger::Untracked;
@@ -134,7 +133,9 @@ impl Tracker {
     fn tick(&mut self, tick_ns: u64, due: &[FlowId]) {
         let mut ends: Vec<(u64, FlowId, Option<EndReason>)> = Vec::new();
         for &id in due {
-            let Some((key, session)) = self.table.get_mut(id) else { continue };
+            let Some((key, session)) = self.table.get_mut(id) else {
+                continue;
+            };
             if session.timer_ns != tick_ns {
                 continue;
             }
@@ -196,21 +197,34 @@ impl Tracker {
 
     /// Ends an interval of a flow that lives on. Intervals without packets leave no record.
     fn cut(&mut self, id: FlowId, end_ns: u64) {
-        let Self { table, site, columns, .. } = self;
-        let Some((key, session)) = table.get_mut(id) else { return };
+        let Self {
+            table,
+            site,
+            columns,
+            ..
+        } = self;
+        let Some((key, session)) = table.get_mut(id) else {
+            return;
+        };
         if session.volumes.iter().all(|volume| volume.packets == 0) {
             session.interval_start_ns = end_ns;
             return;
         }
         let verdict = session.interim_verdict();
-        let end = IntervalEnd { end_ns, verdict, end_reason: None };
+        let end = IntervalEnd {
+            end_ns,
+            verdict,
+            end_reason: None,
+        };
         emit(&site.stamp, key, session, end, columns);
         self.on_record();
     }
 
     /// Ends a flow and writes its last record.
     fn end(&mut self, id: FlowId, now_ns: u64, reason: EndReason) {
-        let Some((key, mut session)) = self.table.remove(id) else { return };
+        let Some((key, mut session)) = self.table.remove(id) else {
+            return;
+        };
         let client = session.client(&key);
         let reached = self.clients.was_reached(client, session.last_ns);
         let end = IntervalEnd {
@@ -224,11 +238,18 @@ impl Tracker {
 
     /// Ends every flow: nothing more will be captured.
     pub fn finish(&mut self) {
-        let mut ends: Vec<(u64, FlowId)> =
-            self.table.iter().map(|(id, _, session)| (session.id, id)).collect();
+        let mut ends: Vec<(u64, FlowId)> = self
+            .table
+            .iter()
+            .map(|(id, _, session)| (session.id, id))
+            .collect();
         ends.sort_unstable();
         for (_, id) in ends {
-            let reason = match self.table.get_mut(id).map(|(_, session)| session.end_reason()) {
+            let reason = match self
+                .table
+                .get_mut(id)
+                .map(|(_, session)| session.end_reason())
+            {
                 Some(EndReason::Idle) | None => EndReason::CaptureEnd,
                 Some(reason) => reason,
             };
@@ -296,7 +317,9 @@ impl Tracker {
             return Some(id);
         }
         session.tunnels[direction.index()] = tunnel;
-        let place = self.site.place_of(session.client(key), &session.layers, &session.tunnels);
+        let place = self
+            .site
+            .place_of(session.client(key), &session.layers, &session.tunnels);
         let before = &session.place;
         if place.subscriber_id != before.subscriber_id && before.subscriber_source == "map" {
             self.end(id, now_ns, EndReason::PortReused);
@@ -331,8 +354,13 @@ impl Tracker {
         let tunnel = tunnel_ends(inner);
         let mut tunnels = [None; 2];
         tunnels[direction.index()] = tunnel;
-        let place = self.site.place_of(key.sender(up).0, &inner.layers, &tunnels);
-        let session_id = self.site.session_ids.of(&key, tunnel.map(|ends| ends.teid), time_ns);
+        let place = self
+            .site
+            .place_of(key.sender(up).0, &inner.layers, &tunnels);
+        let session_id = self
+            .site
+            .session_ids
+            .of(&key, tunnel.map(|ends| ends.teid), time_ns);
         let mut session = Session::new(session_id, time_ns, up, Arc::new(place));
         session.initiator = initiator;
         session.tunnels = tunnels;
@@ -355,7 +383,9 @@ impl Tracker {
         packet: &Transported<'_>,
         time_ns: u64,
     ) {
-        let Some((key, session)) = self.table.get_mut(id) else { return };
+        let Some((key, session)) = self.table.get_mut(id) else {
+            return;
+        };
         session.count(direction, inner, packet.payload_len, time_ns);
         if let Some(qfi) = inner.tunnel.and_then(|tunnel| tunnel.qfi) {
             session.qfi = Some(qfi);
@@ -374,7 +404,9 @@ impl Tracker {
     }
 
     fn bring_timer_forward(&mut self, id: FlowId, transport: Transport) {
-        let Some((_, session)) = self.table.get_mut(id) else { return };
+        let Some((_, session)) = self.table.get_mut(id) else {
+            return;
+        };
         let deadline_ns = session.deadline_ns(transport);
         if session.timer_ns == 0 || deadline_ns < session.timer_ns {
             self.set_timer(id, deadline_ns);
@@ -406,7 +438,11 @@ fn read_udp<'a>(inner: &Inner<'a>) -> Option<Transported<'a>> {
     let header: &[u8; UDP_HEADER as usize] = inner.segment.first_chunk()?;
     // The length field of a super-segment or a jumbogram is 0 (RFC 2675 4): the IP length counts.
     let stated = u32::from(u16::from_be_bytes([header[4], header[5]]));
-    let length = if stated < UDP_HEADER { inner.segment_len } else { stated.min(inner.segment_len) };
+    let length = if stated < UDP_HEADER {
+        inner.segment_len
+    } else {
+        stated.min(inner.segment_len)
+    };
     let payload_len = length.saturating_sub(UDP_HEADER);
     let captured = inner.segment.get(UDP_HEADER as usize..)?;
     let payload = captured.get(..payload_len as usize).unwrap_or(captured);
@@ -460,7 +496,8 @@ impl Site {
         inner: &Inner<'_>,
     ) -> (Direction, Option<Direction>) {
         let opener = opener(direction, packet);
-        let missed_start = matches!(&packet.payload, Payload::Segment(segment) if !segment.has_syn());
+        let missed_start =
+            matches!(&packet.payload, Payload::Segment(segment) if !segment.has_syn());
         let up = self
             .tunnel_direction(direction, inner)
             .or_else(|| self.by_prefix(key))
@@ -477,7 +514,11 @@ impl Site {
             Some(TunnelDirection::Down) => return Some(direction.opposite()),
             None => {}
         }
-        let from_ran = |address| self.ran_prefixes.iter().any(|prefix| prefix.contains(address));
+        let from_ran = |address| {
+            self.ran_prefixes
+                .iter()
+                .any(|prefix| prefix.contains(address))
+        };
         match (from_ran(tunnel.source), from_ran(tunnel.destination)) {
             (true, false) => Some(direction),
             (false, true) => Some(direction.opposite()),
@@ -486,7 +527,11 @@ impl Site {
     }
 
     fn by_prefix(&self, key: &FlowKey) -> Option<Direction> {
-        let ours = |address| self.subscriber_prefixes.iter().any(|prefix| prefix.contains(address));
+        let ours = |address| {
+            self.subscriber_prefixes
+                .iter()
+                .any(|prefix| prefix.contains(address))
+        };
         match (ours(key.low), ours(key.high)) {
             (true, false) => Some(Direction::Forward),
             (false, true) => Some(Direction::Reverse),
@@ -512,8 +557,9 @@ impl Site {
         }
         let ends = tunnels.iter().flatten();
         let teids: Vec<u32> = ends.clone().map(|ends| ends.teid).collect();
-        let gtpu_addresses: Vec<Address> =
-            ends.flat_map(|ends| [ends.source, ends.destination]).collect();
+        let gtpu_addresses: Vec<Address> = ends
+            .flat_map(|ends| [ends.source, ends.destination])
+            .collect();
         let attribution = self.map.look_up(&FlowFacts {
             client,
             vlans: &vlans[..vlan_count],
@@ -524,7 +570,11 @@ impl Site {
             Some(identity) => (self.pseudonyms.of(identity), "map"),
             None => (self.pseudonyms.of_address(client), "address"),
         };
-        Place { subscriber_id, subscriber_source, attribution }
+        Place {
+            subscriber_id,
+            subscriber_source,
+            attribution,
+        }
     }
 }
 

@@ -70,7 +70,10 @@ mod tests {
         volume.add(100, 60, 150_000_000);
         volume.add(40, 0, 900_000_000);
         assert_eq!(volume.active_us(), 200_000);
-        assert_eq!((volume.bytes, volume.payload, volume.packets), (340, 180, 4));
+        assert_eq!(
+            (volume.bytes, volume.payload, volume.packets),
+            (340, 180, 4)
+        );
     }
 
     #[test]

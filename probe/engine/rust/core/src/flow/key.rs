@@ -47,11 +47,29 @@ impl FlowKey {
         if (source, source_port) <= (destination, destination_port) {
             let (low, high) = (source, destination);
             let (low_port, high_port) = (source_port, destination_port);
-            (Self { low, high, low_port, high_port, transport }, Direction::Forward)
+            (
+                Self {
+                    low,
+                    high,
+                    low_port,
+                    high_port,
+                    transport,
+                },
+                Direction::Forward,
+            )
         } else {
             let (low, high) = (destination, source);
             let (low_port, high_port) = (destination_port, source_port);
-            (Self { low, high, low_port, high_port, transport }, Direction::Reverse)
+            (
+                Self {
+                    low,
+                    high,
+                    low_port,
+                    high_port,
+                    transport,
+                },
+                Direction::Reverse,
+            )
         }
     }
 
@@ -68,8 +86,14 @@ impl FlowKey {
         let ports = u64::from(self.low_port) << 48
             | u64::from(self.high_port) << 32
             | u64::from(protocol_number(self.transport));
-        let low = fold(self.low.0 as u64 ^ seed, (self.low.0 >> 64) as u64 ^ MULTIPLIER);
-        let high = fold(self.high.0 as u64 ^ low, (self.high.0 >> 64) as u64 ^ MULTIPLIER);
+        let low = fold(
+            self.low.0 as u64 ^ seed,
+            (self.low.0 >> 64) as u64 ^ MULTIPLIER,
+        );
+        let high = fold(
+            self.high.0 as u64 ^ low,
+            (self.high.0 >> 64) as u64 ^ MULTIPLIER,
+        );
         fold(high ^ ports, seed ^ MULTIPLIER)
     }
 }

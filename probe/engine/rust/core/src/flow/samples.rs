@@ -127,7 +127,10 @@ mod tests {
     #[test]
     fn no_sample_means_null() {
         let samples = Samples::default();
-        assert_eq!((samples.count(), samples.min_us(), samples.median_us()), (None, None, None));
+        assert_eq!(
+            (samples.count(), samples.min_us(), samples.median_us()),
+            (None, None, None)
+        );
     }
 
     proptest! {

@@ -60,17 +60,29 @@ impl<E> Table<E> {
 
     pub fn find(&self, key: &FlowKey) -> Option<FlowId> {
         let slot = *self.index.find(key.hash(self.seed), |&slot| {
-            self.slots.get(slot as usize).is_some_and(|found| found.key == *key)
+            self.slots
+                .get(slot as usize)
+                .is_some_and(|found| found.key == *key)
         })?;
-        Some(FlowId { slot, generation: self.slots.get(slot as usize)?.generation })
+        Some(FlowId {
+            slot,
+            generation: self.slots.get(slot as usize)?.generation,
+        })
     }
 
     /// Adds a flow whose key is not in the table. The caller has made room (`is_full`).
     pub fn insert(&mut self, key: FlowKey, entry: E) -> FlowId {
         let slot = self.take_slot(key, entry);
-        let Self { index, slots, seed, .. } = self;
-        index.insert_unique(key.hash(*seed), slot, |&slot| slots[slot as usize].key.hash(*seed));
-        FlowId { slot, generation: self.slots[slot as usize].generation }
+        let Self {
+            index, slots, seed, ..
+        } = self;
+        index.insert_unique(key.hash(*seed), slot, |&slot| {
+            slots[slot as usize].key.hash(*seed)
+        });
+        FlowId {
+            slot,
+            generation: self.slots[slot as usize].generation,
+        }
     }
 
     fn take_slot(&mut self, key: FlowKey, entry: E) -> u32 {
@@ -80,7 +92,11 @@ impl<E> Table<E> {
             place.entry = Some(entry);
             return slot;
         }
-        self.slots.push(Slot { key, generation: 0, entry: Some(entry) });
+        self.slots.push(Slot {
+            key,
+            generation: 0,
+            entry: Some(entry),
+        });
         (self.slots.len() - 1) as u32
     }
 
@@ -100,7 +116,10 @@ impl<E> Table<E> {
         let entry = place.entry.take()?;
         place.generation = place.generation.wrapping_add(1);
         let key = place.key;
-        if let Ok(found) = self.index.find_entry(key.hash(self.seed), |&slot| slot == id.slot) {
+        if let Ok(found) = self
+            .index
+            .find_entry(key.hash(self.seed), |&slot| slot == id.slot)
+        {
             found.remove();
         }
         self.free.push(id.slot);
@@ -110,7 +129,10 @@ impl<E> Table<E> {
     /// Every live flow, in order of place.
     pub fn iter(&self) -> impl Iterator<Item = (FlowId, &FlowKey, &E)> {
         self.slots.iter().enumerate().filter_map(|(slot, place)| {
-            let id = FlowId { slot: slot as u32, generation: place.generation };
+            let id = FlowId {
+                slot: slot as u32,
+                generation: place.generation,
+            };
             place.entry.as_ref().map(|entry| (id, &place.key, entry))
         })
     }
@@ -129,7 +151,10 @@ impl<E> Table<E> {
             let place = &self.slots[self.hand];
             if let Some(entry) = &place.entry {
                 compared += 1;
-                let id = FlowId { slot: self.hand as u32, generation: place.generation };
+                let id = FlowId {
+                    slot: self.hand as u32,
+                    generation: place.generation,
+                };
                 let candidate = (rank(entry), id);
                 best = Some(best.map_or(candidate, |known| known.min(candidate)));
             }
@@ -158,7 +183,10 @@ mod tests {
         assert_eq!(first.slot, second.slot);
         assert!(table.get_mut(first).is_none());
         assert!(table.remove(first).is_none());
-        assert_eq!(table.get_mut(second).map(|(_, entry)| *entry), Some("second"));
+        assert_eq!(
+            table.get_mut(second).map(|(_, entry)| *entry),
+            Some("second")
+        );
     }
 
     #[test]

@@ -22,7 +22,10 @@ impl Wheel {
     /// A wheel that starts at `now_ns`.
     pub fn new(now_ns: u64) -> Self {
         let slots = (0..SLOTS).map(|_| Vec::new()).collect();
-        Self { slots, next: now_ns / SECOND_NS + 1 }
+        Self {
+            slots,
+            next: now_ns / SECOND_NS + 1,
+        }
     }
 
     /// The time at which the next slot comes up.
@@ -51,7 +54,10 @@ impl Wheel {
 mod tests {
     use super::*;
 
-    const FLOW: FlowId = FlowId { slot: 1, generation: 0 };
+    const FLOW: FlowId = FlowId {
+        slot: 1,
+        generation: 0,
+    };
 
     fn seconds_until_due(wheel: &mut Wheel) -> u64 {
         let start = wheel.next;

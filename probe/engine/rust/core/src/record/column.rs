@@ -262,7 +262,12 @@ impl Dictionary {
     }
 
     fn write(&self, name: &str, text: bool, out: &mut Vec<u8>) {
-        write_map_header(out, name, WireType::Dictionary, 2 + u32::from(self.nulls.count > 0));
+        write_map_header(
+            out,
+            name,
+            WireType::Dictionary,
+            2 + u32::from(self.nulls.count > 0),
+        );
         write_text(out, "values");
         let _ = encode::write_array_len(out, self.distinct.ends.len() as u32);
         for index in 0..self.distinct.ends.len() as u32 {
@@ -281,7 +286,9 @@ impl Dictionary {
         let indexes = self.indexes.iter();
         match self.distinct.ends.len() {
             0..=0x100 => indexes.map(|&index| index as u8).collect(),
-            0x101..=0x1_0000 => indexes.flat_map(|&index| (index as u16).to_le_bytes()).collect(),
+            0x101..=0x1_0000 => indexes
+                .flat_map(|&index| (index as u16).to_le_bytes())
+                .collect(),
             _ => indexes.flat_map(|&index| index.to_le_bytes()).collect(),
         }
     }
@@ -294,7 +301,7 @@ impl Dictionary {
 }
 
 macro_rules! dictionary {
-    ($(#[$doc:meta])* $name:ident, $value:ty, $nullable:literal, $text:literal, $bytes:expr) => {
+    ($(#[$doc:meta])* $name:ident, $value:ty, $nullable:literal, $text:literal, $bytes:path) => {
         $(#[$doc])*
         #[derive(Debug, Default)]
         pub struct $name(Dictionary);
@@ -305,8 +312,7 @@ macro_rules! dictionary {
             const NULLABLE: bool = $nullable;
 
             fn push(&mut self, value: Self::Value<'_>) {
-                let bytes: fn($value) -> Option<&[u8]> = $bytes;
-                self.0.push(bytes(value));
+                self.0.push($bytes(value));
             }
 
             fn write(&self, name: &str, _rows: usize, out: &mut Vec<u8>) {
@@ -323,17 +329,25 @@ macro_rules! dictionary {
         }
     };
 }
+fn text_bytes(value: &str) -> Option<&[u8]> {
+    Some(value.as_bytes())
+}
+
+fn optional_text_bytes(value: Option<&str>) -> Option<&[u8]> {
+    value.map(str::as_bytes)
+}
+
 dictionary!(
     /// Text that is never null.
-    RequiredText, &'a str, false, true, |value| Some(value.as_bytes())
+    RequiredText, &'a str, false, true, text_bytes
 );
 dictionary!(
     /// Text that may be null.
-    Text, Option<&'a str>, true, true, |value| value.map(str::as_bytes)
+    Text, Option<&'a str>, true, true, optional_text_bytes
 );
 dictionary!(
     /// Addresses and pseudonyms: byte strings that repeat.
-    Bytes, Option<&'a [u8]>, true, false, |value| value
+    Bytes, Option<&'a [u8]>, true, false, std::convert::identity
 );
 
 /// Byte strings that do not repeat.
@@ -352,12 +366,18 @@ impl Column for Binary {
     fn push(&mut self, value: Option<&[u8]>) {
         self.nulls.push(value.is_none());
         let value = value.unwrap_or_default();
-        self.lengths.extend_from_slice(&(value.len() as u16).to_le_bytes());
+        self.lengths
+            .extend_from_slice(&(value.len() as u16).to_le_bytes());
         self.data.extend_from_slice(value);
     }
 
     fn write(&self, name: &str, _rows: usize, out: &mut Vec<u8>) {
-        write_map_header(out, name, WireType::Binary, 2 + u32::from(self.nulls.count > 0));
+        write_map_header(
+            out,
+            name,
+            WireType::Binary,
+            2 + u32::from(self.nulls.count > 0),
+        );
         write_text(out, "lengths");
         write_bytes(out, &self.lengths);
         write_text(out, "data");

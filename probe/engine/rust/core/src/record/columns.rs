@@ -2,9 +2,7 @@
 
 use rmp::encode;
 
-use super::column::{
-    Binary, Bytes, Column, Optional, Required, RequiredText, Text, WireType,
-};
+use super::column::{Binary, Bytes, Column, Optional, Required, RequiredText, Text, WireType};
 
 macro_rules! record_fields {
     ($($name:ident: $column:ty,)+) => {

@@ -206,7 +206,10 @@ impl Connection {
         }
         let unanswered = self.last_payload == Some(by.opposite());
         let in_flight = self.has_unacknowledged(by);
-        self.reset = Some(Reset { by, unfinished: !self.any_fin() && (unanswered || in_flight) });
+        self.reset = Some(Reset {
+            by,
+            unfinished: !self.any_fin() && (unanswered || in_flight),
+        });
     }
 
     fn on_syn(&mut self, direction: Direction, segment: &Segment<'_>, time_ns: u64) {
@@ -230,10 +233,11 @@ impl Connection {
             return;
         }
         let responder = &self.halves[direction.opposite().index()];
-        let covers_syn_ack = responder.syn_seen
-            && before(responder.initial, segment.acknowledgment);
+        let covers_syn_ack =
+            responder.syn_seen && before(responder.initial, segment.acknowledgment);
         if self.handshake.syn_ack_ns.is_some() && covers_syn_ack {
-            self.handshake.on_final_ack(time_ns, segment.timestamps.map(|(_, echo)| echo));
+            self.handshake
+                .on_final_ack(time_ns, segment.timestamps.map(|(_, echo)| echo));
         }
     }
 
@@ -258,7 +262,9 @@ impl Connection {
             let echoed = segment.timestamps.map(|(_, echo)| echo);
             // An echo of a later copy says nothing about this one.
             if !self.timestamps || echoed == Some(data.probe.timestamp) {
-                data.interval.round_trips.add(micros(data.probe.sent_ns, time_ns));
+                data.interval
+                    .round_trips
+                    .add(micros(data.probe.sent_ns, time_ns));
             }
         }
     }

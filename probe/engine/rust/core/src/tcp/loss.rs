@@ -35,7 +35,11 @@ impl Holes {
         if self.used == MAX_HOLES {
             self.remove(0);
         }
-        self.holes[self.used] = Hole { start, end, opened_ns: time_ns };
+        self.holes[self.used] = Hole {
+            start,
+            end,
+            opened_ns: time_ns,
+        };
         self.used += 1;
     }
 
@@ -48,7 +52,13 @@ impl Holes {
     ///
     /// A retransmission needs a round trip from the tap to the receiver, the sender and back, so
     /// what fills a hole faster than `round_trip_ns` was only reordered.
-    pub fn classify(&mut self, start: u32, end: u32, time_ns: u64, round_trip_ns: u64) -> OldSegment {
+    pub fn classify(
+        &mut self,
+        start: u32,
+        end: u32,
+        time_ns: u64,
+        round_trip_ns: u64,
+    ) -> OldSegment {
         let touched = (0..self.used).find(|&position| {
             let hole = &self.holes[position];
             before(start, hole.end) && before(hole.start, end)
@@ -58,7 +68,11 @@ impl Holes {
         };
         let waited = time_ns.saturating_sub(self.holes[position].opened_ns);
         self.fill(position, start, end);
-        if waited < round_trip_ns { OldSegment::OutOfOrder } else { OldSegment::LostBeforeTap }
+        if waited < round_trip_ns {
+            OldSegment::OutOfOrder
+        } else {
+            OldSegment::LostBeforeTap
+        }
     }
 
     fn fill(&mut self, position: usize, start: u32, end: u32) {
@@ -106,28 +120,46 @@ mod tests {
 
     #[test]
     fn what_fills_a_hole_within_a_round_trip_is_reordered() {
-        assert_eq!(with_hole().classify(100, 300, 5 * MS, 20 * MS), OldSegment::OutOfOrder);
+        assert_eq!(
+            with_hole().classify(100, 300, 5 * MS, 20 * MS),
+            OldSegment::OutOfOrder
+        );
     }
 
     #[test]
     fn what_fills_a_hole_later_was_lost_before_the_tap() {
-        assert_eq!(with_hole().classify(100, 300, 30 * MS, 20 * MS), OldSegment::LostBeforeTap);
+        assert_eq!(
+            with_hole().classify(100, 300, 30 * MS, 20 * MS),
+            OldSegment::LostBeforeTap
+        );
     }
 
     #[test]
     fn bytes_seen_before_were_lost_behind_the_tap() {
         let mut holes = with_hole();
-        assert_eq!(holes.classify(0, 100, 30 * MS, 20 * MS), OldSegment::LostAfterTap);
+        assert_eq!(
+            holes.classify(0, 100, 30 * MS, 20 * MS),
+            OldSegment::LostAfterTap
+        );
         holes.classify(100, 300, 30 * MS, 20 * MS);
-        assert_eq!(holes.classify(100, 300, 60 * MS, 20 * MS), OldSegment::LostAfterTap);
+        assert_eq!(
+            holes.classify(100, 300, 60 * MS, 20 * MS),
+            OldSegment::LostAfterTap
+        );
     }
 
     #[test]
     fn a_hole_filled_in_the_middle_leaves_both_ends_open() {
         let mut holes = with_hole();
         holes.classify(150, 200, 30 * MS, 20 * MS);
-        assert_eq!(holes.classify(200, 300, 30 * MS, 20 * MS), OldSegment::LostBeforeTap);
-        assert_eq!(holes.classify(100, 150, 30 * MS, 20 * MS), OldSegment::LostBeforeTap);
+        assert_eq!(
+            holes.classify(200, 300, 30 * MS, 20 * MS),
+            OldSegment::LostBeforeTap
+        );
+        assert_eq!(
+            holes.classify(100, 150, 30 * MS, 20 * MS),
+            OldSegment::LostBeforeTap
+        );
         assert_eq!(holes.used, 0);
     }
 
@@ -143,7 +175,10 @@ mod tests {
     fn holes_work_across_the_wrap_of_sequence_numbers() {
         let mut holes = Holes::default();
         holes.open(u32::MAX - 10, 10, 0);
-        assert_eq!(holes.classify(u32::MAX - 10, 10, 30 * MS, 20 * MS), OldSegment::LostBeforeTap);
+        assert_eq!(
+            holes.classify(u32::MAX - 10, 10, 30 * MS, 20 * MS),
+            OldSegment::LostBeforeTap
+        );
     }
 
     #[test]

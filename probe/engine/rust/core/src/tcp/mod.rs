@@ -5,8 +5,8 @@ mod loss;
 mod segment;
 pub mod stream;
 
-pub use connection::{Connection, HalfReport, Handshake};
 pub(crate) use connection::micros;
+pub use connection::{Connection, HalfReport, Handshake};
 pub use segment::Segment;
 
 /// Whether sequence number `left` lies before `right` (RFC 9293 3.4, modulo 2^32).

@@ -122,7 +122,9 @@ mod tests {
     #[test]
     fn timestamps_are_found_behind_other_options() {
         let alone = header(&[1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2]);
-        let behind = header(&[2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 1, 3, 3, 7]);
+        let behind = header(&[
+            2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 1, 3, 3, 7,
+        ]);
         for bytes in [alone, behind] {
             let segment = Segment::parse(&bytes, bytes.len() as u32);
             assert_eq!(segment.and_then(|segment| segment.timestamps), Some((1, 2)));
