@@ -42,7 +42,10 @@ pub fn open_source(
     match &capture.interface {
         Some(interface) => {
             let _ = stop;
-            Err(SourceError { source_name: interface.clone(), problem: "live capture is not built".into() })
+            Err(SourceError {
+                source_name: interface.clone(),
+                problem: "live capture is not built".into(),
+            })
         }
         None => {
             let paths: Vec<PathBuf> = capture.files.iter().map(PathBuf::from).collect();

@@ -287,10 +287,20 @@ const HTTP_METHODS: [&[u8]; 9] = [
     b"TRACE ",
 ];
 
+/// A request line names its version at the end (RFC 9112 3), unless it goes on in the next segment.
 fn is_http_request(payload: &[u8]) -> bool {
-    HTTP_METHODS
+    let line_end = payload
         .iter()
-        .any(|method| payload.starts_with(method))
+        .position(|&byte| byte == b'\r' || byte == b'\n');
+    let names_version = line_end.is_none_or(|end| {
+        let line = &payload[..end];
+        line.windows(b" HTTP/".len())
+            .any(|window| window == b" HTTP/")
+    });
+    names_version
+        && HTTP_METHODS
+            .iter()
+            .any(|method| payload.starts_with(method))
 }
 
 /// A QUIC long header (RFC 9000 17.2) of version 1, 2 (RFC 9369) or an IETF draft.

@@ -166,10 +166,7 @@ impl Session {
         let Some(connection) = &self.connection else {
             return;
         };
-        let refused = connection.handshake.first_syn_ns.is_some()
-            && !connection.syn_ack_seen()
-            && connection.initiator == Some(by.opposite());
-        if refused {
+        if connection.is_refused(by) {
             let side = if by == self.up {
                 FailureSide::Device
             } else {
@@ -345,10 +342,15 @@ impl Session {
             let (cause, stage) = (FailureCause::TlsTimeout, FailureStage::Tls);
             return Some(Failure::new(cause, stage, None, "client_hello_unanswered"));
         }
-        if connection.has_unacknowledged(self.up.opposite()) {
+        if connection.retransmits_in_vain(self.up.opposite()) {
             let (cause, stage) = (FailureCause::RetransmissionTimeout, FailureStage::Transfer);
             let side = Some(FailureSide::Access);
-            return Some(Failure::new(cause, stage, side, "data_down_unacknowledged"));
+            return Some(Failure::new(
+                cause,
+                stage,
+                side,
+                "data_down_retransmitted,unacknowledged",
+            ));
         }
         (client_waits && self.application.expects_answer()).then_some(Failure::new(
             FailureCause::RequestTimeout,

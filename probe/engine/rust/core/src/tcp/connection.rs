@@ -9,6 +9,10 @@ use crate::flow::samples::Samples;
 /// Reordering limit while no round trip is known yet (as Wireshark's `tcp.analysis` has it).
 const DEFAULT_ROUND_TRIP_NS: u64 = 3_000_000;
 
+/// A SYN seen again sooner than this is a copy made by the mirror: senders wait 1 s (RFC 6298 2.1),
+/// and no stack in use less than 200 ms.
+const SYN_COPY_NS: u64 = 100_000_000;
+
 /// A segment whose acknowledgement is awaited.
 #[derive(Debug, Clone, Copy, Default)]
 struct Probe {
@@ -34,6 +38,8 @@ struct Half {
     acknowledged: u32,
     last_ack_sent: u32,
     last_window: u16,
+    /// Retransmissions since the peer's acknowledgement last moved.
+    vain_retransmissions: u8,
     probe: Probe,
     holes: Option<Box<Holes>>,
     interval: Interval,
@@ -157,6 +163,21 @@ impl Connection {
         half.started && half.ack_seen && before(half.acknowledged, half.next)
     }
 
+    /// Whether `direction` sends its data again and again and nothing comes back.
+    pub fn retransmits_in_vain(&self, direction: Direction) -> bool {
+        const AGAIN_AND_AGAIN: u8 = 3;
+        self.has_unacknowledged(direction)
+            && self.halves[direction.index()].vain_retransmissions >= AGAIN_AND_AGAIN
+    }
+
+    /// Whether a reset by `by` refused the connection: all that the SYN was answered with.
+    pub fn is_refused(&self, by: Direction) -> bool {
+        self.initiator == Some(by.opposite())
+            && self.handshake.first_syn_ns.is_some()
+            && !self.is_established()
+            && !self.halves[by.index()].started
+    }
+
     /// Who sent payload last.
     pub fn last_payload(&self) -> Option<Direction> {
         self.last_payload
@@ -249,6 +270,7 @@ impl Connection {
         if !data.ack_seen || before(data.acknowledged, acknowledgment) {
             data.ack_seen = true;
             data.acknowledged = acknowledgment;
+            data.vain_retransmissions = 0;
             if let Some(holes) = &mut data.holes {
                 self.capture_loss |= holes.acknowledged(acknowledgment);
             }
@@ -379,6 +401,7 @@ impl Half {
 
     fn count_retransmission(&mut self, bytes: u32) {
         self.interval.retransmitted_packets += 1;
+        self.vain_retransmissions = self.vain_retransmissions.saturating_add(1);
         self.interval.retransmitted_bytes = self.interval.retransmitted_bytes.saturating_add(bytes);
         // Karn's rule; with timestamps too, since copies sent within one tick carry the same value.
         self.probe.armed = false;
@@ -387,6 +410,9 @@ impl Half {
 
 impl Handshake {
     fn on_syn(&mut self, time_ns: u64, timestamp: Option<u32>) {
+        if self.first_syn_ns.is_some() && is_copy(self.last_syn_ns, time_ns) {
+            return;
+        }
         if self.first_syn_ns.is_some() {
             self.syn_retransmissions = self.syn_retransmissions.saturating_add(1);
         }
@@ -396,6 +422,9 @@ impl Handshake {
     }
 
     fn on_syn_ack(&mut self, time_ns: u64, timestamp: Option<u32>, echo: Option<u32>) {
+        if self.syn_ack_ns.is_some() && is_copy(self.last_syn_ack_ns, time_ns) {
+            return;
+        }
         if self.syn_ack_ns.is_some() {
             self.syn_ack_retransmissions = self.syn_ack_retransmissions.saturating_add(1);
         } else if self.first_syn_ns.is_some() {
@@ -410,11 +439,16 @@ impl Handshake {
 
     fn on_final_ack(&mut self, time_ns: u64, echo: Option<u32>) {
         self.established_ns = Some(time_ns);
-        let unambiguous = self.syn_ack_retransmissions == 0
-            || (echo.is_some() && echo == self.last_syn_ack_timestamp);
+        let unambiguous = self.syn_ack_ns.is_some()
+            && (self.syn_ack_retransmissions == 0
+                || (echo.is_some() && echo == self.last_syn_ack_timestamp));
         self.initiator_us = unambiguous.then(|| micros(self.last_syn_ack_ns, time_ns));
         self.setup_us = self.first_syn_ns.map(|first| micros(first, time_ns));
     }
+}
+
+fn is_copy(first_ns: u64, second_ns: u64) -> bool {
+    second_ns.saturating_sub(first_ns) < SYN_COPY_NS
 }
 
 /// The time between two moments in whole microseconds, 0 where the clock went back.

@@ -30,15 +30,18 @@ const OPTION_TIMESTAMPS: u8 = 8;
 const TIMESTAMPS_ALONE: [u8; 4] = [1, 1, OPTION_TIMESTAMPS, 10];
 
 impl<'a> Segment<'a> {
-    /// Reads a segment of `wire_len` bytes of which `bytes` were captured; None if the header is
-    /// cut or malformed.
+    /// Reads a segment of `wire_len` bytes of which `bytes` were captured; None if the fixed
+    /// header is cut or malformed.
     pub fn parse(bytes: &'a [u8], wire_len: u32) -> Option<Self> {
         let fixed: &[u8; MIN_HEADER] = bytes.first_chunk()?;
         let header_len = usize::from(fixed[12] >> 4) * 4;
         if header_len < MIN_HEADER {
             return None;
         }
-        let options = bytes.get(MIN_HEADER..header_len)?;
+        // Where the capture cut the options, what is left of them has to do.
+        let options = bytes
+            .get(MIN_HEADER..header_len.min(bytes.len()))
+            .unwrap_or_default();
         Some(Self {
             source_port: u16::from_be_bytes([fixed[0], fixed[1]]),
             destination_port: u16::from_be_bytes([fixed[2], fixed[3]]),
@@ -138,6 +141,16 @@ mod tests {
             let segment = Segment::parse(&bytes, bytes.len() as u32).expect("the header is whole");
             assert_eq!(segment.timestamps, None);
         }
+    }
+
+    #[test]
+    fn a_header_cut_in_its_options_is_read_as_far_as_it_goes() {
+        let bytes = header(&[
+            2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 1, 3, 3, 7,
+        ]);
+        let segment = Segment::parse(&bytes[..30], 1440).expect("the fixed header is whole");
+        assert_eq!((segment.timestamps, segment.payload_len), (None, 1400));
+        assert!(Segment::parse(&bytes[..19], 1440).is_none());
     }
 
     #[test]
