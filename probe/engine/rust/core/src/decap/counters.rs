@@ -15,9 +15,9 @@ pub enum Undecodable {
     UnsupportedEncapsulation,
     /// The capture was cut inside the IP header or an extension header.
     TruncatedIp,
-    /// The IP header contradicts itself or the layer below.
+    /// The IP header or an extension header contradicts itself.
     MalformedIp,
-    /// The IP header claims more bytes than there were on the wire.
+    /// A tunnelled IP header states more bytes than the packet around it holds.
     BadLength,
     /// The capture was cut before the end of the GTP-U header.
     TruncatedGtpu,

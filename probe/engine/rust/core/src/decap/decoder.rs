@@ -106,7 +106,7 @@ impl Walk<'_> {
         let mut buffers = buffers.iter_mut();
         let (mut network, mut view) = link::strip(packet, &mut self.layers)?;
         loop {
-            let mut datagram = ip::parse(network, view)?;
+            let mut datagram = self.parse(network, view)?;
             if let Some(fragment) = datagram.upper.fragment {
                 let buffer = buffers.next().ok_or(Undecodable::TooDeep)?;
                 match self.reassemble(network, &datagram, fragment, buffer)? {
@@ -123,6 +123,18 @@ impl Walk<'_> {
                 }
             }
         }
+    }
+
+    /// Reads an IP header. In a frame it may state more than the frame holds: packet brokers that slice
+    /// packets leave no other trace of it, and then the header alone knows the length. A tunnelled packet
+    /// is bounded by the one around it.
+    #[inline]
+    fn parse<'p>(&self, network: Network, view: View<'p>) -> Result<Datagram<'p>, Undecodable> {
+        let datagram = ip::parse(network, view)?;
+        if datagram.ip_len > view.wire_len() && self.tunnel.is_some() {
+            return Err(Undecodable::BadLength);
+        }
+        Ok(datagram)
     }
 
     fn enter(&mut self, outer: &Datagram<'_>, gpdu: &Gpdu<'_>) -> Result<(), Undecodable> {

@@ -10,7 +10,7 @@ pub(super) struct Datagram<'a> {
     pub source: Address,
     pub destination: Address,
     pub ttl: u8,
-    /// Bytes on the wire with all headers.
+    /// Bytes on the wire with all headers, as the header states them: may be more than there are.
     pub ip_len: usize,
     pub upper: Upper<'a>,
 }
@@ -60,9 +60,6 @@ fn v4(view: View<'_>) -> Result<Datagram<'_>, Undecodable> {
         return Err(Undecodable::MalformedIp);
     }
     let ip_len = stated_len(be16(header[2], header[3]), 0, view);
-    if ip_len > view.wire_len() {
-        return Err(Undecodable::BadLength);
-    }
     if ip_len < header_len {
         return Err(Undecodable::MalformedIp);
     }
@@ -71,7 +68,7 @@ fn v4(view: View<'_>) -> Result<Datagram<'_>, Undecodable> {
         destination: Address::v4([header[16], header[17], header[18], header[19]]),
         ttl: header[8],
         ip_len,
-        upper: v4_upper(header, view.limit(ip_len).skip(header_len))?,
+        upper: v4_upper(header, view.with_len(ip_len).skip(header_len))?,
     })
 }
 
@@ -113,10 +110,7 @@ fn v6(view: View<'_>) -> Result<Datagram<'_>, Undecodable> {
         return Err(Undecodable::MalformedIp);
     }
     let ip_len = stated_len(be16(header[4], header[5]), header.len(), view);
-    if ip_len > view.wire_len() {
-        return Err(Undecodable::BadLength);
-    }
-    let payload = view.limit(ip_len).skip(header.len());
+    let payload = view.with_len(ip_len).skip(header.len());
     Ok(Datagram {
         source: v6_address(header, 8),
         destination: v6_address(header, 24),

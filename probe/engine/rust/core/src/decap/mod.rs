@@ -122,6 +122,8 @@ pub enum Decoded<'a> {
 }
 
 #[cfg(test)]
+mod corpus;
+#[cfg(test)]
 mod frames;
 #[cfg(test)]
 mod tests;

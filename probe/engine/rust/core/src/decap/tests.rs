@@ -417,7 +417,17 @@ mod internet_layer {
                 Outcome::Failed(Undecodable::MalformedIp)
             );
         }
-        assert_eq!(with(2, 1), Outcome::Failed(Undecodable::BadLength));
+    }
+
+    #[test]
+    fn a_frame_sliced_without_a_trace_keeps_the_length_of_its_ip_header() {
+        for (ip, header) in [
+            (ipv4(TCP, &tcp(443, &[7; 1400])), 20),
+            (ipv6(TCP, &tcp(443, &[7; 1400])), 40),
+        ] {
+            let outcome = raw(&ip[..header + 60]);
+            assert_eq!(lengths_of(&outcome), (60, 1420, 1420 + header as u32));
+        }
     }
 }
 
@@ -549,6 +559,20 @@ mod tunnels {
         for inner in [&b""[..], &[0x00; 60], &[0xff; 20]] {
             let outcome = raw(&g_pdu(1, inner));
             assert_eq!(outcome, Outcome::Failed(Undecodable::GtpuNotIp));
+        }
+    }
+
+    #[test]
+    fn a_tunnelled_packet_longer_than_the_packet_around_it_has_a_bad_length() {
+        for inner in [
+            ipv4(TCP, &tcp(443, b"hello")),
+            ipv6(TCP, &tcp(443, b"hello")),
+        ] {
+            let short = &inner[..inner.len() - 1];
+            assert_eq!(
+                raw(&g_pdu(1, short)),
+                Outcome::Failed(Undecodable::BadLength)
+            );
         }
     }
 

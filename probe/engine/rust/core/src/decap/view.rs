@@ -63,7 +63,17 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The first `count` bytes, so without what a lower layer appended (padding, a checksum).
+    /// These bytes as a packet whose header states `length`: without what a lower layer appended
+    /// (padding, a checksum), and cut where the header states more than there is.
+    #[inline]
+    pub fn with_len(self, length: usize) -> Self {
+        Self {
+            data: self.data.get(..length).unwrap_or(self.data),
+            wire_len: length,
+        }
+    }
+
+    /// The first `count` bytes.
     #[inline]
     pub fn limit(self, count: usize) -> Self {
         Self {

@@ -65,9 +65,10 @@ fn header(reader: &mut Reader<'_>) -> Option<(u8, usize)> {
     Some((tag, length as usize))
 }
 
-/// UTCTime as YYMMDDHHMMSSZ or GeneralizedTime as YYYYMMDDHHMMSSZ (RFC 5280 4.1.2.5).
+/// UTCTime as YYMMDDHHMMSSZ or GeneralizedTime as YYYYMMDDHHMMSSZ (RFC 5280 4.1.2.5); the offset
+/// `+hhmm` in place of `Z` is forbidden there but occurs (X.680 46.3, 47.3).
 fn time_ns(tag: u8, text: &[u8]) -> Option<u64> {
-    let mut digits = Reader::new(text.strip_suffix(b"Z")?);
+    let mut digits = Reader::new(text);
     let year = match tag {
         TAG_UTC_TIME => full_year(two_digits(&mut digits)?),
         TAG_GENERALIZED_TIME => two_digits(&mut digits)? * 100 + two_digits(&mut digits)?,
@@ -75,9 +76,25 @@ fn time_ns(tag: u8, text: &[u8]) -> Option<u64> {
     };
     let month = two_digits(&mut digits)?;
     let days = days_since_epoch(year, month, two_digits(&mut digits)?)?;
-    let seconds = seconds_of_day(&mut digits)?;
-    let total = days.checked_mul(86_400)?.checked_add(seconds)?;
-    digits.is_empty().then(|| total.checked_mul(NS_PER_S))?
+    let local = days
+        .checked_mul(86_400)?
+        .checked_add(seconds_of_day(&mut digits)?)?;
+    let seconds = local.checked_sub_signed(offset_from_utc(&mut digits)?)?;
+    digits.is_empty().then(|| seconds.checked_mul(NS_PER_S))?
+}
+
+/// Seconds that the local time is ahead of UTC.
+fn offset_from_utc(text: &mut Reader<'_>) -> Option<i64> {
+    let sign = match text.u8()? {
+        b'Z' => return Some(0),
+        b'+' => 1,
+        b'-' => -1,
+        _ => return None,
+    };
+    let (hours, minutes) = (two_digits(text)?, two_digits(text)?);
+    i64::try_from(hours * 3600 + minutes * 60)
+        .ok()
+        .map(|offset| sign * offset)
 }
 
 fn full_year(two_digits: u64) -> u64 {
@@ -143,6 +160,15 @@ mod tests {
     }
 
     #[test]
+    fn an_offset_from_utc_is_taken_off() {
+        assert_eq!(
+            time(TAG_GENERALIZED_TIME, "20260115120000-0800"),
+            Some(1_768_507_200)
+        );
+        assert_eq!(time(TAG_UTC_TIME, "700101010000+0100"), Some(0));
+    }
+
+    #[test]
     fn a_time_that_is_no_time_is_none() {
         for text in [
             "",
@@ -154,7 +180,8 @@ mod tests {
         ] {
             assert_eq!(time(TAG_UTC_TIME, text), None, "{text}");
         }
-        assert_eq!(time(TAG_UTC_TIME, "990101000000+0100"), None);
+        assert_eq!(time(TAG_UTC_TIME, "990101000000+01"), None);
+        assert_eq!(time(TAG_UTC_TIME, "700101000000+0100"), None);
         assert_eq!(time(TAG_UTC_TIME, "9901010000001Z"), None);
         assert_eq!(time(TAG_UTC_TIME, "9\u{b2}0101000000Z"), None);
         assert_eq!(time(TAG_GENERALIZED_TIME, "19691231235959Z"), None);
