@@ -24,9 +24,10 @@ pub use merge::{open_files, open_reader};
 pub use span::capture_span;
 
 /// How the first bytes of a packet are to be read (the LINKTYPE_ registry of tcpdump.org).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum LinkType {
     /// LINKTYPE_ETHERNET, 1.
+    #[default]
     Ethernet,
     /// LINKTYPE_NULL (0) and LINKTYPE_LOOP (108): a 4-byte address family, in either byte order.
     Loopback,

@@ -53,8 +53,8 @@ struct Span {
 
 impl Span {
     fn add_file(&mut self, mut file: CaptureFile, mut ledgers: Ledgers) {
-        while let Ok(Some(record)) = file.next(&mut ledgers) {
-            self.add(record.time_ns);
+        while let Ok(true) = file.advance(&mut ledgers) {
+            self.add(file.record().time_ns);
         }
     }
 
