@@ -1,6 +1,8 @@
 //! Path management of GTP-U (TS 29.281 7.2 and 7.3): whether the tunnels' ends answer each other, how
 //! fast, and what they complain about.
 
+pub mod attribution;
+
 use std::collections::{HashMap, VecDeque};
 
 use crate::decap::{Address, TunnelSignal};
