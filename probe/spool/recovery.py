@@ -27,6 +27,7 @@ class Recovered:
     state: State
     entries: list[Entry]
     segments: list[Path]
+    lost: list[Gap]
     damaged_segments: int
 
 
@@ -84,6 +85,7 @@ def _account(
         State(epoch, next_sequence, state.floor, [*state.settled, *lost], [*state.gaps, *gaps]),
         pending,
         [path for path, _ in kept],
+        gaps,
         damaged,
     )
 

@@ -26,6 +26,7 @@ end of the last segment; the scan stops there. Bytes that fail their check with 
 them are damage: the scan looks for the next marker whose record is sound and goes on.
 """
 
+import errno
 import struct
 import zlib
 from dataclasses import dataclass
@@ -90,13 +91,18 @@ def encode_record(sequence: int, created_at: int, payload: bytes) -> bytes:
 
 
 def read_payload(entry: Entry) -> bytes | None:
-    """Return the payload of `entry`, or None if the disk no longer holds it unharmed."""
+    """Return the payload of `entry`, or None if the disk no longer holds it unharmed.
+
+    Raises `OSError` where the fault is not the disk's.
+    """
     try:
         with entry.path.open("rb") as file:
             file.seek(entry.offset - RECORD_OVERHEAD)
             data = file.read(RECORD_OVERHEAD + entry.length)
-    except OSError:
-        return None
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.EIO):
+            return None
+        raise
     found = _record_at(entry.path, data, 0)
     return data[RECORD_OVERHEAD:] if found and found.sequence == entry.sequence else None
 

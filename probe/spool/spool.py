@@ -91,11 +91,14 @@ class Spool:
         self._config = config
         self._now_ns = now_ns
         self._lock = threading.Lock()
-        self._fd = -1
+        self._lock_fd = self._fd = -1
         self._active: _Segment | None = None
+        self._gaps: list[Gap] = []
         self._compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
         self._lost: Counter[str] = Counter()
         try:
+            self._make_directories(config.path)
+            self._lock_fd = _take_lock(config.path)
             self._open(config.path)
         except OSError as error:
             raise SpoolError(f"spool {config.path}: {_reason(error)}") from error
@@ -141,12 +144,18 @@ class Spool:
             return next((n for n in range(start, self._synced) if n in self._pending), None)
 
     def read(self, sequence: int) -> bytes | None:
-        """Return the compressed batch, or None if the spool does not hold it (any longer)."""
+        """Return the compressed batch, or None if the spool does not hold it (any longer).
+
+        Raises `SpoolError` where reading may succeed later (too many open files, for one).
+        """
         with self._lock:
             entry = self._pending.get(sequence)
             if entry is None:
                 return None
-            payload = segment.read_payload(entry)
+            try:
+                payload = segment.read_payload(entry)
+            except OSError as error:
+                raise SpoolError(f"spool {self._config.path}: {_reason(error)}") from error
             if payload is None:
                 self._lose(sequence, GapReason.DAMAGED)
                 self._save()
@@ -224,10 +233,11 @@ class Spool:
 
     # ------------------------------------------------------------------------------------- opening
 
-    def _open(self, directory: Path) -> None:
+    def _make_directories(self, directory: Path) -> None:
         for name in ("segments", "quarantine"):
             (directory / name).mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock_fd = _take_lock(directory)
+
+    def _open(self, directory: Path) -> None:
         try:
             self._state_file = StateFile(directory / "state")
             for draft in (directory / "segments").glob("*.draft"):
@@ -248,6 +258,8 @@ class Spool:
         self._settled = {n for low, high in state.settled for n in range(low, high + 1)}
         self._gaps = list(state.gaps)
         self._damaged_segments = recovered.damaged_segments
+        for gap in recovered.lost:
+            self._lost[gap.reason] += gap.to_sequence - gap.from_sequence + 1
         self._pending = {entry.sequence: entry for entry in recovered.entries}
         self._segments = [_segment(path, recovered.entries) for path in recovered.segments]
         self._forget_lost_announcements()
@@ -255,7 +267,7 @@ class Spool:
         if self._segments:
             self._continue_segment(self._segments[-1])
         else:
-            self._start_segment()
+            self._start_segment(self._next_sequence)
         self._synced = self._next_sequence
         self._state_file.write(self._state(), durable=True)
         for old in self._segments[:-1]:
@@ -286,7 +298,7 @@ class Spool:
 
     def _store(self, sequence: int, created_at: int, payload: bytes) -> None:
         record = segment.encode_record(sequence, created_at, payload)
-        active = self._segment_for(len(record))
+        active = self._segment_for(len(record), sequence)
         self._make_room(len(record), created_at)
         offset = active.size + segment.RECORD_OVERHEAD
         self._write(active, record)
@@ -313,26 +325,22 @@ class Spool:
         except OSError:  # leave the bytes for the recovery to sort out, and write elsewhere
             self._close_active()
 
-    def _segment_for(self, needed: int) -> _Segment:
+    def _segment_for(self, needed: int, sequence: int) -> _Segment:
         active = self._active
         if active is not None:
             empty = active.size <= segment.HEADER_BYTES
             if empty or active.size + needed <= self._config.segment_size:
                 return active
-        return self._start_segment()
+        return self._start_segment(sequence)
 
-    def _start_segment(self) -> _Segment:
-        """Sync and end the active segment and begin a new one (`OSError`)."""
+    def _start_segment(self, first: int) -> _Segment:
+        """Sync and end the active segment and begin one at sequence `first` (`OSError`)."""
         if self._active is not None:
-            self._sync()
+            os.fdatasync(self._fd)
+            self._synced = first
             ended = self._active
             self._close_active()
             self._remove_if_settled(ended)
-        first = (
-            self._next_sequence - 1
-            if self._next_sequence and self._segments
-            else self._next_sequence
-        )
         path = segment.segment_path(self._config.path / "segments", first)
         self._fd = _create(path, segment.encode_header(self._epoch, first))
         self._active = _Segment(path, segment.HEADER_BYTES, 0)
@@ -412,12 +420,10 @@ class Spool:
             replace(gap, announced_in=None) if gap.announced_in == sequence else gap
             for gap in self._gaps
         ]
-        last = self._gaps[-1] if self._gaps else None
-        grown = Gap(sequence, sequence, reason)
-        if last == replace(grown, from_sequence=last.from_sequence, to_sequence=sequence - 1):
-            grown = replace(grown, from_sequence=last.from_sequence)
-            self._gaps.pop()
-        self._gaps.append(grown)
+        first = sequence
+        if self._gaps and _precedes(self._gaps[-1], sequence, reason):
+            first = self._gaps.pop().from_sequence
+        self._gaps.append(Gap(first, sequence, reason))
         self._settle(sequence)
 
     def _write_error(self, sequence: int, reason: GapReason, why: str) -> SpoolWriteError:
@@ -442,9 +448,8 @@ class Spool:
     def _quarantine(self, entry: Entry, reason: str) -> None:
         directory = self._config.path / "quarantine"
         target = directory / f"{self._epoch}-{entry.sequence:020d}.msgpack.zst"
-        payload = segment.read_payload(entry)
         try:
-            target.write_bytes(payload or b"")
+            target.write_bytes(segment.read_payload(entry) or b"")
             recovery.note(target, reason)
             _trim(directory, self._config.max_size // QUARANTINE_SHARE)
         except OSError as error:
@@ -462,6 +467,10 @@ def _announcement(gap: Gap) -> dict[str, Any]:
         "to_sequence": gap.to_sequence,
         "reason": str(gap.reason),
     }
+
+
+def _precedes(gap: Gap, sequence: int, reason: GapReason) -> bool:
+    return (gap.to_sequence, gap.reason, gap.announced_in) == (sequence - 1, reason, None)
 
 
 def _segment(path: Path, entries: list[Entry]) -> _Segment:

@@ -57,7 +57,9 @@ class StateFile:
         os.posix_fallocate(self._fd, 0, 2 * SLOT_BYTES)
         slots = [_decode(os.pread(self._fd, SLOT_BYTES, slot * SLOT_BYTES)) for slot in (0, 1)]
         newest = max((0, 1), key=lambda slot: _age(slots[slot]))
-        self._generation, self.state = slots[newest] or (0, None)
+        found = slots[newest]
+        self._generation = found[0] if found else 0
+        self.state = found[1] if found else None
         self._durable_slot = newest
         os.fdatasync(self._fd)  # what was read may not have reached the disk yet
 
