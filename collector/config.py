@@ -69,8 +69,8 @@ class Tls(Section):
 class Limits(Section):
     """Bounds of what requests may cost."""
 
-    max_sent: Size = Field(default=codec.MAX_SENT_BYTES, validate_default=True)
-    max_decoded: Size = Field(default=codec.MAX_DECODED_BYTES, validate_default=True)
+    max_sent: Size = codec.MAX_SENT_BYTES
+    max_decoded: Size = codec.MAX_DECODED_BYTES
     in_flight: Size = 64 * _MIB
     concurrent_batches: int = Field(default=4, ge=1, le=64)
     body_timeout: Duration = timedelta(seconds=30)

@@ -126,8 +126,8 @@ class BatchEndpoint:
                     body += chunk
                     if len(body) > self._limits.max_sent:
                         raise self._too_large_sent()
-        except TimeoutError as error:
-            raise ProblemError(408, "Request Timeout", "the body came too slowly") from error
+        except (TimeoutError, ConnectionError, web.RequestPayloadError) as error:
+            raise ProblemError(408, "Request Timeout", "the body did not come whole") from error
         return bytes(body)
 
     def _too_large_sent(self) -> ProblemError:
@@ -172,7 +172,7 @@ class BatchEndpoint:
 _OUTCOMES: Final = {
     400: "malformed",
     403: "foreign",
-    408: "slow",
+    408: "incomplete",
     409: "conflict",
     413: "too_large",
     415: "unsupported",

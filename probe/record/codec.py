@@ -264,7 +264,7 @@ def _unpack(data: bytes) -> dict[str, Any]:
             object_hook=budget.spend,
         )
     except Exception as error:  # msgpack raises many types on hostile bytes: all mean the same
-        raise BatchError(f"not a msgpack batch: {error or type(error).__name__}") from error
+        raise BatchError(f"not a msgpack batch: {str(error) or type(error).__name__}") from error
     if not isinstance(value, dict):
         raise BatchError("not a msgpack batch: the outermost value is not a map")
     return value
