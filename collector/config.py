@@ -50,8 +50,7 @@ class Retention(Section):
     """How long each kind of data is kept, counted from when the collector received it."""
 
     raw: Duration = timedelta(days=30)
-    minute: Duration = timedelta(days=90)
-    hour: Duration = timedelta(days=400)
+    rollups: Duration = timedelta(days=400)
     # A probe whose spool held a batch for longer than this would have it stored twice.
     accepted: Duration = timedelta(days=90)
     audit: Duration = timedelta(days=365)
@@ -105,10 +104,13 @@ class Incidents(Section):
     enabled: bool = True
     every: Duration = timedelta(minutes=1)
     window: Duration = timedelta(minutes=5)
+    settle: Duration = timedelta(minutes=2)  # how late records may come
     min_attempts: int = Field(default=50, ge=1)
+    min_subscribers: int = Field(default=3, ge=1)
     failure_ratio: float = Field(default=0.2, gt=0, le=1)
     qoe_below: float = Field(default=40.0, ge=0, le=100)
     close_after: int = Field(default=3, ge=1)  # good windows in a row
+    forget_after: int = Field(default=36, ge=1)  # windows in a row with too little to say
 
     @field_validator("window")
     @classmethod
