@@ -33,3 +33,11 @@ def entries(connection: sqlite3.Connection, limit: int = 1000) -> list[AuditEntr
         "SELECT at, who, what, subject FROM audit ORDER BY id DESC LIMIT ?", (limit,)
     )
     return [AuditEntry(**dict(row)) for row in rows]
+
+
+def prune(connection: sqlite3.Connection, before: int) -> int:
+    """Delete some entries older than the Unix second `before`; return how many."""
+    deleted = connection.execute(
+        "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ? LIMIT 10000)", (before,)
+    )
+    return deleted.rowcount

@@ -126,7 +126,10 @@ def _conditions(wanted: Selection) -> tuple[list[str], list[Any]]:
     clauses: list[tuple[str, tuple[Any, ...] | None]] = [
         ("opened_at <= ?", _one(wanted.until)),
         ("COALESCE(closed_at, updated_at) >= ?", _one(wanted.since)),
-        ("(closed_at IS NULL) = ?", _one(None if wanted.status is None else wanted.status == "open")),
+        (
+            "(closed_at IS NULL) = ?",
+            _one(None if wanted.status is None else wanted.status == "open"),
+        ),
         ("kind = ?", _one(wanted.kind)),
         ("cell_id = ?", _one(wanted.cell_id)),
         ("(opened_at, id) < (?, ?)", wanted.before),

@@ -21,9 +21,10 @@ from collector.identity.state import StateDatabase
 from collector.incident import book, measure
 from collector.incident.incident import Incident, Patience, continued, opened
 from collector.incident.judgement import Kind, Thresholds, Verdict, judge
-from collector.incident.measure import Extent, Questions, Scores
+from collector.incident.measure import Extent, Questions
 from collector.incident.window import CellWindow
 from collector.metrics import Metrics
+from collector.qoe import Models
 
 _LOOK_BACK_S: Final = 86_400  # of packet time: how far an evaluation reaches after a long pause
 _EVALUATION_TIMEOUT_S: Final = 120.0
@@ -49,20 +50,19 @@ class Evaluator:
     def __init__(
         self,
         store: Questions,
-        scores: Scores,
+        models: Models,
         database: StateDatabase,
         metrics: Metrics,
         rules: Rules,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
-        self._scores = scores
+        self._models = models
         self._database = database
         self._metrics = metrics
         self._rules = rules
         self._clock = clock
         self._lock = asyncio.Lock()
-        database.migrate("incident", book.STEPS)
 
     async def run(self, every_s: float) -> None:
         """Evaluate every `every_s` seconds until cancelled; a failure is counted and logged."""
@@ -72,6 +72,9 @@ class Evaluator:
             except (CollectorError, TimeoutError) as error:
                 self._metrics.evaluation_failures.inc()
                 _log.warning("incidents: %s", error or "the evaluation took too long")
+            except Exception:  # a fault here must not stop the taking of batches
+                self._metrics.evaluation_failures.inc()
+                _log.exception("incidents: the evaluation failed")
             await asyncio.sleep(every_s)
 
     async def evaluate(self) -> int:
@@ -102,7 +105,7 @@ class Evaluator:
 
     async def _evaluate(self, since: int, until: int) -> int:
         width = self._rules.width_s
-        by_start = await measure.windows(self._store, self._scores, since, until, width)
+        by_start = await measure.windows(self._store, self._models, since, until, width)
         known = await self._database.read(book.open_incidents)
         open_ones: OpenIncidents = {(one.cell_id, one.kind): one for one in known}
         changed: dict[str, Incident] = {}

@@ -92,9 +92,9 @@ def _with_bad(incident: Incident, window: CellWindow, width_s: int) -> Incident:
 
 
 def _worse(worst: float | None, window: CellWindow) -> float | None:
-    if window.qoe is None:
-        return worst
-    return window.qoe.value if worst is None else min(worst, window.qoe.value)
+    value = window.qoe.value if window.qoe else None
+    seen = [score for score in (worst, value) if score is not None]
+    return min(seen, default=None)
 
 
 def _closed(incident: Incident, at: int, reason: CloseReason) -> Incident:

@@ -57,7 +57,7 @@ def _judge_failures(window: CellWindow, thresholds: Thresholds) -> Verdict:
 
 
 def _judge_qoe(window: CellWindow, thresholds: Thresholds) -> Verdict:
-    if window.qoe is None:
+    if window.qoe is None or window.qoe.value is None or window.qoe.high is None:
         return Verdict.UNKNOWN
     if window.qoe.value >= thresholds.qoe_below:
         return Verdict.GOOD

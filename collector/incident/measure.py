@@ -1,10 +1,11 @@
-"""Windows from the store: one question for the sums, one for who failed."""
+"""Windows from the store: questions for the sums, for who failed, and for what QoE is made of."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from collector.incident.window import CellWindow, Score
+from collector.incident.window import CellWindow
+from collector.qoe import Measured, Models, Score, combine, score
 
 _WINDOW: Final = "toUInt32(intDiv(toUnixTimestamp(s.time), {width:UInt32}) * {width:UInt32})"
 _RANGE: Final = (
@@ -22,6 +23,13 @@ _FAILING: Final = f"""
 SELECT s.cell_id AS cell_id, {_WINDOW} AS start, uniqMerge(s.subscribers) AS failing
 FROM failure_minute AS s WHERE {_RANGE} GROUP BY cell_id, start
 """
+_MEASURED: Final = f"""
+SELECT s.cell_id AS cell_id, {_WINDOW} AS start, s.service_class AS service_class,
+    sumMap(s.rtt_client_histogram) AS histogram,
+    sum(s.client_lost_packets) AS lost_packets, sum(s.client_loss_base_packets) AS base_packets,
+    if(uniqMerge(s.subscribers) > 0, uniqMerge(s.subscribers), sum(s.sessions)) AS clusters
+FROM cell_minute AS s WHERE {_RANGE} GROUP BY cell_id, start, service_class
+"""
 _EXTENT: Final = """
 SELECT toUInt32(min(s.time)) AS first, toUInt32(max(s.time)) AS last,
     toUInt32(max(s.received_at)) AS received_at, count() AS rows
@@ -33,12 +41,6 @@ class Questions(Protocol):
     """What incidents need of the store."""
 
     async def fetch(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]: ...
-
-
-class Scores(Protocol):
-    """What incidents need of QoE: the score of each (cell_id, window start) with enough samples."""
-
-    async def cells(self, since: int, until: int, width: int) -> dict[tuple[str, int], Score]: ...
 
 
 @dataclass(frozen=True)
@@ -59,22 +61,40 @@ async def extent(store: Questions) -> Extent | None:
 
 
 async def windows(
-    store: Questions, scores: Scores, since: int, until: int, width: int
+    store: Questions, models: Models, since: int, until: int, width: int
 ) -> dict[int, list[CellWindow]]:
     """Return the cells' windows with any session in [since, until), by their start."""
     bounds = {"since": since, "until": until, "width": width}
     sums = await store.fetch(_SUMS, bounds)
-    failing = {
-        (row["cell_id"], row["start"]): int(row["failing"])
-        for row in await store.fetch(_FAILING, bounds)
-    }
-    scored = await scores.cells(since, until, width)
+    failing = {_key(row): int(row["failing"]) for row in await store.fetch(_FAILING, bounds)}
+    scores = _scores(models, await store.fetch(_MEASURED, bounds))
     found: dict[int, list[CellWindow]] = {}
     for row in sums:
-        key = (row["cell_id"], row["start"])
-        window = _window(row, failing.get(key, 0), scored.get(key))
+        key = _key(row)
+        window = _window(row, failing.get(key, 0), scores.get(key))
         found.setdefault(window.start, []).append(window)
     return found
+
+
+Key = tuple[str, int]  # cell_id, start of the window
+
+
+def _key(row: Mapping[str, Any]) -> Key:
+    return row["cell_id"], row["start"]
+
+
+def _scores(models: Models, rows: Iterable[Mapping[str, Any]]) -> dict[Key, Score]:
+    by_class: dict[Key, list[Score]] = {}
+    for row in rows:
+        measured = Measured(
+            row["histogram"],
+            int(row["lost_packets"]),
+            int(row["base_packets"]),
+            int(row["clusters"]),
+        )
+        of_class = score(models, row["service_class"], measured)
+        by_class.setdefault(_key(row), []).append(of_class)
+    return {key: combine(models, scores) for key, scores in by_class.items()}
 
 
 def _window(row: Mapping[str, Any], failing: int, qoe: Score | None) -> CellWindow:

@@ -3,14 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-
-@dataclass(frozen=True)
-class Score:
-    """A QoE of 0 to 100 with its interval."""
-
-    value: float
-    low: float
-    high: float
+from collector.qoe import Score
 
 
 @dataclass(frozen=True)
@@ -24,4 +17,4 @@ class CellWindow:
     subscribers: int  # distinct; 0 where sessions name no subscriber
     failing_subscribers: int
     causes: Mapping[str, int] = field(default_factory=dict)
-    qoe: Score | None = None  # None with too few samples
+    qoe: Score | None = None  # its value is None with too few samples

@@ -69,7 +69,6 @@ class BatchEndpoint:
         self._slots = asyncio.Semaphore(limits.concurrency)
         self._locks: KeyedLocks[BatchId] = KeyedLocks()
         self._decoders = ThreadPoolExecutor(limits.concurrency, thread_name_prefix="decode")
-        database.migrate("ingest", accepted.STEPS)
 
     def operations(self) -> list[Operation]:
         """Return the one operation of ingest."""
@@ -162,9 +161,7 @@ class BatchEndpoint:
         with timed(self._metrics.insert_seconds):
             async with asyncio.timeout(self._limits.store_timeout_s):
                 await self._store.insert([entry], str(batch_id))
-        await self._database.run(
-            partial(accepted.mark, batch=batch_id, digest=decoded.digest)
-        )
+        await self._database.run(partial(accepted.mark, batch=batch_id, digest=decoded.digest))
         self._metrics.records.inc(decoded.batch.rows)
         self._metrics.last_batch_time.labels(batch_id.probe_id).set(received_at / 1e9)
 

@@ -204,5 +204,3 @@ async def test_requests_are_counted_by_route_and_status(served: Served) -> None:
     assert 'qoe_collector_http_requests_total{method="GET",route="/read",status="401"} 1.0' in text
     assert 'method="any",route="unknown",status="404"} 2.0' in text
     assert 'qoe_collector_refused_requests_total{reason="missing"} 1.0' in text
-
-

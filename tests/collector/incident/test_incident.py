@@ -6,7 +6,8 @@ import pytest
 
 from collector.incident.incident import CloseReason, Incident, Patience, continued, opened
 from collector.incident.judgement import Kind, Thresholds, Verdict, judge, wilson_low
-from collector.incident.window import CellWindow, Score
+from collector.incident.window import CellWindow
+from collector.qoe import Score
 
 THRESHOLDS = Thresholds(min_attempts=50, min_subscribers=3, failure_ratio=0.2, qoe_below=40.0)
 PATIENCE = Patience(good=2, unknown=3)
@@ -35,9 +36,10 @@ def test_failures_are_judged_by_ratio_confidence_and_subscribers(
     ("qoe", "verdict"),
     [
         (None, Verdict.UNKNOWN),
-        (Score(30, 25, 35), Verdict.BAD),
-        (Score(30, 15, 45), Verdict.UNKNOWN),
-        (Score(40, 10, 70), Verdict.GOOD),
+        (Score(None, None, None, 3, "m@1"), Verdict.UNKNOWN),
+        (Score(30, 25, 35, 200, "m@1"), Verdict.BAD),
+        (Score(30, 15, 45, 200, "m@1"), Verdict.UNKNOWN),
+        (Score(40, 10, 70, 200, "m@1"), Verdict.GOOD),
     ],
 )
 def test_qoe_is_judged_by_its_interval(qoe: Score | None, verdict: Verdict) -> None:
@@ -91,9 +93,9 @@ def test_silence_closes_in_the_end() -> None:
 
 
 def test_an_incident_of_qoe_keeps_the_worst() -> None:
-    poor = replace(WINDOW, qoe=Score(30, 25, 35))
+    poor = replace(WINDOW, qoe=Score(30, 25, 35, 200, "m@1"))
     incident = opened("id", Kind.QOE, poor, 300)
-    worse = replace(WINDOW, start=900, qoe=Score(20, 15, 25))
+    worse = replace(WINDOW, start=900, qoe=Score(20, 15, 25, 200, "m@1"))
     incident = continued(incident, Verdict.BAD, worse, 1200, PATIENCE)
     incident = continued(incident, Verdict.BAD, replace(poor, start=1200), 1500, PATIENCE)
     assert (incident.worst_qoe, incident.affected_subscribers) == (20, 20)

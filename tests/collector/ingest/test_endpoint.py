@@ -21,6 +21,7 @@ from collector.identity import tokens
 from collector.identity.authentication import Authenticator
 from collector.identity.operations import Role
 from collector.identity.state import StateDatabase
+from collector.ingest import accepted
 from collector.ingest.endpoint import PATH, BatchEndpoint, IngestLimits
 from collector.metrics import Metrics
 from collector.service.application import build_application
@@ -71,6 +72,7 @@ class Served:
     def __init__(self, path: Path, limits: IngestLimits = LIMITS) -> None:
         self.database = StateDatabase.open(path)
         self.database.migrate("identity", tokens.STEPS)
+        self.database.migrate("ingest", accepted.STEPS)
         self.writer = RecordingWriter()
         self.metrics = Metrics("test")
         self.endpoint = BatchEndpoint(self.writer, self.database, self.metrics, limits)
