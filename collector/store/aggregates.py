@@ -96,6 +96,7 @@ SUMS: Final = tuple(
 QUALITY: Final = (
     *(_flagged(flag) for flag in RecordFlag),
     _sum("records_without_subscriber", "countIf(s.subscriber_id = '')"),
+    _sum("records_without_cell", "countIf(s.cell_id = '')"),
 )
 
 HISTOGRAMS: Final = (_histogram("client"), _histogram("server"))
