@@ -112,9 +112,7 @@ def _token_revoke(options: argparse.Namespace) -> int:
         return revoked
 
     if not _with_state(options, revoke):
-        raise CollectorError(
-            f"no valid token has the id {options.id}; see qoe-collector token list"
-        )
+        raise CollectorError(f"no valid token has the id {options.id}; see token list")
     _say(f"token {options.id} is revoked")
     return 0
 
@@ -159,19 +157,40 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add = partial(_add, commands, common)
 
-    serve = add("serve", _serve, "take batches and answer questions until SIGTERM",
-                "serve --config /etc/edgeqoe/collector.yaml")  # fmt: skip
+    serve = add(
+        "serve",
+        _serve,
+        summary="take batches and answer questions until SIGTERM",
+        example="serve --config /etc/edgeqoe/collector.yaml",
+    )
     _add_config(serve)
-    check = add("check-config", _check_config, "say all that is wrong with a configuration",
-                "check-config configs/collector.yaml")  # fmt: skip
+    check = add(
+        "check-config",
+        _check_config,
+        summary="say all that is wrong with a configuration",
+        example="check-config configs/collector.yaml",
+    )
     check.add_argument("file", metavar="FILE", type=Path)
-    _add_config(add("migrate", _migrate, "bring store and state to this version", "migrate"))
+    _add_config(
+        add("migrate", _migrate, summary="bring store and state to this version", example="migrate")
+    )
     _add_token_commands(commands, common)
-    erase = add("erase-subscriber", _erase_subscriber, "delete all that is kept of a subscriber",
-                "erase-subscriber 0123456789abcdef0123456789abcdef")  # fmt: skip
+    erase = add(
+        "erase-subscriber",
+        _erase_subscriber,
+        summary="delete all that is kept of a subscriber",
+        example="erase-subscriber 0123456789abcdef0123456789abcdef",
+    )
     erase.add_argument("subscriber_id", metavar="ID", type=_subscriber_id, help="32 hex digits")
     _add_config(erase)
-    _add_config(add("check-store", _check_store, "compare raw records and rollups", "check-store"))
+    _add_config(
+        add(
+            "check-store",
+            _check_store,
+            summary="compare raw records and rollups",
+            example="check-store",
+        )
+    )
     return parser
 
 
@@ -184,15 +203,31 @@ def _add_token_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     add = partial(
         _add, token.add_subparsers(title="commands", metavar="COMMAND", required=True), common
     )
-    create = add("create", _token_create, "make a token and print it, once",
-                 "token create --role probe --name edge-1")  # fmt: skip
-    create.add_argument("--role", required=True, type=Role, choices=list(Role), metavar="ROLE",
-                        help="probe, reader or admin")  # fmt: skip
+    create = add(
+        "create",
+        _token_create,
+        summary="make a token and print it, once",
+        example="token create --role probe --name edge-1",
+    )
+    create.add_argument(
+        "--role",
+        required=True,
+        type=Role,
+        choices=list(Role),
+        metavar="ROLE",
+        help="probe, reader or admin",
+    )
     create.add_argument("--name", required=True, help="the probe_id for a probe, else any name")
     _add_config(create)
-    _add_config(add("list", _token_list, "list tokens, as tab-separated text", "token list"))
-    revoke = add("revoke", _token_revoke, "refuse a token from now on",
-                 "token revoke 0123456789ab")  # fmt: skip
+    _add_config(
+        add("list", _token_list, summary="list tokens, as tab-separated text", example="token list")
+    )
+    revoke = add(
+        "revoke",
+        _token_revoke,
+        summary="refuse a token from now on",
+        example="token revoke 0123456789ab",
+    )
     revoke.add_argument("id", metavar="ID", help="as in token list")
     _add_config(revoke)
 
@@ -211,6 +246,7 @@ def _add(
     common: argparse.ArgumentParser,
     name: str,
     command: Callable[[argparse.Namespace], int],
+    *,
     summary: str,
     example: str,
 ) -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""The collector's configuration, `collector.yaml`: typed, frozen, checked before anything starts."""
+"""The collector's configuration, `collector.yaml`: typed, frozen, checked before a start."""
 
 import ipaddress
 from datetime import timedelta

@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -119,7 +119,7 @@ def may(role: Role, needed: Role) -> bool:
     return role is needed or (role is Role.ADMIN and needed is Role.READER)
 
 
-def roles_of(operations: list[Operation]) -> dict[tuple[str, str], Role | None]:
+def roles_of(operations: Iterable[Operation]) -> dict[tuple[str, str], Role | None]:
     """Return the role that each (method, route) needs."""
     return {(operation.method, operation.path): operation.role for operation in operations}
 

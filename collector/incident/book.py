@@ -123,13 +123,11 @@ def prune(connection: sqlite3.Connection, before: int) -> int:
 
 
 def _conditions(wanted: Selection) -> tuple[list[str], list[Any]]:
+    is_open = None if wanted.status is None else wanted.status == "open"
     clauses: list[tuple[str, tuple[Any, ...] | None]] = [
         ("opened_at <= ?", _one(wanted.until)),
         ("COALESCE(closed_at, updated_at) >= ?", _one(wanted.since)),
-        (
-            "(closed_at IS NULL) = ?",
-            _one(None if wanted.status is None else wanted.status == "open"),
-        ),
+        ("(closed_at IS NULL) = ?", _one(is_open)),
         ("kind = ?", _one(wanted.kind)),
         ("cell_id = ?", _one(wanted.cell_id)),
         ("(opened_at, id) < (?, ?)", wanted.before),

@@ -53,6 +53,7 @@ class Evaluator:
         models: Models,
         database: StateDatabase,
         metrics: Metrics,
+        *,
         rules: Rules,
         clock: Callable[[], float] = time.time,
     ) -> None:

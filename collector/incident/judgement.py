@@ -51,7 +51,7 @@ def _judge_failures(window: CellWindow, thresholds: Thresholds) -> Verdict:
     failures = min(window.failures, window.attempts)
     if failures / window.attempts < thresholds.failure_ratio:
         return Verdict.GOOD
-    few = 0 < window.subscribers and window.failing_subscribers < thresholds.min_subscribers
+    few = window.subscribers > 0 and window.failing_subscribers < thresholds.min_subscribers
     clear = wilson_low(failures, window.attempts) >= thresholds.failure_ratio
     return Verdict.BAD if clear and not few else Verdict.UNKNOWN
 

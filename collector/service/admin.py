@@ -133,7 +133,9 @@ async def ask(
         ):
             answer: dict[str, Any] = await response.json(content_type=None)
     except (aiohttp.ClientConnectorError, FileNotFoundError) as error:
-        return _nobody(path, error)
+        if _is_nobody(error):
+            return None
+        raise CollectorError(f"{path}: {error}") from error
     except (aiohttp.ClientError, TimeoutError) as error:
         raise CollectorError(f"{path}: the collector did not answer: {error}") from error
     if response.status >= 400:
@@ -142,11 +144,9 @@ async def ask(
     return answer
 
 
-def _nobody(path: Path, error: Exception) -> None:
+def _is_nobody(error: Exception) -> bool:
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    if getattr(cause, "errno", None) in (errno.ENOENT, errno.ECONNREFUSED):
-        return
-    raise CollectorError(f"{path}: {cause}") from error
+    return getattr(cause, "errno", None) in (errno.ENOENT, errno.ECONNREFUSED)
 
 
 @asynccontextmanager

@@ -55,7 +55,7 @@ def build_application(
 
 
 def _is_malformed_request(record: logging.LogRecord) -> bool:
-    return bool(record.exc_info) and isinstance(record.exc_info[1], HttpProcessingError)
+    return record.exc_info is not None and isinstance(record.exc_info[1], HttpProcessingError)
 
 
 def _mount(application: web.Application, operation: Operation) -> None:

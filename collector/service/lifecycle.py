@@ -50,17 +50,21 @@ async def running(config: CollectorConfig) -> AsyncIterator[str]:
     if problems := file_problems(config):
         raise ConfigError(problems)
     tls = _tls_context(config.tls) if config.tls else None
-    async with opened(config) as rooms, admin.serving(rooms), _listening(rooms, tls) as url:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_prune_now_and_then(rooms))]
-            if config.incidents.enabled:
-                every = config.incidents.every.total_seconds()
-                tasks.append(group.create_task(rooms.evaluator.run(every)))
-            try:
-                yield url
-            finally:
-                for task in tasks:
-                    task.cancel()
+    async with (
+        opened(config) as rooms,
+        admin.serving(rooms),
+        _listening(rooms, tls) as url,
+        asyncio.TaskGroup() as group,
+    ):
+        tasks = [group.create_task(_prune_now_and_then(rooms))]
+        if config.incidents.enabled:
+            every = config.incidents.every.total_seconds()
+            tasks.append(group.create_task(rooms.evaluator.run(every)))
+        try:
+            yield url
+        finally:
+            for task in tasks:
+                task.cancel()
 
 
 @asynccontextmanager

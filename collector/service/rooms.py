@@ -30,7 +30,6 @@ from collector.service.health import Health
 from collector.store import Store, StoreOptions
 from probe.settings import read_secret
 
-
 T = TypeVar("T")
 
 _STATE_STEPS: Final = (
@@ -68,7 +67,15 @@ async def opened(config: CollectorConfig) -> AsyncIterator[Rooms]:
             metrics = Metrics(__version__)
             batches = BatchEndpoint(store, database, metrics, _ingest_limits(config))
             try:
-                yield _wired(config, database, store, models, metrics, batches, site_key)
+                yield _wired(
+                    config,
+                    database=database,
+                    store=store,
+                    models=models,
+                    metrics=metrics,
+                    batches=batches,
+                    site_key=site_key,
+                )
             finally:
                 await asyncio.to_thread(batches.close)
         finally:
@@ -96,14 +103,18 @@ def open_store(config: CollectorConfig) -> Store:
 
 def load_models(config: CollectorConfig) -> Models:
     """Return the configured models, else those that come with the collector."""
-    return Models.load(config.models) if config.models else _packaged("model.yaml", Models.load)
+    return (
+        Models.load(config.models)
+        if config.models
+        else _packaged("default_model.yaml", Models.load)
+    )
 
 
 def load_services(config: CollectorConfig) -> ServiceMap:
     """Return the configured services, else those that come with the collector."""
     if config.services:
         return ServiceMap.load(config.services)
-    return _packaged("services.yaml", ServiceMap.load)
+    return _packaged("default_services.yaml", ServiceMap.load)
 
 
 def _packaged(name: str, load: Callable[[Path], T]) -> T:
@@ -145,6 +156,7 @@ def store_options(config: CollectorConfig) -> StoreOptions:
 
 def _wired(
     config: CollectorConfig,
+    *,
     database: StateDatabase,
     store: Store,
     models: Models,
@@ -152,7 +164,7 @@ def _wired(
     batches: BatchEndpoint,
     site_key: bytes | None,
 ) -> Rooms:
-    evaluator = Evaluator(store, models, database, metrics, _rules(config))
+    evaluator = Evaluator(store, models, database, metrics, rules=_rules(config))
     health = Health(
         {
             "store": partial(store.fetch, "SELECT 1", {}),

@@ -46,7 +46,7 @@ async def _prune(
     database: StateDatabase, step: Callable[[Connection, int], int], keep: timedelta
 ) -> None:
     before = int(time.time() - keep.total_seconds())
-    while await database.run(partial(step, before=before)):
+    while await database.run(lambda connection: step(connection, before)):
         pass  # each step is a short transaction, so that ingest gets its turn between two
 
 

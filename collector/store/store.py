@@ -15,6 +15,7 @@ from collector.store.client import (
     query_settings,
     translated,
 )
+from collector.store.erasure import erase_subscriber
 from collector.store.lane import Lane
 from collector.store.migrations import migrate
 from collector.store.options import StoreOptions
@@ -80,6 +81,14 @@ class Store:
         """Return the rows of a question; `{name:Type}` in `sql` stands for a bound parameter."""
         return await self._queries.run(lambda: self._readers.run(
             "the store cannot answer", partial(_fetch, sql, parameters)
+        ))  # fmt: skip
+
+    async def erase_subscriber(self, subscriber_id: str) -> None:
+        """Delete every row of the subscriber; what is asked afterwards does not see them."""
+        layout = Layout(self._options.cluster)
+        await self._inserts.run(lambda: self._writers.run(
+            "the subscriber cannot be erased",
+            partial(erase_subscriber, layout=layout, subscriber_id=subscriber_id),
         ))  # fmt: skip
 
     async def check(self) -> list[str]:

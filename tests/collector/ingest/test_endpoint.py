@@ -316,7 +316,8 @@ async def _raw(served: Served, head: str, body: bytes) -> asyncio.StreamWriter:
 
 async def _until_nothing_is_held(served: Served) -> None:
     async with asyncio.timeout(5):
-        while served.metrics.registry.get_sample_value("qoe_collector_in_flight_bytes"):
+        gauge = "qoe_collector_in_flight_bytes"
+        while served.metrics.registry.get_sample_value(gauge):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 
