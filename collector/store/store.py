@@ -140,5 +140,6 @@ def _fetch(sql: str, parameters: Mapping[str, Any], client: Client) -> list[dict
 
 def _damage(client: Client) -> list[str]:
     tables = ["sessions", *(name for name, _, _ in SMALL_TABLES), *(r.name for r in ROLLUPS)]
-    checks = ((table, client.query(f"CHECK TABLE {table}").result_rows) for table in tables)
-    return [f"{table}: {rows}" for table, rows in checks if any(row[0] != 1 for row in rows)]
+    settings = "check_query_single_value_result = 1"
+    sound = {table: client.command(f"CHECK TABLE {table} SETTINGS {settings}") for table in tables}
+    return [f"{table}: files are damaged" for table, answer in sound.items() if str(answer) != "1"]
