@@ -11,7 +11,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from collector import __version__
+from collector import __version__, query
 from collector.config import ChdbStore, CollectorConfig, ConfigError
 from collector.errors import StoreError
 from collector.identity import tokens
@@ -28,6 +28,7 @@ from collector.ingest import accepted
 from collector.ingest.endpoint import BatchEndpoint, IngestLimits
 from collector.metrics import Metrics
 from collector.qoe import Models, ServiceMap
+from collector.service.description import described
 from collector.service.health import Health
 from collector.store import Store, StoreOptions
 from probe.settings import read_secret
@@ -195,7 +196,9 @@ def _wired(
         *batches.operations(),
         *Lookup(database, site_key).operations(),
         *IncidentEndpoint(database, evaluator).operations(),
+        *query.operations(store, models),
     ]
+    operations.append(described(operations))
     authenticator = Authenticator(database)
     return Rooms(config, database, store, metrics, authenticator, evaluator, operations)
 
