@@ -42,6 +42,8 @@ class Engine:
         """Say whether all threads have ended and every body has been taken."""
     def stop(self) -> None:
         """Ask the threads to end their flows, hand over what they hold, and finish."""
+    def progress(self) -> tuple[int, int] | None:
+        """Return (bytes read, bytes in all) of the captures, None where the end is not known."""
     def counters(self) -> dict[str, int]:
         """Return totals since the start: packets, bytes, flows, records, and drops by reason."""
 
