@@ -30,7 +30,7 @@ class Street:
     config: Path
 
     def get(self, path: str) -> Any:
-        answer = self.collector.request("GET", path)
+        answer = self.collector.ask(path)
         assert answer.status == 200, answer.body
         return answer.json
 
@@ -147,14 +147,29 @@ def test_a_capture_of_2009_is_kept_through_merges(street: Street) -> None:
     assert street.get(f"/api/v1/network?{street.everything}")["data"] == before
 
 
-def test_sending_it_all_again_changes_nothing(street: Street) -> None:
-    """A probe whose spool is put back to an earlier day sends what the collector has already."""
-    before = street.get(f"/api/v1/network?{street.everything}")["data"]
-    again = qoe_probe("run", "--config", street.config)
-    assert again.returncode == 0, again.stderr
-    after = street.get(f"/api/v1/network?{street.everything}")["data"]
-    # A second run is new batches of the same sessions: twice the volume, stored once each.
-    assert after["records"] == 2 * before["records"]
+def test_an_outage_of_the_collector_loses_nothing(street: Street, tmp_path: Path) -> None:
+    """The probe starts while its collector is away, and ends once all is acknowledged."""
+    collector = CollectorProcess(tmp_path, "open_on_loopback: true\n")
+    collector.start()
+    settings = collector.config.read_text()
+    port = collector.url.rsplit(":", 1)[1]
+    collector.config.write_text(settings.replace("127.0.0.1:0", f"127.0.0.1:{port}"))
+    config = probe_config(tmp_path, collector, street.truth)
+    for name in ("traffic.pcap", "traffic.map.csv"):
+        (tmp_path / name).symlink_to(street.config.parent / name)
+    collector.stop()
+    probe = subprocess.Popen([command("qoe-probe"), "run", "--config", str(config)])
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            probe.wait(timeout=5)
+        collector.start()
+        assert probe.wait(timeout=90) == 0
+    finally:
+        probe.kill()
+    network = collector.ask(f"/api/v1/network?{street.everything}").json["data"]
+    collector.stop()
+    assert network["sessions"] == len(street.truth["sessions"])
+    assert network["bytes_down"] == sum(row["bytes_down"] for row in street.rows)
 
 
 def test_no_identity_is_found_in_what_was_stored_or_said(street: Street) -> None:
