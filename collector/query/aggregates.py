@@ -214,8 +214,8 @@ def failure_ratio(row: Mapping[str, Any]) -> float | None:
     """Return failed sessions per attempt, at most 1, None without attempts."""
     if not row["attempts"]:
         return None
-    failed: int = row["failures"] - row["transactions_failed"]
-    return min(1.0, failed / row["attempts"])
+    failed = int(row["failures"]) - int(row["transactions_failed"])
+    return min(1.0, failed / int(row["attempts"]))
 
 
 def quantiles(histogram: Mapping[int, int]) -> Row:

@@ -13,6 +13,7 @@ class Engine:
                        "files": [path, ...]            # in this order of opening, merged by time;
                                                        # "-" is standard input; or
                        "interface": str,               # live, mutually exclusive with "files"
+                       "ignore_outgoing": bool,        # live: leave out what this host sends
                        "time_offset_ns": int}],        # added to every packet's time
          "active_timeout_s": int,
          "client_address": "full" | "prefix" | "none",
@@ -42,6 +43,8 @@ class Engine:
         """Say whether all threads have ended and every body has been taken."""
     def stop(self) -> None:
         """Ask the threads to end their flows, hand over what they hold, and finish."""
+    def progress(self) -> tuple[int, int] | None:
+        """Return (bytes read, bytes in all) of the captures, None where the end is not known."""
     def counters(self) -> dict[str, int]:
         """Return totals since the start: packets, bytes, flows, records, and drops by reason."""
 

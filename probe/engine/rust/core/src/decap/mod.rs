@@ -1,4 +1,23 @@
 //! From a link-layer frame to the innermost IP packet and the tunnels around it.
+//!
+//! A frame is read from the outside in: `link` (Ethernet, cooked, PPP, ..., VLAN tags), `ip` (headers,
+//! options, extension headers), `fragment` (bounded reassembly), `gtpu`, and again from `ip` on for
+//! what a tunnel carries. `decoder` is the loop over these. A new encapsulation is one more arm where
+//! its protocol number is known: an EtherType in `link`, an IP protocol or UDP port in `decoder`.
+
+mod counters;
+mod decoder;
+mod fragment;
+mod gtpu;
+mod ip;
+mod link;
+mod text;
+mod view;
+
+pub use counters::{Counters, Undecodable};
+pub use decoder::Decoder;
+pub use fragment::FragmentLimits;
+pub use text::encapsulation;
 
 /// An IP address as 128 bits; IPv4 is kept v4-mapped (`::ffff:a.b.c.d`, RFC 4291 2.5.5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -33,7 +52,7 @@ pub enum Transport {
 }
 
 /// One step of the way from the link layer to the innermost IP header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Layer {
     #[default]
     None,
@@ -88,6 +107,7 @@ pub struct TunnelSignal {
     pub source: Address,
     pub destination: Address,
     pub message_type: u8,
+    /// Of the header; of an Error Indication, the unknown TEID that it reports (7.3.1), where stated.
     pub teid: u32,
     pub sequence: Option<u16>,
 }
@@ -100,3 +120,10 @@ pub enum Decoded<'a> {
     /// A fragment that was kept: its packet is not complete yet.
     Held,
 }
+
+#[cfg(test)]
+mod corpus;
+#[cfg(test)]
+mod frames;
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,17 @@
+//! The engine: packets of one capture in, bodies of batches out (`pipeline::Pipeline`).
+//!
+//! `tracker` finds each packet's `session` and knows when records are due; `emit` writes them;
+//! `application` says what a session carries, `failure` what became of it.
 
+mod application;
+mod clients;
+mod emit;
+mod failure;
+mod ledger;
+pub mod options;
+mod pipeline;
+mod session;
+mod tracker;
+mod volume;
+
+pub use pipeline::{Counters, Pipeline};

@@ -1,9 +1,38 @@
 //! Capture sources: where packets come from.
+//!
+//! [`open_files`] reads capture files (pcap, pcapng and snoop, plain or compressed) in time order;
+//! [`open_reader`] reads one capture from any stream of bytes; [`open_interface`] captures live.
+//! Each gives a [`Source`].
+
+mod bytes;
+mod capture_file;
+mod coding;
+mod fault;
+mod frame;
+mod ledger;
+mod live;
+mod merge;
+mod paths;
+mod pcap;
+mod pcapng;
+mod record;
+mod ring;
+mod snoop;
+mod span;
+#[cfg(test)]
+mod tests;
+mod window;
+
+pub use ledger::InterfaceLedger;
+pub use live::{LiveOptions, open_interface};
+pub use merge::{open_files, open_reader};
+pub use span::capture_span;
 
 /// How the first bytes of a packet are to be read (the LINKTYPE_ registry of tcpdump.org).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum LinkType {
     /// LINKTYPE_ETHERNET, 1.
+    #[default]
     Ethernet,
     /// LINKTYPE_NULL (0) and LINKTYPE_LOOP (108): a 4-byte address family, in either byte order.
     Loopback,
@@ -17,6 +46,21 @@ pub enum LinkType {
     LinuxSll2,
     /// A link type that is not decoded; the number is the registry's.
     Other(u32),
+}
+
+impl LinkType {
+    /// Reads a number of the LINKTYPE_ registry; DLT_ values that files are known to carry too.
+    pub fn from_registry(number: u32) -> Self {
+        match number {
+            0 | 108 => Self::Loopback,
+            1 => Self::Ethernet,
+            9 | 50 => Self::Ppp,
+            12 | 14 | 101 | 228 | 229 => Self::RawIp,
+            113 => Self::LinuxSll,
+            276 => Self::LinuxSll2,
+            other => Self::Other(other),
+        }
+    }
 }
 
 /// One captured packet. The bytes live until the source is asked for the next one.
@@ -46,6 +90,14 @@ pub enum Event<'a> {
 pub trait Source: Send {
     /// Returns the next event. An error ends the source; every packet before it was delivered.
     fn next(&mut self) -> Result<Event<'_>, SourceError>;
+
+    /// What was counted so far, one entry per interface; entries are added, never removed.
+    fn ledger(&self) -> &[InterfaceLedger];
+
+    /// Bytes read and bytes in all, as stored (compressed); None where the end is not known.
+    fn progress(&self) -> Option<(u64, u64)> {
+        None
+    }
 }
 
 /// Why a source cannot be opened or read on: one line for a person.

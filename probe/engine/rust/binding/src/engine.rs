@@ -1,0 +1,156 @@
+//! `Engine`: starts a worker per capture and gives their bodies to Python.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use edgeqoe_core::engine::Pipeline;
+use edgeqoe_core::engine::options::Options;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::EngineError;
+use crate::worker::{Board, Delivery, Worker, open_source};
+
+/// Bodies that wait for Python at most; then the workers wait.
+const QUEUED_BODIES: usize = 8;
+
+/// The longest wait of one call, so that a thread in `next_body` notices a shutdown.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+struct Queue {
+    deliveries: Receiver<Delivery>,
+    /// All workers have ended and everything they delivered was taken.
+    drained: bool,
+}
+
+/// One thread per capture; each hands over bodies as it fills them.
+#[pyclass(frozen)]
+pub struct Engine {
+    options: Options,
+    site_key: Vec<u8>,
+    stop: Arc<AtomicBool>,
+    boards: Mutex<Vec<Arc<Board>>>,
+    queue: Mutex<Option<Queue>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // A worker that panicked leaves valid numbers behind.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[pymethods]
+impl Engine {
+    #[new]
+    fn new(options: &str, site_key: &[u8]) -> PyResult<Self> {
+        let options = Options::parse(options)
+            .map_err(|problem| EngineError::new_err(format!("engine options: {problem}")))?;
+        Ok(Self {
+            options,
+            site_key: site_key.to_vec(),
+            stop: Arc::default(),
+            boards: Mutex::default(),
+            queue: Mutex::default(),
+        })
+    }
+
+    /// Opens the sources and starts the threads.
+    fn start(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.start_workers())
+            .map_err(EngineError::new_err)
+    }
+
+    /// Waits, without the GIL, for the next body; None after the time-out or when finished.
+    fn next_body<'py>(
+        &self,
+        py: Python<'py>,
+        timeout_s: f64,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let timeout = Duration::try_from_secs_f64(timeout_s.max(0.0)).unwrap_or(LONGEST_WAIT);
+        match py.detach(|| self.receive(timeout.min(LONGEST_WAIT))) {
+            None => Ok(None),
+            Some(Delivery::Body(body)) => Ok(Some(PyBytes::new(py, &body))),
+            Some(Delivery::Failure(problem)) => Err(EngineError::new_err(problem)),
+        }
+    }
+
+    /// Says whether all threads have ended and every body has been taken.
+    fn finished(&self) -> bool {
+        lock(&self.queue)
+            .as_ref()
+            .is_some_and(|queue| queue.drained)
+    }
+
+    /// Asks the threads to end their flows, hand over what they hold, and finish.
+    fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns totals since the start: packets, bytes, flows, records, and drops by reason.
+    fn counters(&self) -> BTreeMap<&'static str, u64> {
+        let mut sums = BTreeMap::new();
+        for board in lock(&self.boards).iter() {
+            for &(name, value) in lock(&board.counters).iter() {
+                *sums.entry(name).or_insert(0) += value;
+            }
+        }
+        sums
+    }
+
+    /// Returns (bytes read, bytes in all) of the captures, or None where the end is not known.
+    fn progress(&self) -> Option<(u64, u64)> {
+        let boards = lock(&self.boards);
+        boards.iter().try_fold((0, 0), |(done, total), board| {
+            let (more_done, more_total) = (*lock(&board.progress))?;
+            Some((done + more_done, total + more_total))
+        })
+    }
+}
+
+impl Engine {
+    fn start_workers(&self) -> Result<(), String> {
+        let mut queue = lock(&self.queue);
+        if queue.is_some() {
+            return Err("the engine was started before".into());
+        }
+        let (sender, deliveries) = sync_channel(QUEUED_BODIES);
+        let mut workers = Vec::new();
+        for capture in &self.options.captures {
+            let seed = RandomState::new().hash_one(&capture.capture_point);
+            let pipeline =
+                Pipeline::new(&self.options, &capture.capture_point, &self.site_key, seed)?;
+            let source = open_source(capture, &self.stop).map_err(|error| error.to_string())?;
+            let board = Arc::new(Board::default());
+            lock(&self.boards).push(Arc::clone(&board));
+            let stop = Arc::clone(&self.stop);
+            workers.push(Worker::new(source, pipeline, stop, board, sender.clone()));
+        }
+        for (number, worker) in workers.into_iter().enumerate() {
+            std::thread::Builder::new()
+                .name(format!("capture-{number}"))
+                .spawn(move || worker.run())
+                .map_err(|error| format!("cannot start a capture thread: {error}"))?;
+        }
+        *queue = Some(Queue {
+            deliveries,
+            drained: false,
+        });
+        Ok(())
+    }
+
+    fn receive(&self, timeout: Duration) -> Option<Delivery> {
+        let mut queue = lock(&self.queue);
+        let queue = queue.as_mut()?;
+        match queue.deliveries.recv_timeout(timeout) {
+            Ok(delivery) => Some(delivery),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => {
+                queue.drained = true;
+                None
+            }
+        }
+    }
+}

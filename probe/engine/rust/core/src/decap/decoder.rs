@@ -1,0 +1,299 @@
+//! The loop over the layers of a packet.
+
+use std::slice::IterMut;
+
+use super::counters::{Counters, Ledger};
+use super::fragment::{FragmentLimits, Fragments, Key, Part};
+use super::gtpu::{self, Gpdu, Message, Signal, Stop};
+use super::ip::{self, Datagram, Upper};
+use super::link::{self, Layers, Network};
+use super::view::{View, be16};
+use super::{Decoded, Inner, Layer, Tunnel, TunnelSignal, Undecodable};
+use crate::source::Packet;
+
+/// Most datagrams put together on the way to one inner packet: tunnels fragmented inside tunnels.
+const MAX_REASSEMBLIES: usize = 4;
+
+/// Takes frames apart. Allocates only for fragments, within the limits given to it, and one buffer of
+/// at most 64 KiB for each of `MAX_REASSEMBLIES`.
+#[derive(Debug)]
+pub struct Decoder {
+    fragments: Fragments,
+    ledger: Ledger,
+    /// The bytes of datagrams that the last packet completed.
+    reassembled: [Vec<u8>; MAX_REASSEMBLIES],
+}
+
+impl Decoder {
+    pub fn new(limits: FragmentLimits) -> Self {
+        Self {
+            fragments: Fragments::new(limits),
+            ledger: Ledger::default(),
+            reassembled: Default::default(),
+        }
+    }
+
+    /// Finds the innermost IP packet of a frame. What is returned lives until the next call. Every
+    /// packet is counted (see `counters`), a fragment when its datagram is complete or given up.
+    pub fn decode<'p>(
+        &'p mut self,
+        packet: &Packet<'p>,
+    ) -> std::result::Result<Decoded<'p>, Undecodable> {
+        let mut walk = Walk {
+            fragments: &mut self.fragments,
+            ledger: &mut self.ledger,
+            buffers: self.reassembled.iter_mut(),
+            packet,
+            layers: Layers::default(),
+            tunnel: None,
+            packets: 1,
+        };
+        let decoded = walk.frame();
+        if let Err(reason) = decoded {
+            let packets = walk.packets;
+            walk.count().fail(reason, packets);
+        }
+        decoded
+    }
+
+    /// Gives up the datagrams that were not complete in time. `decode` does so whenever it meets a
+    /// fragment; call this now and then so that the counters do not wait for the next one.
+    pub fn expire(&mut self, now_ns: u64) {
+        self.fragments.expire(now_ns, &mut self.ledger);
+    }
+
+    /// Gives up every incomplete datagram: no packet will follow.
+    pub fn finish(&mut self) {
+        self.fragments.give_up_all(&mut self.ledger);
+    }
+
+    /// What became of the packets so far, by `Packet::interface` (up to the greatest one seen).
+    pub fn counters(&self) -> &[Counters] {
+        self.ledger.all()
+    }
+
+    /// Incomplete datagrams, and the bytes that their fragments occupy.
+    pub fn held(&self) -> (usize, usize) {
+        (self.fragments.datagrams(), self.fragments.bytes())
+    }
+}
+
+/// The way into one packet. Each step calls the next instead of returning to a loop: what is found
+/// is then written once, where the caller wants it, and headers stay in registers (see ADR 0003).
+struct Walk<'d, 'p> {
+    fragments: &'d mut Fragments,
+    ledger: &'d mut Ledger,
+    /// For datagrams that this packet completes, one per level.
+    buffers: IterMut<'p, Vec<u8>>,
+    packet: &'d Packet<'p>,
+    layers: Layers,
+    tunnel: Option<Tunnel>,
+    /// Captured packets that the way leads through: more than one after a reassembly.
+    packets: u64,
+}
+
+type Result<T> = std::result::Result<T, Undecodable>;
+
+impl<'p> Walk<'_, 'p> {
+    #[inline]
+    fn frame(&mut self) -> Result<Decoded<'p>> {
+        match link::plain(self.packet) {
+            Some((Network::V4, view)) => self.ipv4(view),
+            Some((Network::V6, view)) => self.ipv6(view),
+            None => {
+                let (network, view) = link::strip(self.packet, &mut self.layers)?;
+                self.ip(network, view)
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn ip(&mut self, network: Network, view: View<'p>) -> Result<Decoded<'p>> {
+        match network {
+            Network::V4 => self.ipv4(view),
+            Network::V6 => self.ipv6(view),
+        }
+    }
+
+    #[inline(always)]
+    fn ipv4(&mut self, view: View<'p>) -> Result<Decoded<'p>> {
+        let datagram = ip::v4(view)?;
+        self.datagram(Network::V4, datagram, view)
+    }
+
+    #[inline(always)]
+    fn ipv6(&mut self, view: View<'p>) -> Result<Decoded<'p>> {
+        let datagram = ip::v6(view)?;
+        self.datagram(Network::V6, datagram, view)
+    }
+
+    /// Goes on with a packet whose header states its length. In a frame it may state more than the
+    /// frame holds: packet brokers that slice packets leave no other trace of it, and then the header
+    /// alone knows the length. A tunnelled packet is bounded by the one around it.
+    #[inline(always)]
+    fn datagram(
+        &mut self,
+        network: Network,
+        datagram: Datagram<'p>,
+        view: View<'p>,
+    ) -> Result<Decoded<'p>> {
+        if datagram.ip_len > view.wire_len() && self.tunnel.is_some() {
+            return Err(Undecodable::BadLength);
+        }
+        let Some(fragment) = datagram.upper.fragment else {
+            return self.whole(datagram);
+        };
+        self.fragment(Part {
+            network,
+            source: datagram.source,
+            destination: datagram.destination,
+            fragment,
+            protocol: datagram.upper.protocol,
+            ttl: datagram.ttl,
+            ip_len: datagram.ip_len,
+            packets: self.packets,
+            payload: datagram.upper.payload,
+        })
+    }
+
+    /// Looks for a tunnel in a whole packet.
+    #[inline(always)]
+    fn whole(&mut self, datagram: Datagram<'p>) -> Result<Decoded<'p>> {
+        let Upper {
+            protocol, payload, ..
+        } = datagram.upper;
+        if protocol != ip::UDP || !has_gtpu_port(payload.data()) {
+            return self.end(datagram);
+        }
+        match gtpu::parse(payload.data(), payload.wire_len()) {
+            Err(Stop::Foreign) => self.end(datagram),
+            Err(Stop::Undecodable(reason)) => Err(reason),
+            Ok(Message::Signal(signal)) => {
+                self.count().decoded += self.packets;
+                Ok(Decoded::TunnelSignal(tunnel_signal(&datagram, signal)))
+            }
+            Ok(Message::Packet(gpdu)) => {
+                self.enter(&datagram, &gpdu)?;
+                self.ip(gpdu.network, gpdu.packet)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn end(&mut self, datagram: Datagram<'p>) -> Result<Decoded<'p>> {
+        self.count().decoded += self.packets;
+        let Upper {
+            protocol, payload, ..
+        } = datagram.upper;
+        // Lengths are of 16-bit fields, or of the packet and then within `Packet::wire_len`.
+        Ok(Decoded::Inner(Inner {
+            source: datagram.source,
+            destination: datagram.destination,
+            transport: protocol.into(),
+            segment: payload.data(),
+            segment_len: payload.wire_len() as u32,
+            ip_len: datagram.ip_len as u32,
+            ttl: datagram.ttl,
+            layers: self.layers.list,
+            tunnel: self.tunnel,
+        }))
+    }
+
+    #[inline(always)]
+    fn enter(&mut self, outer: &Datagram<'_>, gpdu: &Gpdu<'_>) -> Result<()> {
+        self.layers.push(Layer::Gtpu)?;
+        self.tunnel = Some(Tunnel {
+            source: outer.source,
+            destination: outer.destination,
+            teid: gpdu.teid,
+            direction: gpdu.container.direction,
+            qfi: gpdu.container.qfi,
+        });
+        Ok(())
+    }
+
+    /// Keeps a fragment, or goes on with the datagram that it completes.
+    #[cold]
+    fn fragment(&mut self, part: Part<'_>) -> Result<Decoded<'p>> {
+        match self.reassemble(&part)? {
+            Some(whole) => self.whole(whole),
+            None => Ok(Decoded::Held),
+        }
+    }
+
+    fn reassemble(&mut self, part: &Part<'_>) -> Result<Option<Datagram<'p>>> {
+        let buffer = self.buffers.next().ok_or(Undecodable::TooDeep)?;
+        let key = self.key(part);
+        let now_ns = self.packet.time_ns;
+        let inserted = self
+            .fragments
+            .insert(key, part, now_ns, self.ledger, buffer);
+        let Some(whole) = inserted? else {
+            return Ok(None);
+        };
+        self.packets += whole.held;
+        let payload = View::new(buffer, whole.wire_len);
+        Ok(Some(Datagram {
+            source: part.source,
+            destination: part.destination,
+            ttl: whole.ttl,
+            ip_len: whole.ip_len,
+            upper: whole_upper(part.network, whole.protocol, payload)?,
+        }))
+    }
+
+    fn key(&self, part: &Part<'_>) -> Key {
+        let tunnel = self
+            .tunnel
+            .map(|tunnel| (tunnel.source, tunnel.destination, tunnel.teid));
+        Key {
+            interface: self.packet.interface,
+            source: part.source,
+            destination: part.destination,
+            identification: part.fragment.identification,
+            protocol: (part.network == Network::V4).then_some(part.protocol),
+            layers: self.layers.list,
+            tunnel,
+        }
+    }
+
+    #[inline(always)]
+    fn count(&mut self) -> &mut Counters {
+        self.ledger.of(self.packet.interface)
+    }
+}
+
+/// What a reassembled datagram carries; extension headers may stand in its fragmented part.
+fn whole_upper(network: Network, protocol: u8, payload: View<'_>) -> Result<Upper<'_>> {
+    let upper = match network {
+        Network::V4 => Upper {
+            protocol,
+            payload,
+            fragment: None,
+        },
+        Network::V6 => ip::v6_upper(protocol, payload)?,
+    };
+    match upper.fragment {
+        Some(_) => Err(Undecodable::MalformedIp),
+        None => Ok(upper),
+    }
+}
+
+#[inline]
+fn has_gtpu_port(segment: &[u8]) -> bool {
+    match segment {
+        [a, b, c, d, ..] => be16(*a, *b) == gtpu::PORT || be16(*c, *d) == gtpu::PORT,
+        _ => false,
+    }
+}
+
+#[cold]
+fn tunnel_signal(datagram: &Datagram<'_>, signal: Signal) -> TunnelSignal {
+    TunnelSignal {
+        source: datagram.source,
+        destination: datagram.destination,
+        message_type: signal.message_type,
+        teid: signal.teid,
+        sequence: signal.sequence,
+    }
+}

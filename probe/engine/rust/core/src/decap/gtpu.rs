@@ -1,0 +1,205 @@
+//! GTP-U (TS 29.281) and the PDU session container (TS 38.415).
+
+use super::link::Network;
+use super::view::{Short, View, be16};
+use super::{TunnelDirection, Undecodable};
+
+/// UDP port of GTP-U, at either end (TS 29.281 4.4.2).
+pub(super) const PORT: u16 = 2152;
+
+/// A GTP-U message.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Message<'a> {
+    Signal(Signal),
+    Packet(Gpdu<'a>),
+}
+
+/// A message of the tunnel management itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Signal {
+    pub message_type: u8,
+    pub teid: u32,
+    pub sequence: Option<u16>,
+}
+
+/// A G-PDU: a packet in a tunnel.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gpdu<'a> {
+    pub teid: u32,
+    pub container: Container,
+    pub network: Network,
+    pub packet: View<'a>,
+}
+
+/// What the PDU session container says, if there is one.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Container {
+    pub direction: Option<TunnelDirection>,
+    pub qfi: Option<u8>,
+}
+
+/// Why there is no message.
+pub(super) enum Stop {
+    /// Something else uses the port.
+    Foreign,
+    Undecodable(Undecodable),
+}
+
+impl From<Short> for Stop {
+    fn from(short: Short) -> Self {
+        match short {
+            Short::Cut => Self::Undecodable(Undecodable::TruncatedGtpu),
+            Short::Missing => Self::Foreign,
+        }
+    }
+}
+
+const VERSION_AND_TYPE: u8 = 0xf0;
+/// Version 1, protocol type GTP (not GTP').
+const VERSION_1_GTP: u8 = 0x30;
+const OPTIONAL_FIELDS: u8 = 0x07;
+const EXTENSION_FLAG: u8 = 0x04;
+const SEQUENCE_FLAG: u8 = 0x02;
+
+const ERROR_INDICATION: u8 = 26;
+const G_PDU: u8 = 255;
+
+/// Reads the GTP-U message in a UDP packet: `segment` is what was captured of it, header included, and
+/// `wire_len` its length on the wire.
+pub(super) fn parse(segment: &[u8], wire_len: usize) -> Result<Message<'_>, Stop> {
+    let payload = udp_payload(View::new(segment, wire_len))?;
+    let header: &[u8; 8] = payload.header()?;
+    let [flags, message_type, ..] = *header;
+    let length = usize::from(be16(header[2], header[3]));
+    let body = payload.skip(8);
+    if flags & VERSION_AND_TYPE != VERSION_1_GTP || length > body.wire_len() {
+        return Err(Stop::Foreign);
+    }
+    let teid = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
+    let fields = Fields::without_options(body.limit(length));
+    if flags & OPTIONAL_FIELDS == 0 {
+        return message(message_type, teid, fields);
+    }
+    message(message_type, teid, options(flags, fields.body)?)
+}
+
+#[inline(always)]
+fn message(message_type: u8, teid: u32, fields: Fields<'_>) -> Result<Message<'_>, Stop> {
+    match message_type {
+        G_PDU => gpdu(teid, fields),
+        // Echo Request and Response, Error Indication, Supported Extension Headers Notification,
+        // Tunnel Status, End Marker (TS 29.281 6.1).
+        1 | 2 | ERROR_INDICATION | 31 | 253 | 254 => Ok(Message::Signal(Signal {
+            message_type,
+            teid: reported_teid(message_type, fields.body).unwrap_or(teid),
+            sequence: fields.sequence,
+        })),
+        _ => Err(Stop::Foreign),
+    }
+}
+
+/// The bytes that the UDP length field covers; a length of 0 is a segment that was not divided yet.
+#[inline]
+fn udp_payload(segment: View<'_>) -> Result<View<'_>, Stop> {
+    let header: &[u8; 8] = segment.header()?;
+    match usize::from(be16(header[4], header[5])) {
+        0 => Ok(segment.skip(8)),
+        length if length < 8 || length > segment.wire_len() => Err(Stop::Foreign),
+        length => Ok(segment.limit(length).skip(8)),
+    }
+}
+
+/// What follows the first eight bytes of the header.
+struct Fields<'a> {
+    sequence: Option<u16>,
+    container: Container,
+    body: View<'a>,
+}
+
+impl<'a> Fields<'a> {
+    #[inline]
+    fn without_options(body: View<'a>) -> Self {
+        Self {
+            sequence: None,
+            container: Container::default(),
+            body,
+        }
+    }
+}
+
+/// Sequence number, N-PDU number and next extension header type stand there together if any of the
+/// three flags is set, and each counts only if its own flag is set (TS 29.281 5.1).
+fn options(flags: u8, body: View<'_>) -> Result<Fields<'_>, Stop> {
+    let optional: &[u8; 4] = body.header()?;
+    let mut fields = Fields::without_options(body.skip(4));
+    fields.sequence = (flags & SEQUENCE_FLAG != 0).then(|| be16(optional[0], optional[1]));
+    if flags & EXTENSION_FLAG != 0 {
+        extensions(optional[3], &mut fields)?;
+    }
+    Ok(fields)
+}
+
+/// Most extension headers of one message; TS 29.281 5.2.1 defines seven types.
+const MAX_EXTENSION_HEADERS: usize = 16;
+const PDU_SESSION_CONTAINER: u8 = 0x85;
+
+/// Takes the extension headers off, of which `next` is the first one's type.
+fn extensions(mut next: u8, fields: &mut Fields<'_>) -> Result<(), Stop> {
+    for _ in 0..MAX_EXTENSION_HEADERS {
+        if next == 0 {
+            return Ok(());
+        }
+        let view = fields.body;
+        // The length counts units of four bytes, this byte and the next type included.
+        let length = usize::from(view.byte(0)?) * 4;
+        if length == 0 {
+            return Err(Stop::Foreign);
+        }
+        if next == PDU_SESSION_CONTAINER {
+            fields.container = container(view.header()?);
+        }
+        next = view.byte(length - 1)?;
+        fields.body = view.skip(length);
+    }
+    Err(Stop::Undecodable(Undecodable::TooDeep))
+}
+
+/// PDU type in the high half of the first byte, QFI in the low six bits of the second, in both
+/// directions (TS 38.415 5.5.2.1 and 5.5.2.2). `header` begins with the length byte.
+fn container(header: &[u8; 4]) -> Container {
+    let direction = match header[1] >> 4 {
+        0 => TunnelDirection::Down,
+        1 => TunnelDirection::Up,
+        _ => return Container::default(),
+    };
+    Container {
+        direction: Some(direction),
+        qfi: Some(header[2] & 0x3f),
+    }
+}
+
+#[inline(always)]
+fn gpdu(teid: u32, fields: Fields<'_>) -> Result<Message<'_>, Stop> {
+    let network = match fields.body.byte(0) {
+        Ok(first) if first >> 4 == 4 => Network::V4,
+        Ok(first) if first >> 4 == 6 => Network::V6,
+        Err(Short::Cut) => return Err(Stop::Undecodable(Undecodable::TruncatedGtpu)),
+        _ => return Err(Stop::Undecodable(Undecodable::GtpuNotIp)),
+    };
+    Ok(Message::Packet(Gpdu {
+        teid,
+        container: fields.container,
+        network,
+        packet: fields.body,
+    }))
+}
+
+/// Information element Tunnel Endpoint Identifier Data I, type 16, which comes first (8.3).
+fn reported_teid(message_type: u8, body: View<'_>) -> Option<u32> {
+    match body.data() {
+        [16, a, b, c, d, ..] if message_type == ERROR_INDICATION => {
+            Some(u32::from_be_bytes([*a, *b, *c, *d]))
+        }
+        _ => None,
+    }
+}

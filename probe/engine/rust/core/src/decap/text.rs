@@ -1,0 +1,69 @@
+//! Addresses and layers as people and records write them.
+
+use std::fmt::{self, Display, Formatter};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::{Address, Layer};
+
+/// IPv4 dotted, IPv6 as RFC 5952 has it.
+impl Display for Address {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        match self.as_v4() {
+            Some(address) => Display::fmt(&Ipv4Addr::from_bits(address), formatter),
+            None => Display::fmt(&Ipv6Addr::from_bits(self.0), formatter),
+        }
+    }
+}
+
+impl Display for Layer {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => Ok(()),
+            Self::Vlan(identifier) => write!(formatter, "vlan:{identifier}"),
+            Self::Gtpu => formatter.write_str("gtpu"),
+        }
+    }
+}
+
+/// The layers from the outside in, as `vlan:100/vlan:20/gtpu`; empty if there are none.
+pub fn encapsulation(layers: &[Layer]) -> impl Display + '_ {
+    Encapsulation(layers)
+}
+
+struct Encapsulation<'a>(&'a [Layer]);
+
+impl Display for Encapsulation<'_> {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        let present = self.0.iter().filter(|layer| **layer != Layer::None);
+        for (index, layer) in present.enumerate() {
+            let separator = if index == 0 { "" } else { "/" };
+            write!(formatter, "{separator}{layer}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_written_as_people_write_them() {
+        assert_eq!(Address::v4([192, 0, 2, 1]).to_string(), "192.0.2.1");
+        assert_eq!(Address::v4([0, 0, 0, 0]).to_string(), "0.0.0.0");
+        let ipv6 = |text: &str| Address::v6(text.parse::<Ipv6Addr>().unwrap().octets());
+        assert_eq!(ipv6("2001:DB8:0:0:0:0:0:1").to_string(), "2001:db8::1");
+        assert_eq!(
+            ipv6("2001:db8:0:1:1:1:1:1").to_string(),
+            "2001:db8:0:1:1:1:1:1"
+        );
+        assert_eq!(ipv6("::").to_string(), "::");
+    }
+
+    #[test]
+    fn encapsulation_names_the_layers_from_the_outside_in() {
+        let layers = [Layer::Vlan(100), Layer::Vlan(20), Layer::Gtpu, Layer::None];
+        assert_eq!(encapsulation(&layers).to_string(), "vlan:100/vlan:20/gtpu");
+        assert_eq!(encapsulation(&[Layer::None; 8]).to_string(), "");
+    }
+}

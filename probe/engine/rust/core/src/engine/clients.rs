@@ -1,0 +1,86 @@
+//! Which clients have lately received anything: without that, silence says nothing of the server.
+
+use std::collections::HashMap;
+
+use crate::decap::Address;
+
+/// How long a packet to the client counts as proof that its return path is visible (DESIGN: 60 s).
+const MEMORY_NS: u64 = 60_000_000_000;
+
+/// When each client was last sent a packet. Two generations, so that ageing costs nothing per entry.
+#[derive(Debug)]
+pub struct Clients {
+    current: HashMap<Address, u64>,
+    previous: HashMap<Address, u64>,
+    turned_ns: u64,
+    capacity: usize,
+    /// Clients that were not remembered because the table was full.
+    pub shed: u64,
+}
+
+impl Clients {
+    /// `capacity` bounds each of the two generations.
+    pub fn new(capacity: usize) -> Self {
+        let (current, previous) = (HashMap::new(), HashMap::new());
+        Self {
+            current,
+            previous,
+            turned_ns: 0,
+            capacity,
+            shed: 0,
+        }
+    }
+
+    /// Notes a packet to `client`.
+    pub fn reached(&mut self, client: Address, now_ns: u64) {
+        if now_ns.saturating_sub(self.turned_ns) >= MEMORY_NS {
+            self.previous = std::mem::take(&mut self.current);
+            self.turned_ns = now_ns;
+        }
+        if self.current.len() < self.capacity || self.current.contains_key(&client) {
+            self.current.insert(client, now_ns);
+        } else {
+            self.shed += 1;
+        }
+    }
+
+    /// Whether a packet to `client` was seen at or after `since_ns`, or up to 60 s before it.
+    pub fn was_reached(&self, client: Address, since_ns: u64) -> bool {
+        [&self.current, &self.previous]
+            .into_iter()
+            .filter_map(|generation| generation.get(&client))
+            .any(|&last| last.saturating_add(MEMORY_NS) >= since_ns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+    const CLIENT: Address = Address(7);
+
+    #[test]
+    fn a_client_reached_in_the_last_minute_is_remembered() {
+        let mut clients = Clients::new(10);
+        clients.reached(CLIENT, 100 * SECOND);
+        assert!(clients.was_reached(CLIENT, 159 * SECOND));
+        assert!(!clients.was_reached(CLIENT, 161 * SECOND));
+        assert!(!clients.was_reached(Address(8), 100 * SECOND));
+    }
+
+    #[test]
+    fn a_flood_of_clients_is_shed_and_counted() {
+        let mut clients = Clients::new(10);
+        (0..100).for_each(|number| clients.reached(Address(number), SECOND));
+        assert_eq!(clients.shed, 90);
+    }
+
+    #[test]
+    fn clients_outlive_one_turn_of_the_generations() {
+        let mut clients = Clients::new(10);
+        clients.reached(CLIENT, 100 * SECOND);
+        clients.reached(Address(8), 161 * SECOND);
+        assert!(clients.was_reached(CLIENT, 155 * SECOND));
+    }
+}

@@ -1,0 +1,336 @@
+//! From a session's interval to a record.
+
+use crate::decap::{Address, Transport};
+use crate::engine::application::Report;
+use crate::engine::failure::Verdict;
+use crate::engine::options::ClientAddress;
+use crate::engine::session::{Place, Session};
+use crate::engine::volume::Volume;
+use crate::flow::samples::MAX_KEPT;
+use crate::flow::{Direction, FlowKey};
+use crate::record::names::{EndReason, FailureSide, Outcome, RecordKind, RttMethod, flag};
+use crate::record::{Columns, Record};
+use crate::tcp::HalfReport;
+
+/// What stands in every record of a capture.
+#[derive(Debug, Clone)]
+pub struct Stamp {
+    pub capture_point: String,
+    pub client_address: ClientAddress,
+}
+
+/// The end of an interval.
+#[derive(Debug, Clone, Copy)]
+pub struct IntervalEnd {
+    pub end_ns: u64,
+    pub verdict: Verdict,
+    /// Given for the last interval of a flow only.
+    pub end_reason: Option<EndReason>,
+}
+
+/// Writes the record of the interval that ends now, and starts the next one.
+pub fn emit(
+    stamp: &Stamp,
+    key: &FlowKey,
+    session: &mut Session,
+    end: IntervalEnd,
+    columns: &mut Columns,
+) {
+    let last = end.end_reason.is_some();
+    let (up, down) = (session.up, session.up.opposite());
+    let ends = Ends::of(key, up, stamp.client_address);
+    let reports = session.connection.as_mut().map(|connection| {
+        let reports = [up, down].map(|direction| connection.take_report(direction));
+        (reports, connection.uses_timestamps())
+    });
+    // Data that goes down is acknowledged by the client: its round trips are the client's.
+    let latency = reports.map(|([up, down], _)| [Latency::of(&down), Latency::of(&up)]);
+    let setup = Setup::take(session, last);
+    let place = session.place.clone();
+    let mut record = Record {
+        session_id: session.id,
+        record_kind: if last {
+            RecordKind::Final
+        } else {
+            RecordKind::Interim
+        }
+        .as_str(),
+        interval_index: session.interval_index,
+        capture_point: &stamp.capture_point,
+        flow_start_time: session.flow_start_ns,
+        start_time: session.interval_start_ns,
+        end_time: end.end_ns,
+        transport: transport_name(key.transport),
+        initiator: session
+            .initiator
+            .map(|who| if who == up { "client" } else { "server" }),
+        encapsulation: session.encapsulation.as_deref(),
+        qos_class: session.qfi,
+        flags: flags(session),
+        ..Record::default()
+    };
+    endpoint_fields(&mut record, &ends);
+    attribution_fields(&mut record, &place);
+    setup_fields(&mut record, &setup);
+    volume_fields(
+        &mut record,
+        &session.volumes[up.index()],
+        &session.volumes[down.index()],
+    );
+    if let (Some(([up, down], timestamps)), Some([client, server])) = (&reports, &latency) {
+        loss_fields(&mut record, up, down);
+        latency_fields(&mut record, client, server, *timestamps);
+    }
+    application_fields(&mut record, &session.application.take_report());
+    outcome_fields(&mut record, &end);
+    columns.push(&record);
+    session.volumes = Default::default();
+    session.interval_index += 1;
+    session.interval_start_ns = end.end_ns;
+}
+
+fn endpoint_fields<'a>(record: &mut Record<'a>, ends: &'a Ends) {
+    record.client_ip = ends.client.as_ref().map(Octets::as_bytes);
+    record.client_port = ends.ports.map(|(client, _)| client);
+    record.server_ip = Some(ends.server.as_bytes());
+    record.server_port = ends.ports.map(|(_, server)| server);
+}
+
+fn attribution_fields<'a>(record: &mut Record<'a>, place: &'a Place) {
+    let at = &place.attribution;
+    record.subscriber_id = Some(&place.subscriber_id);
+    record.subscriber_source = Some(place.subscriber_source);
+    record.cell_id = at.cell_id.as_deref();
+    record.cell_source = at.cell_id.as_ref().map(|_| "map");
+    record.ran_node_id = at.ran_node_id.as_deref();
+    record.tracking_area = at.tracking_area.as_deref();
+    record.rat = at.rat.as_deref();
+    record.apn = at.apn.as_deref();
+}
+
+fn setup_fields(record: &mut Record<'_>, setup: &Setup) {
+    record.handshake_rtt_client_us = setup.client_us;
+    record.handshake_rtt_server_us = setup.server_us;
+    record.setup_us = setup.setup_us;
+    record.syn_retransmissions = setup.syn_retransmissions;
+}
+
+fn volume_fields(record: &mut Record<'_>, up: &Volume, down: &Volume) {
+    (record.bytes_up, record.bytes_down) = (up.bytes, down.bytes);
+    (record.payload_up, record.payload_down) = (up.payload, down.payload);
+    (record.packets_up, record.packets_down) = (up.packets, down.packets);
+    (record.active_us_up, record.active_us_down) = (up.active_us(), down.active_us());
+    (record.peak_bytes_up, record.peak_bytes_down) = (up.peak_bytes(), down.peak_bytes());
+}
+
+fn application_fields<'a>(record: &mut Record<'a>, report: &Report<'a>) {
+    record.app_protocol = report.app_protocol;
+    record.server_name = report.server_name;
+    record.alpn = report.alpn;
+    record.tls_version = report.tls_version;
+    record.ech = report.ech.map(u8::from);
+    record.certificate_not_after = report.certificate_not_after_ns;
+    record.dns_query = report.dns_query;
+    record.tls_setup_us = report.tls_setup_us;
+    record.dns_response_us = report.dns_response_us;
+    record.dns_rcode = report.dns_rcode;
+    record.time_to_first_byte_us = report.time_to_first_byte_us;
+    record.requests = report.requests;
+    record.requests_failed = report.requests_failed;
+}
+
+fn outcome_fields(record: &mut Record<'_>, end: &IntervalEnd) {
+    record.outcome = end.verdict.outcome().map(Outcome::as_str);
+    record.end_reason = end.end_reason.map(EndReason::as_str);
+    if let Some(failure) = end.verdict.failure() {
+        record.failure_cause = Some(failure.cause.as_str());
+        record.failure_stage = Some(failure.stage.as_str());
+        record.failure_side = failure.side.map(FailureSide::as_str);
+        record.evidence = Some(failure.evidence);
+    }
+}
+
+/// Who spoke with whom, as far as it may leave the probe.
+struct Ends {
+    client: Option<Octets>,
+    server: Octets,
+    /// The client's and the server's; ICMP has none.
+    ports: Option<(u16, u16)>,
+}
+
+impl Ends {
+    fn of(key: &FlowKey, up: Direction, shown: ClientAddress) -> Self {
+        let (client, client_port) = key.sender(up);
+        let (server, server_port) = key.sender(up.opposite());
+        let has_ports = !matches!(key.transport, Transport::Icmp);
+        Self {
+            client: shown_client(client, shown).map(Octets::of),
+            server: Octets::of(server),
+            ports: has_ports.then_some((client_port, server_port)),
+        }
+    }
+}
+
+fn transport_name(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Tcp => "tcp",
+        Transport::Udp => "udp",
+        Transport::Sctp => "sctp",
+        Transport::Icmp | Transport::Other(_) => "icmp",
+    }
+}
+
+fn flags(session: &Session) -> u8 {
+    let capture_loss = session
+        .connection
+        .as_ref()
+        .is_some_and(|tcp| tcp.capture_loss);
+    [
+        (session.missed_start, flag::MISSED_START),
+        (session.is_one_way(), flag::ONE_WAY),
+        (session.truncated, flag::TRUNCATED),
+        (capture_loss, flag::CAPTURE_LOSS),
+    ]
+    .into_iter()
+    .filter_map(|(set, flag)| set.then_some(flag))
+    .sum()
+}
+
+/// An address as bytes on the wire: 4 or 16 of them.
+struct Octets {
+    bytes: [u8; 16],
+    start: usize,
+}
+
+impl Octets {
+    fn of(address: Address) -> Self {
+        let start = if address.as_v4().is_some() { 12 } else { 0 };
+        Self {
+            bytes: address.0.to_be_bytes(),
+            start,
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+}
+
+/// The client's address as far as it may leave the probe.
+fn shown_client(client: Address, shown: ClientAddress) -> Option<Address> {
+    let hidden_bits = if client.as_v4().is_some() { 8 } else { 72 };
+    match shown {
+        ClientAddress::Full => Some(client),
+        ClientAddress::Prefix => Some(Address(client.0 >> hidden_bits << hidden_bits)),
+        ClientAddress::None => None,
+    }
+}
+
+/// The handshake's fields, which stand in one record only: where they were decided.
+#[derive(Default)]
+struct Setup {
+    client_us: Option<u32>,
+    server_us: Option<u32>,
+    setup_us: Option<u32>,
+    syn_retransmissions: Option<u16>,
+}
+
+impl Setup {
+    fn take(session: &mut Session, last: bool) -> Self {
+        let Some(connection) = &session.connection else {
+            return Self::default();
+        };
+        let decided = last || connection.is_established() || connection.reset.is_some();
+        if session.setup_reported || !decided {
+            return Self::default();
+        }
+        session.setup_reported = true;
+        let handshake = &connection.handshake;
+        let (initiator, responder) = (handshake.initiator_us, handshake.responder_us);
+        let by_client = connection.initiator == Some(session.up);
+        let (client_us, server_us) = if by_client {
+            (initiator, responder)
+        } else {
+            (responder, initiator)
+        };
+        let syn_retransmissions = handshake
+            .first_syn_ns
+            .map(|_| handshake.syn_retransmissions);
+        Self {
+            client_us,
+            server_us,
+            setup_us: handshake.setup_us,
+            syn_retransmissions,
+        }
+    }
+}
+
+/// One side's round trips, ready to be written.
+struct Latency {
+    min_us: Option<u32>,
+    median_us: Option<u32>,
+    samples: Option<u32>,
+    histogram: [u8; 2 * MAX_KEPT],
+    histogram_len: usize,
+}
+
+impl Latency {
+    /// `towards` is the direction whose receiver is the side in question.
+    fn of(towards: &HalfReport) -> Self {
+        let samples = &towards.round_trips;
+        let mut histogram = [0; 2 * MAX_KEPT];
+        let histogram_len = samples.histogram(&mut histogram);
+        Self {
+            min_us: samples.min_us(),
+            median_us: samples.median_us(),
+            samples: samples.count(),
+            histogram,
+            histogram_len,
+        }
+    }
+
+    fn histogram(&self) -> Option<&[u8]> {
+        (self.histogram_len > 0).then_some(&self.histogram[..self.histogram_len])
+    }
+}
+
+fn latency_fields<'a>(
+    record: &mut Record<'a>,
+    client: &'a Latency,
+    server: &'a Latency,
+    timestamps: bool,
+) {
+    let method = if timestamps {
+        RttMethod::Timestamp
+    } else {
+        RttMethod::Sequence
+    }
+    .as_str();
+    record.rtt_client_min_us = client.min_us;
+    record.rtt_client_median_us = client.median_us;
+    record.rtt_client_samples = client.samples;
+    record.rtt_client_histogram = client.histogram();
+    record.rtt_client_method = client.samples.map(|_| method);
+    record.rtt_server_min_us = server.min_us;
+    record.rtt_server_median_us = server.median_us;
+    record.rtt_server_samples = server.samples;
+    record.rtt_server_histogram = server.histogram();
+    record.rtt_server_method = server.samples.map(|_| method);
+}
+
+fn loss_fields(record: &mut Record<'_>, up: &HalfReport, down: &HalfReport) {
+    record.retransmitted_packets_up = Some(up.retransmitted_packets);
+    record.retransmitted_packets_down = Some(down.retransmitted_packets);
+    record.retransmitted_bytes_up = Some(up.retransmitted_bytes);
+    record.retransmitted_bytes_down = Some(down.retransmitted_bytes);
+    record.lost_before_tap_up = Some(up.lost_before_tap);
+    record.lost_before_tap_down = Some(down.lost_before_tap);
+    record.lost_after_tap_up = Some(up.lost_after_tap);
+    record.lost_after_tap_down = Some(down.lost_after_tap);
+    record.out_of_order_packets_up = Some(up.out_of_order_packets);
+    record.out_of_order_packets_down = Some(down.out_of_order_packets);
+    record.duplicate_acks_up = Some(up.duplicate_acks);
+    record.duplicate_acks_down = Some(down.duplicate_acks);
+    record.zero_windows_up = Some(up.zero_windows);
+    record.zero_windows_down = Some(down.zero_windows);
+}

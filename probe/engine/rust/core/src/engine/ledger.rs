@@ -1,0 +1,194 @@
+//! The account of every packet: what became of it, per interface.
+
+use rmp::encode;
+
+use crate::decap::{Counters, Undecodable};
+use crate::source::InterfaceLedger;
+
+/// Why a decoded packet gave no measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Untracked {
+    /// Its transport header was cut or malformed.
+    Truncated,
+    /// It is of a transport that has no record.
+    Unsupported,
+}
+
+/// The engine's own reasons, in the order of `Untracked`.
+const OWN_REASONS: [&str; 2] = ["transport_truncated", "transport_unsupported"];
+const NO_TIMESTAMP: &str = "no_timestamp";
+
+/// Interfaces beyond this many share the last account: a pcapng file may declare any number.
+const MAX_INTERFACES: usize = 4096;
+
+/// All that is known of one interface's packets, since the start.
+#[derive(Debug, Clone, Copy, Default)]
+struct Account {
+    received: u64,
+    dropped_kernel: u64,
+    dropped_nic: u64,
+    no_timestamp: u64,
+    time_went_back: u64,
+    decoded: u64,
+    undecodable: [u64; Undecodable::ALL.len()],
+    untracked: [u64; OWN_REASONS.len()],
+}
+
+/// Totals per interface, and what of them was reported.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    untracked: Vec<[u64; OWN_REASONS.len()]>,
+    reported: Vec<Account>,
+}
+
+impl Ledger {
+    pub fn untracked(&mut self, interface: u32, why: Untracked) {
+        let index = (interface as usize).min(MAX_INTERFACES - 1);
+        if index >= self.untracked.len() {
+            self.untracked.resize(index + 1, Default::default());
+        }
+        self.untracked[index][why as usize] += 1;
+    }
+
+    /// (reason, packets) over all interfaces since the start; only reasons that occurred.
+    pub fn undecodable_totals(&self, decoder: &[Counters]) -> Vec<(&'static str, u64)> {
+        let foreign = Undecodable::ALL.iter().map(|&why| {
+            (
+                why.reason(),
+                decoder
+                    .iter()
+                    .map(|counters| counters.undecodable_for(why))
+                    .sum(),
+            )
+        });
+        let own = OWN_REASONS.iter().enumerate().map(|(index, &reason)| {
+            (
+                reason,
+                self.untracked.iter().map(|counts| counts[index]).sum(),
+            )
+        });
+        foreign
+            .chain(own)
+            .filter(|&(_, packets): &(_, u64)| packets > 0)
+            .collect()
+    }
+
+    /// Writes what happened since the last report: a list with a map per interface that changed.
+    pub fn report(
+        &mut self,
+        capture_point: &str,
+        source: &[InterfaceLedger],
+        decoder: &[Counters],
+        out: &mut Vec<u8>,
+    ) {
+        let interfaces = source.len().max(decoder.len()).min(MAX_INTERFACES);
+        self.reported.resize(interfaces, Account::default());
+        let mut entries = 0;
+        let mut body = Vec::new();
+        for index in 0..interfaces {
+            let now = self.account(source.get(index), decoder.get(index), index);
+            let before = std::mem::replace(&mut self.reported[index], now);
+            let name = source
+                .get(index)
+                .map_or("", |interface| interface.name.as_str());
+            entries += u32::from(write_entry(capture_point, name, &before, &now, &mut body));
+        }
+        let _ = encode::write_array_len(out, entries);
+        out.extend_from_slice(&body);
+    }
+
+    fn account(
+        &self,
+        source: Option<&InterfaceLedger>,
+        decoder: Option<&Counters>,
+        index: usize,
+    ) -> Account {
+        let mut account = Account::default();
+        if let Some(source) = source {
+            account.received = source.received;
+            account.dropped_kernel = source.dropped_kernel;
+            account.dropped_nic = source.dropped_nic;
+            account.no_timestamp = source.no_timestamp;
+            account.time_went_back = source.time_went_back;
+        }
+        if let Some(decoder) = decoder {
+            account.decoded = decoder.decoded;
+            account.undecodable = decoder.undecodable;
+        }
+        account.untracked = self.untracked.get(index).copied().unwrap_or_default();
+        // What the decoder passed on and nobody could follow was not decoded after all.
+        let lost: u64 = account.untracked.iter().sum();
+        account.decoded = account.decoded.saturating_sub(lost);
+        account
+    }
+}
+
+/// Writes the difference of two accounts, if there is one; returns whether.
+fn write_entry(
+    capture_point: &str,
+    interface: &str,
+    before: &Account,
+    now: &Account,
+    out: &mut Vec<u8>,
+) -> bool {
+    let delta = |of: fn(&Account) -> u64| of(now).saturating_sub(of(before));
+    let numbers = [
+        ("received", delta(|account| account.received)),
+        ("decoded", delta(|account| account.decoded)),
+        ("filtered", 0),
+        ("dropped_kernel", delta(|account| account.dropped_kernel)),
+        ("dropped_nic", delta(|account| account.dropped_nic)),
+        ("time_went_back", delta(|account| account.time_went_back)),
+    ];
+    let mut reasons = vec![(NO_TIMESTAMP, delta(|account| account.no_timestamp))];
+    for (index, why) in Undecodable::ALL.iter().enumerate() {
+        reasons.push((
+            why.reason(),
+            now.undecodable[index] - before.undecodable[index],
+        ));
+    }
+    for (index, &reason) in OWN_REASONS.iter().enumerate() {
+        reasons.push((reason, now.untracked[index] - before.untracked[index]));
+    }
+    reasons.retain(|&(_, packets)| packets > 0);
+    if numbers.iter().all(|&(_, number)| number == 0) && reasons.is_empty() {
+        return false;
+    }
+    let _ = encode::write_map_len(out, numbers.len() as u32 + 4);
+    write_text_entry(out, "capture_point", capture_point);
+    write_text_entry(out, "interface", interface);
+    for (name, number) in numbers {
+        write_number_entry(out, name, number);
+    }
+    write_reasons(out, "shed", &[]);
+    write_reasons(out, "undecodable", &reasons);
+    true
+}
+
+pub fn write_text_entry(out: &mut Vec<u8>, name: &str, text: &str) {
+    let _ = encode::write_str(out, name);
+    let _ = encode::write_str(out, text);
+}
+
+pub fn write_number_entry(out: &mut Vec<u8>, name: &str, number: u64) {
+    let _ = encode::write_str(out, name);
+    let _ = encode::write_uint(out, number);
+}
+
+pub fn write_optional_entry(out: &mut Vec<u8>, name: &str, number: Option<u64>) {
+    match number {
+        Some(number) => write_number_entry(out, name, number),
+        None => {
+            let _ = encode::write_str(out, name);
+            let _ = encode::write_nil(out);
+        }
+    }
+}
+
+fn write_reasons(out: &mut Vec<u8>, name: &str, reasons: &[(&str, u64)]) {
+    let _ = encode::write_str(out, name);
+    let _ = encode::write_map_len(out, reasons.len() as u32);
+    for &(reason, packets) in reasons {
+        write_number_entry(out, reason, packets);
+    }
+}

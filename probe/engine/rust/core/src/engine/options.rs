@@ -1,0 +1,179 @@
+//! What the engine is told to do: a JSON text with every key given (`probe/engine/_native.pyi`).
+
+use serde::Deserialize;
+
+use crate::control::attribution::{Attribution, AttributionMap, Conditions, Prefix, parse_address};
+
+/// Options of one engine.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    pub probe_id: String,
+    pub captures: Vec<Capture>,
+    pub active_timeout_s: u32,
+    pub client_address: ClientAddress,
+    pub batch_rows: u32,
+    pub batch_interval_s: u32,
+    pub limits: Limits,
+    subscriber_prefixes: Vec<String>,
+    ran_prefixes: Vec<String>,
+    attribution: Vec<AttributionRule>,
+}
+
+/// One capture: files read one after the other as one stream, or a live interface.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Capture {
+    pub capture_point: String,
+    #[serde(default)]
+    pub files: Vec<String>,
+    #[serde(default)]
+    pub interface: Option<String>,
+    pub time_offset_ns: i64,
+    /// A mirror port only receives; a host that watches its own traffic sends too.
+    #[serde(default)]
+    pub ignore_outgoing: bool,
+}
+
+/// How much of the client's address leaves the probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAddress {
+    Full,
+    /// /24 of IPv4, /56 of IPv6.
+    Prefix,
+    None,
+}
+
+/// Bounds of the engine's tables.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Flows tracked at once; beyond that the stalest is ended (`evicted`).
+    pub flows: u32,
+    /// IP datagrams under reassembly at once.
+    pub fragments: u32,
+    /// Bytes of fragments held at once.
+    pub reassembly_bytes: u32,
+    /// Clients remembered at once, to tell a dead server from a one-way mirror.
+    pub clients: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AttributionRule {
+    client_prefix: Option<String>,
+    vlan: Option<u16>,
+    teid: Option<u32>,
+    gtpu_address: Option<String>,
+    subscriber: Option<String>,
+    cell_id: Option<String>,
+    ran_node_id: Option<String>,
+    tracking_area: Option<String>,
+    rat: Option<String>,
+    apn: Option<String>,
+}
+
+/// The longest interval and batch age: a wheel of one-second ticks serves both.
+const MAX_SECONDS: u32 = 86_400;
+
+impl Options {
+    /// Reads and checks options; the error is one line that names the key.
+    pub fn parse(json: &str) -> Result<Self, String> {
+        let options: Self = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        options.check()?;
+        Ok(options)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let ranges = [
+            ("active_timeout_s", self.active_timeout_s, MAX_SECONDS),
+            ("batch_interval_s", self.batch_interval_s, MAX_SECONDS),
+            ("batch_rows", self.batch_rows, 65_536),
+            ("limits.flows", self.limits.flows, u32::MAX),
+            ("limits.fragments", self.limits.fragments, u32::MAX),
+            (
+                "limits.reassembly_bytes",
+                self.limits.reassembly_bytes,
+                u32::MAX,
+            ),
+            ("limits.clients", self.limits.clients, u32::MAX),
+        ];
+        for (key, value, most) in ranges {
+            if !(1..=most).contains(&value) {
+                return Err(format!("{key}: {value} is not between 1 and {most}"));
+            }
+        }
+        self.subscriber_prefixes()?;
+        self.ran_prefixes()?;
+        self.attribution_map()?;
+        self.captures.iter().try_for_each(Capture::check)
+    }
+
+    /// Prefixes of the subscribers' own addresses: they tell client from server.
+    pub fn subscriber_prefixes(&self) -> Result<Vec<Prefix>, String> {
+        prefixes("subscriber_prefixes", &self.subscriber_prefixes)
+    }
+
+    /// Prefixes of the radio side's outer GTP-U addresses: what comes from there goes up.
+    pub fn ran_prefixes(&self) -> Result<Vec<Prefix>, String> {
+        prefixes("ran_prefixes", &self.ran_prefixes)
+    }
+
+    pub fn attribution_map(&self) -> Result<AttributionMap, String> {
+        let rules: Result<Vec<_>, String> = self
+            .attribution
+            .iter()
+            .map(AttributionRule::resolve)
+            .collect();
+        Ok(AttributionMap::new(rules?))
+    }
+}
+
+impl Capture {
+    fn check(&self) -> Result<(), String> {
+        if self.files.is_empty() == self.interface.is_none() {
+            return Err("captures: each needs either files or an interface".into());
+        }
+        Ok(())
+    }
+}
+
+fn prefix(key: &str, text: &str) -> Result<Prefix, String> {
+    Prefix::parse(text)
+        .ok_or_else(|| format!("{key}: {text:?} is not a network prefix such as 10.0.0.0/8"))
+}
+
+fn prefixes(key: &str, texts: &[String]) -> Result<Vec<Prefix>, String> {
+    texts.iter().map(|text| prefix(key, text)).collect()
+}
+
+impl AttributionRule {
+    fn resolve(&self) -> Result<(Conditions, Attribution), String> {
+        let client_prefix = match &self.client_prefix {
+            Some(text) => Some(prefix("attribution.client_prefix", text)?),
+            None => None,
+        };
+        let gtpu_address = match &self.gtpu_address {
+            Some(text) => Some(parse_address(text).ok_or_else(|| {
+                format!("attribution.gtpu_address: {text:?} is not an IP address")
+            })?),
+            None => None,
+        };
+        let conditions = Conditions {
+            client_prefix,
+            vlan: self.vlan,
+            teid: self.teid,
+            gtpu_address,
+        };
+        let attribution = Attribution {
+            subscriber: self.subscriber.clone(),
+            cell_id: self.cell_id.clone(),
+            ran_node_id: self.ran_node_id.clone(),
+            tracking_area: self.tracking_area.clone(),
+            rat: self.rat.clone(),
+            apn: self.apn.clone(),
+        };
+        Ok((conditions, attribution))
+    }
+}

@@ -1,0 +1,192 @@
+//! The way of a packet: decapsulation, its session, and in the end a body of records.
+
+use std::collections::VecDeque;
+
+use rmp::encode;
+
+use crate::control::{PathReport, Paths};
+use crate::decap::{Decoded, Decoder, FragmentLimits};
+use crate::engine::emit::Stamp;
+use crate::engine::ledger::{Ledger, write_number_entry, write_optional_entry, write_text_entry};
+use crate::engine::options::Options;
+use crate::engine::tracker::{Site, Tracker};
+use crate::record::pseudonym::Pseudonyms;
+use crate::record::session_id::SessionIds;
+use crate::source::{InterfaceLedger, Packet};
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Totals since the start, by name.
+pub type Counters = Vec<(&'static str, u64)>;
+
+/// Everything between a source and its batches; one per capture, driven by one thread.
+pub struct Pipeline {
+    decoder: Decoder,
+    tracker: Tracker,
+    paths: Paths,
+    ledger: Ledger,
+    bodies: VecDeque<Vec<u8>>,
+    capture_point: String,
+    batch_interval_ns: u64,
+    batch_started_ns: u64,
+    packets: u64,
+    bytes: u64,
+}
+
+impl Pipeline {
+    /// `hash_seed` is to be unpredictable for whoever sends the packets. The error is one line.
+    pub fn new(
+        options: &Options,
+        capture_point: &str,
+        site_key: &[u8],
+        hash_seed: u64,
+    ) -> Result<Self, String> {
+        let site = Site {
+            session_ids: SessionIds::new(&options.probe_id, capture_point),
+            pseudonyms: Pseudonyms::new(site_key),
+            map: options.attribution_map()?,
+            subscriber_prefixes: options.subscriber_prefixes()?,
+            ran_prefixes: options.ran_prefixes()?,
+            stamp: Stamp {
+                capture_point: capture_point.into(),
+                client_address: options.client_address,
+            },
+            active_timeout_ns: u64::from(options.active_timeout_s) * SECOND_NS,
+        };
+        let limits = options.limits;
+        Ok(Self {
+            decoder: Decoder::new(FragmentLimits {
+                datagrams: limits.fragments as usize,
+                bytes: limits.reassembly_bytes as usize,
+                ..FragmentLimits::default()
+            }),
+            tracker: Tracker::new(site, &limits, options.batch_rows as usize, hash_seed),
+            paths: Paths::default(),
+            ledger: Ledger::default(),
+            bodies: VecDeque::new(),
+            capture_point: capture_point.into(),
+            batch_interval_ns: u64::from(options.batch_interval_s) * SECOND_NS,
+            batch_started_ns: 0,
+            packets: 0,
+            bytes: 0,
+        })
+    }
+
+    /// Takes in one packet.
+    pub fn on_packet(&mut self, packet: &Packet<'_>) {
+        self.packets += 1;
+        self.bytes += u64::from(packet.wire_len);
+        self.on_time(packet.time_ns);
+        match self.decoder.decode(packet) {
+            Ok(Decoded::Inner(inner)) => {
+                if let Err(why) = self.tracker.on_packet(&inner, packet.time_ns) {
+                    self.ledger.untracked(packet.interface, why);
+                }
+            }
+            Ok(Decoded::TunnelSignal(signal)) => self.paths.on_signal(&signal, packet.time_ns),
+            // The decoder keeps account of what it holds and of what it cannot read.
+            Ok(Decoded::Held) | Err(_) => {}
+        }
+    }
+
+    /// Moves packet time on: with each packet, or when there is none to tell it.
+    pub fn on_time(&mut self, now_ns: u64) {
+        if self.batch_started_ns == 0 {
+            self.batch_started_ns = now_ns;
+        }
+        self.tracker.advance(now_ns);
+    }
+
+    /// Whether there are bodies to close: enough records, or old enough in packet time.
+    pub fn is_body_due(&self) -> bool {
+        let due_ns = self.batch_started_ns.saturating_add(self.batch_interval_ns);
+        self.tracker.has_full() || self.tracker.clock_ns() >= due_ns
+    }
+
+    /// Closes the bodies that are due. `source` is the source's own account.
+    pub fn close_bodies(&mut self, source: &[InterfaceLedger]) {
+        while let Some(full) = self.tracker.take_full() {
+            self.close_body(full, source);
+        }
+        let due_ns = self.batch_started_ns.saturating_add(self.batch_interval_ns);
+        if self.tracker.clock_ns() >= due_ns {
+            self.batch_started_ns = self.tracker.clock_ns();
+            let rest = self.tracker.take_rest();
+            self.close_body(rest, source);
+        }
+    }
+
+    fn close_body(&mut self, (rows, columns): (usize, Vec<u8>), source: &[InterfaceLedger]) {
+        self.decoder.expire(self.tracker.clock_ns());
+        let paths = self.paths.drain(self.tracker.clock_ns());
+        let mut out = Vec::with_capacity(columns.len() + 1024);
+        let _ = encode::write_map_len(&mut out, 5);
+        write_number_entry(&mut out, "rows", rows as u64);
+        let _ = encode::write_str(&mut out, "columns");
+        out.extend_from_slice(&columns);
+        let _ = encode::write_str(&mut out, "links");
+        let _ = encode::write_array_len(&mut out, 0);
+        write_paths(&mut out, &self.capture_point, &paths);
+        let _ = encode::write_str(&mut out, "ledger");
+        self.ledger.report(
+            &self.capture_point,
+            source,
+            self.decoder.counters(),
+            &mut out,
+        );
+        self.bodies.push_back(out);
+    }
+
+    /// The next closed body.
+    pub fn take_body(&mut self) -> Option<Vec<u8>> {
+        self.bodies.pop_front()
+    }
+
+    /// Ends every flow and closes the last bodies.
+    pub fn finish(&mut self, source: &[InterfaceLedger]) {
+        self.tracker.finish();
+        self.decoder.finish();
+        while let Some(full) = self.tracker.take_full() {
+            self.close_body(full, source);
+        }
+        let rest = self.tracker.take_rest();
+        self.close_body(rest, source);
+    }
+
+    pub fn counters(&self) -> Counters {
+        let totals = &self.tracker.totals;
+        let mut counters = vec![
+            ("packets", self.packets),
+            ("bytes", self.bytes),
+            ("fragments_held", self.decoder.held().0 as u64),
+            ("flows", totals.flows),
+            ("flows_live", self.tracker.live_flows() as u64),
+            ("flows_evicted", totals.flows_evicted),
+            ("clients_shed", self.tracker.clients_shed()),
+            ("paths_shed", self.paths.shed()),
+            ("records", totals.records),
+        ];
+        counters.extend(self.ledger.undecodable_totals(self.decoder.counters()));
+        counters
+    }
+}
+
+fn write_paths(out: &mut Vec<u8>, capture_point: &str, paths: &[PathReport]) {
+    let _ = encode::write_str(out, "paths");
+    let _ = encode::write_array_len(out, paths.len() as u32);
+    for path in paths {
+        let _ = encode::write_map_len(out, 12);
+        write_text_entry(out, "capture_point", capture_point);
+        write_text_entry(out, "source", &path.source.to_string());
+        write_text_entry(out, "destination", &path.destination.to_string());
+        write_number_entry(out, "echo_requests", path.echo_requests);
+        write_number_entry(out, "echo_responses", path.echo_responses);
+        write_number_entry(out, "echo_unanswered", path.echo_unanswered);
+        write_optional_entry(out, "rtt_min_us", path.rtt_min_us);
+        write_optional_entry(out, "rtt_max_us", path.rtt_max_us);
+        write_number_entry(out, "rtt_sum_us", path.rtt_sum_us);
+        write_number_entry(out, "rtt_samples", path.rtt_samples);
+        write_number_entry(out, "error_indications", path.error_indications);
+        write_number_entry(out, "end_markers", path.end_markers);
+    }
+}

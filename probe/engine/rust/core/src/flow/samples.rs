@@ -1,0 +1,153 @@
+//! Latency samples of one side and interval: count, minimum, and at most 16 samples spread over it.
+
+/// Most samples kept for one interval and side: one download must not outvote a cell.
+pub const MAX_KEPT: usize = 16;
+
+const FLOOR_US: f64 = 50.0;
+const GROWTH: f64 = 1.05;
+
+/// Returns the bucket of a latency: floor(ln(us / 50) / ln 1.05), clamped to 0..=255.
+///
+/// 50 microseconds to 12.6 s; a bucket's geometric middle is within 2.5 % of all its values.
+pub fn bucket(us: u32) -> u8 {
+    let position = (f64::from(us.max(1)) / FLOOR_US).ln() / GROWTH.ln();
+    // A float-to-integer cast saturates, so both ends clamp.
+    position.floor() as u8
+}
+
+/// Returns the value in microseconds that stands for a bucket: its geometric middle.
+pub fn bucket_middle_us(bucket: u8) -> u32 {
+    (FLOOR_US * GROWTH.powf(f64::from(bucket) + 0.5)).round() as u32
+}
+
+/// Round-trip samples of one side in one interval.
+///
+/// All samples count in `samples` and `min_us`. For the histogram every `stride`-th is kept; when
+/// 16 are held every second one is dropped and the stride doubles, so what is kept stays spread
+/// evenly over the samples of the interval. The median is of the kept ones (bucket error 2.5 %).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Samples {
+    count: u32,
+    min_us: u32,
+    kept: u8,
+    stride_log2: u8,
+    buckets: [u8; MAX_KEPT],
+}
+
+impl Samples {
+    pub fn add(&mut self, us: u32) {
+        if self.count == 0 || us < self.min_us {
+            self.min_us = us;
+        }
+        let stride_mask = (1u32 << self.stride_log2.min(31)) - 1;
+        if self.count & stride_mask == 0 {
+            self.keep(bucket(us));
+        }
+        self.count = self.count.saturating_add(1);
+    }
+
+    fn keep(&mut self, bucket: u8) {
+        if usize::from(self.kept) == MAX_KEPT {
+            for position in 0..MAX_KEPT / 2 {
+                self.buckets[position] = self.buckets[2 * position];
+            }
+            self.kept = MAX_KEPT as u8 / 2;
+            self.stride_log2 += 1;
+            // The sample at hand is a multiple of 16 strides, hence of the doubled stride too.
+        }
+        self.buckets[usize::from(self.kept)] = bucket;
+        self.kept += 1;
+    }
+
+    pub fn count(&self) -> Option<u32> {
+        (self.count > 0).then_some(self.count)
+    }
+
+    pub fn min_us(&self) -> Option<u32> {
+        (self.count > 0).then_some(self.min_us)
+    }
+
+    fn sorted(&self) -> ([u8; MAX_KEPT], usize) {
+        let mut buckets = self.buckets;
+        let kept = usize::from(self.kept);
+        buckets[..kept].sort_unstable();
+        (buckets, kept)
+    }
+
+    /// The median of the kept samples, at least the minimum.
+    pub fn median_us(&self) -> Option<u32> {
+        let (buckets, kept) = self.sorted();
+        (kept > 0).then(|| bucket_middle_us(buckets[(kept - 1) / 2]).max(self.min_us))
+    }
+
+    /// Writes (bucket, count) pairs in order of bucket; returns the bytes used.
+    pub fn histogram(&self, out: &mut [u8; 2 * MAX_KEPT]) -> usize {
+        let (buckets, kept) = self.sorted();
+        let mut used = 0;
+        for &bucket in &buckets[..kept] {
+            if used > 0 && out[used - 2] == bucket {
+                out[used - 1] += 1;
+            } else {
+                out[used] = bucket;
+                out[used + 1] = 1;
+                used += 2;
+            }
+        }
+        used
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn buckets_are_those_of_the_definition() {
+        assert_eq!(bucket(0), 0);
+        assert_eq!(bucket(50), 0);
+        assert_eq!(bucket(52), 0);
+        assert_eq!(bucket(53), 1);
+        assert_eq!(bucket(100_000), 155);
+        assert_eq!(bucket(u32::MAX), 255);
+    }
+
+    #[test]
+    fn no_more_than_sixteen_samples_are_kept_and_all_are_counted() {
+        let mut samples = Samples::default();
+        (0..1000).for_each(|step| samples.add(1000 + step));
+        let mut out = [0; 32];
+        let used = samples.histogram(&mut out);
+        let kept: u32 = out[..used].chunks(2).map(|pair| u32::from(pair[1])).sum();
+        assert!((8..=16).contains(&kept));
+        assert_eq!(samples.count(), Some(1000));
+        assert_eq!(samples.min_us(), Some(1000));
+    }
+
+    #[test]
+    fn no_sample_means_null() {
+        let samples = Samples::default();
+        assert_eq!(
+            (samples.count(), samples.min_us(), samples.median_us()),
+            (None, None, None)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn the_middle_of_a_bucket_is_within_two_and_a_half_percent(us in 50u32..12_000_000) {
+            let middle = f64::from(bucket_middle_us(bucket(us)));
+            prop_assert!((middle / f64::from(us) - 1.0).abs() <= 0.025 + 0.5 / f64::from(us));
+        }
+
+        #[test]
+        fn kept_samples_are_spread_over_the_interval(count in 16u32..5000) {
+            // Latency grows with time, so the kept buckets show where in time they come from.
+            let mut samples = Samples::default();
+            (0..count).for_each(|step| samples.add(50 + step * 100));
+            let (buckets, kept) = samples.sorted();
+            let last_middle = f64::from(bucket_middle_us(buckets[kept - 1]));
+            prop_assert!(last_middle > 0.8 * f64::from(50 + count * 100));
+        }
+    }
+}

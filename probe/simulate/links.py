@@ -1,0 +1,35 @@
+"""Links between a session's ends and the tap: delay, rate, loss, and never a change of order."""
+
+from dataclasses import dataclass
+from random import Random
+
+
+@dataclass(frozen=True)
+class LinkQuality:
+    """What a link does to packets. One way; a round trip takes two links."""
+
+    delay_us: int
+    loss: float  # probability that a packet is lost
+    rate_bps: int
+    jitter_us: int = 0  # added to the delay, evenly distributed from 0
+
+
+class Link:
+    """One direction of one link: first in, first out."""
+
+    def __init__(self, random: Random, quality: LinkQuality) -> None:
+        self._random = random
+        self._quality = quality
+        self._idle_from_us = 0
+        self._last_arrival_us = 0
+
+    def carry(self, now_us: int, size: int) -> int | None:
+        """Return when a packet of `size` bytes sent now arrives, None if it is lost."""
+        quality, random = self._quality, self._random.random
+        sent = max(now_us, self._idle_from_us) + size * 8_000_000 // quality.rate_bps
+        self._idle_from_us = sent
+        if random() < quality.loss:
+            return None
+        arrival = sent + quality.delay_us + int(random() * quality.jitter_us)
+        self._last_arrival_us = max(arrival, self._last_arrival_us)
+        return self._last_arrival_us

@@ -1,0 +1,286 @@
+"""What subscribers do: errands, one after another, each a look-up and a session with a service."""
+
+import ipaddress
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import accumulate
+from random import Random
+from typing import Final
+
+from probe.simulate.dialogue import Dialogue, Ending, Turn
+from probe.simulate.dns import Lookup, Question, Rcode
+from probe.simulate.events import Timeline
+from probe.simulate.faults import ALERTS, DNS_FAULTS, Fault
+from probe.simulate.flow import TCP, UDP, Flow, packed
+from probe.simulate.links import Link, LinkQuality
+from probe.simulate.network import BAD_SUBSCRIBER_BLOCKED, Network, Subscriber
+from probe.simulate.path import Links, Path
+from probe.simulate.quic import QuicTransfer
+from probe.simulate.services import FAULT_DECK, SERVICES, Resolver, Service
+from probe.simulate.tap import Tap
+from probe.simulate.tcp import ServerAttitude, connect_ends
+from probe.simulate.tls import TlsSession, fatal_alert, offered_protocols
+from probe.simulate.truth import SessionTruth
+
+SECOND: Final = 1_000_000
+_MEAN_PAUSE_US: Final = 5 * SECOND  # between the starts of two errands of a subscriber
+_NAME_LIFETIME_US: Final = 30 * SECOND  # how long a device remembers an address
+_EPHEMERAL_PORTS: Final = range(32_768, 61_000)
+_NOISE_BYTES: Final = 1 << 18
+_CORE_LOSS: Final = 0.0005
+_CORE_RATE_BPS: Final = 1_000_000_000
+_HTTPS, _DNS = 443, 53
+_RESET_RESPONSE_BYTES: Final = 90_000  # long enough that a reset comes in its middle
+_RESOLVER: Final = Resolver()
+
+
+class FaultDeck:
+    """Deals faults like cards: each comes up regularly, in an order that is random."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self._cards: list[Fault] = []
+
+    def draw(self) -> Fault:
+        if not self._cards:
+            self._cards = list(FAULT_DECK)
+            self._random.shuffle(self._cards)
+        return self._cards.pop()
+
+
+@dataclass(eq=False)
+class _Device:
+    """A subscriber's device and its radio link, shared by all its sessions."""
+
+    subscriber: Subscriber
+    random: Random
+    access_up: Link
+    access_down: Link
+    ipv6_address: str | None
+    next_port: int
+    known_until_us: dict[str, int] = field(default_factory=dict)  # by server name
+
+    def port(self) -> int:
+        """Return an ephemeral port that was not used for as long as possible."""
+        self.next_port += 1
+        return _EPHEMERAL_PORTS[self.next_port % len(_EPHEMERAL_PORTS)]
+
+
+class Traffic:
+    """Starts the errands of every subscriber of a network on a timeline."""
+
+    def __init__(self, timeline: Timeline, tap: Tap, network: Network, seed: int) -> None:
+        self._timeline = timeline
+        self._tap = tap
+        self._seed = seed
+        self._noise = Random(f"{seed}:noise").randbytes(_NOISE_BYTES)
+        self._deck = FaultDeck(Random(f"{seed}:faults"))
+        self._devices = [self._device(subscriber) for subscriber in network.subscribers]
+
+    def schedule(self, until_us: int) -> None:
+        """Let every subscriber run errands that start before `until_us`."""
+        for device in self._devices:
+            first = int(device.random.random() * _MEAN_PAUSE_US)
+            self._timeline.at(first, self._run_errand, device, until_us)
+
+    def _device(self, subscriber: Subscriber) -> _Device:
+        random = Random(f"{self._seed}:subscriber:{subscriber.number}")
+        cell = subscriber.cell
+        up, down = (
+            LinkQuality(cell.rtt_us // 2, loss, rate, jitter_us=cell.rtt_us // 20)
+            for loss, rate in ((subscriber.loss / 4, cell.rate_bps // 4),
+                               (subscriber.loss, cell.rate_bps))
+        )  # fmt: skip
+        prefix = subscriber.ipv6_prefix
+        return _Device(
+            subscriber=subscriber,
+            random=random,
+            access_up=Link(random, up),
+            access_down=Link(random, down),
+            ipv6_address=_interface_address(prefix, random) if prefix else None,
+            next_port=random.randrange(len(_EPHEMERAL_PORTS)),
+        )
+
+    # --------------------------------------------------------------------------------- errands
+
+    def _run_errand(self, device: _Device, until_us: int) -> None:
+        pause = int(device.random.expovariate(1 / _MEAN_PAUSE_US)) + 1
+        if self._timeline.now + pause < until_us:
+            self._timeline.after(pause, self._run_errand, device, until_us)
+        service = _choose_service(device.random)
+        fault = self._choose_fault(device)
+        if fault in DNS_FAULTS or self._timeline.now >= device.known_until_us.get(
+            service.server_name, 0
+        ):
+            self._look_up(device, service, fault)
+        else:
+            self._visit(device, service, fault)
+
+    def _choose_fault(self, device: _Device) -> Fault:
+        if device.subscriber.bad and device.random.random() < BAD_SUBSCRIBER_BLOCKED:
+            return Fault.CONNECT_TIMEOUT
+        return self._deck.draw()
+
+    def _look_up(self, device: _Device, service: Service, fault: Fault) -> None:
+        question = _question(device, service, fault)
+        ends = (device.subscriber.ipv4, _RESOLVER.ipv4)
+        truth = _truth(device, service, "udp", ends, _DNS)
+        truth.app_protocol, truth.dns_query = "dns", question.name
+        truth.service, truth.service_class = "resolver", "dns"
+        truth.planned_cause = fault.cause if fault in DNS_FAULTS else None
+        path = self._path(device, _RESOLVER.rtt_ms)
+        answered = partial(self._name_known, device, service, fault)
+        flow = _flow(device, UDP, truth)
+        Lookup(
+            self._timeline, path, flow, question, random=device.random, answered=answered
+        ).start()
+
+    def _name_known(self, device: _Device, service: Service, fault: Fault) -> None:
+        if fault not in DNS_FAULTS:
+            device.known_until_us[service.server_name] = self._timeline.now + _NAME_LIFETIME_US
+            self._visit(device, service, fault)
+
+    def _visit(self, device: _Device, service: Service, fault: Fault) -> None:
+        if service.quic and fault is Fault.NONE:
+            self._visit_quic(device, service)
+        else:
+            self._visit_tls(device, service, fault)
+
+    def _visit_quic(self, device: _Device, service: Service) -> None:
+        truth = _truth(device, service, "udp", _addresses(device, service), _HTTPS)
+        truth.app_protocol = "quic"
+        size = device.random.randint(*service.exchange.response)
+        flow, path = _flow(device, UDP, truth), self._path(device, service.rtt_ms)
+        QuicTransfer(
+            self._timeline,
+            path,
+            flow,
+            response_bytes=size,
+            random=device.random,
+            noise=self._noise,
+        ).start()
+
+    def _visit_tls(self, device: _Device, service: Service, fault: Fault) -> None:
+        version = "1.2" if fault is Fault.TLS_VERSION else service.tls_version
+        alpn = "h2" if service.quic else service.alpn
+        truth = _truth(device, service, "tcp", _addresses(device, service), _HTTPS)
+        truth.app_protocol, truth.server_name = "tls", service.server_name
+        truth.alpn = ",".join(offered_protocols(alpn))
+        truth.tls_version = None if fault in ALERTS else version
+        truth.planned_cause = fault.cause
+        flow, path = _flow(device, TCP, truth), self._path(device, service.rtt_ms)
+        attitude = _ATTITUDES.get(fault, ServerAttitude.ACCEPT)
+        client, server = connect_ends(self._timeline, path, flow, attitude, device.random)
+        session = TlsSession(device.random, service.server_name, alpn, version, self._noise)
+        turns = _turns(device.random, service, session, fault)
+        Dialogue(self._timeline, client, server, turns, _ending(service, fault))
+        client.connect()
+
+    def _path(self, device: _Device, rtt_ms: int) -> Path:
+        quality = LinkQuality(
+            rtt_ms * 500, _CORE_LOSS, _CORE_RATE_BPS, jitter_us=max(rtt_ms * 25, 50)
+        )
+        core_up, core_down = Link(device.random, quality), Link(device.random, quality)
+        links = Links(device.access_up, device.access_down, core_up, core_down)
+        return Path(self._timeline, self._tap, links)
+
+
+_ATTITUDES: Final = {
+    Fault.CONNECT_REFUSED: ServerAttitude.REFUSE,
+    Fault.CONNECT_TIMEOUT: ServerAttitude.IGNORE,
+}
+_RCODES: Final = {
+    Fault.DNS_NXDOMAIN: Rcode.NXDOMAIN,
+    Fault.DNS_SERVFAIL: Rcode.SERVFAIL,
+    Fault.DNS_TIMEOUT: None,
+}
+_WEIGHTS: Final = list(accumulate(service.weight for service in SERVICES))
+
+
+def _choose_service(random: Random) -> Service:
+    return random.choices(SERVICES, cum_weights=_WEIGHTS)[0]
+
+
+def _ending(service: Service, fault: Fault) -> Ending:
+    if fault is Fault.RESET_BY_SERVER:
+        return Ending.SERVER_RESETS
+    by_server = service.server_closes or fault in ALERTS
+    return Ending.SERVER_CLOSES if by_server else Ending.CLIENT_CLOSES
+
+
+def _turns(random: Random, service: Service, session: TlsSession, fault: Fault) -> list[Turn]:
+    """Return the whole conversation of a TLS session, as it would be without loss."""
+    opening = Turn(True, session.client_hello(), 300)
+    if fault in ALERTS:
+        return [opening, Turn(False, fatal_alert(ALERTS[fault]), 800)]
+    handshake = [opening, Turn(False, session.server_flight(), random.randint(500, 3_000))]
+    if fault is Fault.RESET_BY_SERVER:
+        request = session.client_finished() + session.application_data(400)
+        response = session.application_data(_RESET_RESPONSE_BYTES)
+        return [*handshake, Turn(True, request, 500), Turn(False, response, 9_000)]
+    return [*handshake, *_exchanges(random, service, session)]
+
+
+def _exchanges(random: Random, service: Service, session: TlsSession) -> list[Turn]:
+    exchange, turns = service.exchange, []
+    prefix, pause_us = session.client_finished(), 500
+    for _ in range(random.randint(*exchange.count)):
+        request = prefix + session.application_data(random.randint(*exchange.request))
+        response = session.application_data(random.randint(*exchange.response))
+        turns.append(Turn(True, request, pause_us))
+        turns.append(Turn(False, response, random.randint(2_000, 20_000)))
+        prefix, pause_us = b"", 1_000 * random.randint(*exchange.pause_ms)
+    turns.append(Turn(not service.server_closes, session.close_notify(), 1_000))
+    return turns
+
+
+def _question(device: _Device, service: Service, fault: Fault) -> Question:
+    rcode = _RCODES.get(fault, Rcode.NOERROR)
+    name = service.server_name
+    if rcode is Rcode.NXDOMAIN:
+        name = "retired." + name.partition(".")[2]
+    if device.ipv6_address and service.ipv6:
+        return Question(name, "AAAA", service.ipv6, rcode)
+    return Question(name, "A", service.ipv4, rcode)
+
+
+def _addresses(device: _Device, service: Service) -> tuple[str, str]:
+    """Return (client, server) addresses, IPv6 where both ends have one."""
+    if device.ipv6_address and service.ipv6:
+        return device.ipv6_address, service.ipv6
+    return device.subscriber.ipv4, service.ipv4
+
+
+def _truth(
+    device: _Device, service: Service, transport: str, ends: tuple[str, str], port: int
+) -> SessionTruth:
+    return SessionTruth(
+        subscriber=device.subscriber.identity,
+        cell_id=device.subscriber.cell.cell_id,
+        service=service.name,
+        service_class=service.service_class,
+        transport=transport,
+        app_protocol=None,
+        client_ip=ends[0],
+        client_port=device.port(),
+        server_ip=ends[1],
+        server_port=port,
+    )
+
+
+def _flow(device: _Device, protocol: int, truth: SessionTruth) -> Flow:
+    return Flow(
+        device.subscriber,
+        protocol,
+        packed(truth.client_ip),
+        truth.client_port,
+        packed(truth.server_ip),
+        truth.server_port,
+        truth,
+    )
+
+
+def _interface_address(prefix: str, random: Random) -> str:
+    """Return an address with a random interface identifier (RFC 8981)."""
+    network = int.from_bytes(packed(prefix.partition("/")[0]), "big")
+    return str(ipaddress.IPv6Address(network | random.getrandbits(64)))
