@@ -104,14 +104,6 @@ class Store:
         """Return a line for each table whose files are damaged; reads everything."""
         return await self._inserts.run(lambda: self._writers.run("the check failed", _damage))
 
-    async def erase_subscriber(self, subscriber_id: str) -> None:
-        """Delete every row of the subscriber; what is asked afterwards does not see them."""
-        layout = Layout(self._options.cluster)
-        await self._inserts.run(lambda: self._writers.run(
-            "the subscriber cannot be erased",
-            partial(erase_subscriber, layout=layout, subscriber_id=subscriber_id),
-        ))  # fmt: skip
-
     async def close(self) -> None:
         """Finish what was asked for, then let go of the engine."""
         await asyncio.to_thread(self._close)
