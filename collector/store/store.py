@@ -34,6 +34,7 @@ class Store:
     """One open store. Inserts and questions run in threads of their own, never in each other's."""
 
     def __init__(self, options: StoreOptions, classify: Classify, anchor: Client) -> None:
+        self._layout = Layout(options.cluster)
         self._classify = classify
         self._anchor = anchor  # holds the embedded engine, and its path, until `close`
         self._inserts = Lane("insert", 1, options.waiting_limit)
@@ -92,17 +93,16 @@ class Store:
             "the store cannot answer", partial(_fetch, sql, parameters)
         ))  # fmt: skip
 
+    async def erase_subscriber(self, subscriber_id: str) -> None:
+        """Delete every row of the subscriber; what is asked afterwards does not see them."""
+        layout = self._layout
+        erase = partial(erase_subscriber, layout=layout, subscriber_id=subscriber_id)
+        what = "the subscriber cannot be erased"
+        await self._inserts.run(lambda: self._writers.run(what, erase))
+
     async def check(self) -> list[str]:
         """Return a line for each table whose files are damaged; reads everything."""
         return await self._inserts.run(lambda: self._writers.run("the check failed", _damage))
-
-    async def erase_subscriber(self, subscriber_id: str) -> None:
-        """Delete every row of the subscriber; what is asked afterwards does not see them."""
-        layout = Layout(self._options.cluster)
-        await self._inserts.run(lambda: self._writers.run(
-            "the subscriber cannot be erased",
-            partial(erase_subscriber, layout=layout, subscriber_id=subscriber_id),
-        ))  # fmt: skip
 
     async def close(self) -> None:
         """Finish what was asked for, then let go of the engine."""

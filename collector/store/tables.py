@@ -92,7 +92,6 @@ ROLLUPS: Final = (
     Rollup(
         "subscriber_hour", "sessions", 3600, _SUBSCRIBER,
         order="subscriber_id, time, capture_point, service_class, probe_id",
-        where="s.subscriber_id != ''",
     ),
     Rollup(
         "failure_minute", "sessions", 60, _FAILURE,

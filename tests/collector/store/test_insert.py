@@ -53,8 +53,7 @@ async def test_a_rollup_that_was_cut_off_is_completed_by_the_same_insert_again(
     await store.insert([entry], "a-1")
     assert await count("count()") == 20
     for name in TRAFFIC:
-        expected = 0 if name == "subscriber_hour" else 20
-        assert await count("sum(sessions)", name) == expected
+        assert await count("sum(sessions)", name) == 20
 
 
 async def test_a_capture_of_2009_is_stored_found_and_kept(
@@ -279,13 +278,13 @@ async def test_too_many_waiting_calls_are_refused(options):
 
 
 async def test_a_question_cannot_write(store):
-    with pytest.raises(StoreError, match="readonly|READONLY"):
+    with pytest.raises(StoreError, match=r"readonly|READONLY"):
         await store.fetch("INSERT INTO migrations (number, name) VALUES (9, 'x')", {})
 
 
 async def test_a_question_that_takes_too_long_is_ended(options):
     hasty = Store.open(replace(options, query_timeout_s=1))
-    with pytest.raises(StoreError, match="(?i)timeout|exceeded"):
+    with pytest.raises(StoreError, match=r"(?i)timeout|exceeded"):
         await hasty.fetch(
             "SELECT count() FROM numbers(100000000000) WHERE NOT ignore(sin(number))", {}
         )

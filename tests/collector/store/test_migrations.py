@@ -8,8 +8,14 @@ from collector.errors import StoreError
 from collector.store import Store, StoreOptions
 from collector.store.client import connect
 from collector.store.migrations import MIGRATIONS, migrate
-from collector.store.tables import ROLLUPS, SESSION_COLUMNS, SMALL_TABLES, Layout, rollup_columns
-from collector.store.tables import table_statements
+from collector.store.tables import (
+    ROLLUPS,
+    SESSION_COLUMNS,
+    SMALL_TABLES,
+    Layout,
+    rollup_columns,
+    table_statements,
+)
 from probe.record.schema import COLUMNS
 
 
