@@ -48,6 +48,10 @@ MAX_DECODED_BYTES: Final = 64 << 20
 MAX_ROWS: Final = 65_536
 MAX_TEXT_BYTES: Final = 1024  # longest single dictionary value
 MAX_NESTED_ITEMS: Final = 65_536  # entries of one list or map inside a batch
+# Entries of all lists and maps together, an own cost for each list and map added: 64 MiB of empty
+# maps would otherwise unpack to 4.6 GB and hold the interpreter for 16 s. A full batch needs 2.5 M.
+MAX_ITEMS: Final = 4_000_000
+_CONTAINER_COST: Final = 16
 
 _TYPECODE: Final = {
     WireType.U8: "B",
@@ -230,7 +234,22 @@ def decode(data: bytes) -> Batch:
     )
 
 
+class _ItemBudget:
+    """Counts what msgpack unpacks while it does, so that small bytes cannot become large memory."""
+
+    def __init__(self) -> None:
+        self._left = MAX_ITEMS
+
+    def spend(self, container: Any) -> Any:
+        """Return `container`, a list or map just unpacked, or raise `BatchError`."""
+        self._left -= len(container) + _CONTAINER_COST
+        if self._left < 0:
+            raise BatchError(f"more than {MAX_ITEMS} items")
+        return container
+
+
 def _unpack(data: bytes) -> dict[str, Any]:
+    budget = _ItemBudget()
     try:
         value = msgpack.unpackb(
             data,
@@ -241,9 +260,11 @@ def _unpack(data: bytes) -> dict[str, Any]:
             max_array_len=MAX_NESTED_ITEMS,
             max_map_len=MAX_NESTED_ITEMS,
             max_ext_len=0,
+            list_hook=budget.spend,
+            object_hook=budget.spend,
         )
     except Exception as error:  # msgpack raises many types on hostile bytes: all mean the same
-        raise BatchError(f"not a msgpack batch: {error or type(error).__name__}") from error
+        raise BatchError(f"not a msgpack batch: {str(error) or type(error).__name__}") from error
     if not isinstance(value, dict):
         raise BatchError("not a msgpack batch: the outermost value is not a map")
     return value

@@ -1,0 +1,213 @@
+"""The rooms of one collector, opened from its configuration and wired to each other."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from collector import __version__
+from collector.config import ChdbStore, CollectorConfig, ConfigError
+from collector.identity import tokens
+from collector.identity.authentication import Authenticator
+from collector.identity.lookup import Lookup
+from collector.identity.operations import Operation
+from collector.identity.state import StateDatabase
+from collector.incident import book
+from collector.incident.evaluation import Evaluator, Rules
+from collector.incident.incident import Patience
+from collector.incident.judgement import Thresholds
+from collector.incident.operations import IncidentEndpoint
+from collector.ingest import accepted
+from collector.ingest.endpoint import BatchEndpoint, IngestLimits
+from collector.metrics import Metrics
+from collector.qoe import Models, ServiceMap
+from collector.service.health import Health
+from collector.store import Store, StoreOptions
+from probe.settings import read_secret
+
+T = TypeVar("T")
+
+_STATE_STEPS: Final = (
+    ("identity", tokens.STEPS),
+    ("ingest", accepted.STEPS),
+    ("incident", book.STEPS),
+)
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """What a running collector consists of."""
+
+    config: CollectorConfig
+    database: StateDatabase
+    store: Store
+    metrics: Metrics
+    authenticator: Authenticator
+    evaluator: Evaluator
+    operations: list[Operation]
+
+
+@asynccontextmanager
+async def opened(config: CollectorConfig) -> AsyncIterator[Rooms]:
+    """Open state and store and wire the rooms; close them in the reverse order.
+
+    Raises `CollectorError` if something cannot be opened, `ConfigError` for files without use.
+    """
+    site_key = read_secret(config.site_key_file) if config.site_key_file else None
+    models = load_models(config)
+    database = await asyncio.to_thread(open_state, config)
+    try:
+        store = await asyncio.to_thread(open_store, config)
+        try:
+            metrics = Metrics(__version__)
+            batches = BatchEndpoint(store, database, metrics, _ingest_limits(config))
+            try:
+                yield _wired(
+                    config,
+                    database=database,
+                    store=store,
+                    models=models,
+                    metrics=metrics,
+                    batches=batches,
+                    site_key=site_key,
+                )
+            finally:
+                await asyncio.to_thread(batches.close)
+        finally:
+            await store.close()
+    finally:
+        await asyncio.to_thread(database.close)
+
+
+def open_state(config: CollectorConfig) -> StateDatabase:
+    """Open the state file, its tables brought to this version. Blocks."""
+    database = StateDatabase.open(config.state_path)
+    try:
+        for room, steps in _STATE_STEPS:
+            database.migrate(room, steps)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def open_store(config: CollectorConfig) -> Store:
+    """Open the store, which migrates it. Blocks."""
+    return Store.open(store_options(config), load_services(config).classify)
+
+
+def load_models(config: CollectorConfig) -> Models:
+    """Return the configured models, else those that come with the collector."""
+    return (
+        Models.load(config.models)
+        if config.models
+        else _packaged("default_model.yaml", Models.load)
+    )
+
+
+def load_services(config: CollectorConfig) -> ServiceMap:
+    """Return the configured services, else those that come with the collector."""
+    if config.services:
+        return ServiceMap.load(config.services)
+    return _packaged("default_services.yaml", ServiceMap.load)
+
+
+def _packaged(name: str, load: Callable[[Path], T]) -> T:
+    with as_file(files("collector.qoe") / name) as path:
+        return load(path)
+
+
+def content_problems(config: CollectorConfig) -> list[str]:
+    """Return a line for each fault in the files that the configuration names."""
+    problems: list[str] = []
+    for load in (load_models, load_services):
+        try:
+            load(config)
+        except ConfigError as error:
+            problems += error.problems
+    return problems
+
+
+def store_options(config: CollectorConfig) -> StoreOptions:
+    """Return the store's options of the configuration."""
+    common: dict[str, Any] = {
+        "raw_retention_s": _seconds(config.retention.raw),
+        "rollup_retention_s": _seconds(config.retention.rollups),
+    }
+    store = config.store
+    if isinstance(store, ChdbStore):
+        return StoreOptions(engine="chdb", path=store.path, **common)
+    password = read_secret(store.password_file).decode() if store.password_file else ""
+    return StoreOptions(
+        engine="clickhouse",
+        urls=store.urls,
+        cluster=store.cluster,
+        user=store.user,
+        password=password,
+        database=store.database,
+        **common,
+    )
+
+
+def _wired(
+    config: CollectorConfig,
+    *,
+    database: StateDatabase,
+    store: Store,
+    models: Models,
+    metrics: Metrics,
+    batches: BatchEndpoint,
+    site_key: bytes | None,
+) -> Rooms:
+    evaluator = Evaluator(store, models, database, metrics, rules=_rules(config))
+    health = Health(
+        {
+            "store": partial(store.fetch, "SELECT 1", {}),
+            "state": partial(database.read, lambda connection: connection.execute("SELECT 1")),
+        },
+        metrics,
+    )
+    operations = [
+        *health.operations(),
+        *batches.operations(),
+        *Lookup(database, site_key).operations(),
+        *IncidentEndpoint(database, evaluator).operations(),
+    ]
+    authenticator = Authenticator(database)
+    return Rooms(config, database, store, metrics, authenticator, evaluator, operations)
+
+
+def _ingest_limits(config: CollectorConfig) -> IngestLimits:
+    limits = config.limits
+    return IngestLimits(
+        max_sent=limits.max_sent,
+        max_decoded=limits.max_decoded,
+        in_flight=limits.in_flight,
+        concurrency=limits.concurrent_batches,
+        body_timeout_s=limits.body_timeout.total_seconds(),
+        store_timeout_s=limits.store_timeout.total_seconds(),
+    )
+
+
+def _rules(config: CollectorConfig) -> Rules:
+    incidents = config.incidents
+    return Rules(
+        width_s=_seconds(incidents.window),
+        settle_s=_seconds(incidents.settle),
+        thresholds=Thresholds(
+            min_attempts=incidents.min_attempts,
+            min_subscribers=incidents.min_subscribers,
+            failure_ratio=incidents.failure_ratio,
+            qoe_below=incidents.qoe_below,
+        ),
+        patience=Patience(good=incidents.close_after, unknown=incidents.forget_after),
+    )
+
+
+def _seconds(duration: timedelta) -> int:
+    return max(1, int(duration.total_seconds()))

@@ -1,0 +1,58 @@
+"""Work on what the collector keeps: erasure, checks, and forgetting what is old enough."""
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from sqlite3 import Connection
+from typing import Final
+
+from collector.config import CollectorConfig
+from collector.errors import CollectorError
+from collector.identity import audit
+from collector.identity.state import StateDatabase
+from collector.incident import book
+from collector.ingest import accepted
+from collector.store import Store
+
+PRUNE_EVERY_S: Final = 3600.0
+
+_log = logging.getLogger(__name__)
+
+
+async def erase_subscriber(
+    store: Store, database: StateDatabase, subscriber_id: str, who: str
+) -> None:
+    """Delete every record and rollup of the subscriber, and note who had it done.
+
+    It is noted before as well, so that an erasure cut short is known too.
+    """
+    note = partial(audit.record, who=who, subject=subscriber_id)
+    await database.run(partial(note, what="subscriber erasure begun"))
+    await store.erase_subscriber(subscriber_id)
+    await database.run(partial(note, what="subscriber erased"))
+
+
+async def prune(config: CollectorConfig, database: StateDatabase) -> None:
+    """Forget accepted batches, audit entries and closed incidents older than their retention."""
+    retention = config.retention
+    await _prune(database, accepted.prune, retention.accepted)
+    await _prune(database, audit.prune, retention.audit)
+    await _prune(database, book.prune, retention.incidents)
+
+
+async def _prune(
+    database: StateDatabase, step: Callable[[Connection, int], int], keep: timedelta
+) -> None:
+    before = int(time.time() - keep.total_seconds())
+    while await database.run(lambda connection: step(connection, before)):
+        pass  # each step is a short transaction, so that ingest gets its turn between two
+
+
+async def try_prune(config: CollectorConfig, database: StateDatabase) -> None:
+    """As `prune`; what fails is logged and tried again next time."""
+    try:
+        await prune(config, database)
+    except CollectorError as error:
+        _log.warning("retention of the state: %s", error)

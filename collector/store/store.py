@@ -1,0 +1,144 @@
+"""The store: batches go in, durable and counted once; questions in SQL come out as rows."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from collector.errors import StoreError
+from collector.store.arrow import Classify, StoredBatch, inserts, sessions_table, to_stream
+from collector.store.client import (
+    Client,
+    Connections,
+    connect,
+    insert_settings,
+    query_settings,
+    translated,
+)
+from collector.store.erasure import erase_subscriber
+from collector.store.lane import Lane
+from collector.store.migrations import migrate
+from collector.store.options import StoreOptions
+from collector.store.retention import apply_retention
+from collector.store.small import small_rows, to_lines
+from collector.store.tables import ROLLUPS, SMALL_TABLES, Layout
+
+
+def unclassified(server_name: str | None, app_protocol: str | None) -> tuple[str | None, str]:
+    """Name no service: what a store that knows no services says of every record."""
+    return None, "other"
+
+
+class Store:
+    """One open store. Inserts and questions run in threads of their own, never in each other's."""
+
+    def __init__(self, options: StoreOptions, classify: Classify) -> None:
+        self._options = options
+        self._classify = classify
+        self._inserts = Lane("insert", 1, options.waiting_limit)
+        self._queries = Lane("query", options.query_threads, options.waiting_limit)
+        self._writers = Connections(partial(connect, options, insert_settings(options)))
+        self._readers = Connections(partial(connect, options, query_settings(options)))
+
+    @classmethod
+    def open(cls, options: StoreOptions, classify: Classify = unclassified) -> "Store":
+        """Open the store, made and migrated as needed. Blocks. Raises `StoreError`.
+
+        `classify` names the service of each record that is inserted.
+        """
+        _prepare_path(options)
+        layout = Layout(options.cluster)
+        client = connect(options, {})
+        try:
+            with translated("the store cannot be migrated"):
+                migrate(client, layout)
+                apply_retention(client, layout, options)
+        finally:
+            client.close()
+        return cls(options, classify)
+
+    async def insert(self, entries: Sequence[StoredBatch], token: str) -> None:
+        """Store the batches: once, however often the same entries come with the same `token`.
+
+        When it returns, records and rollups are on disk. After a `StoreError` some may be: the
+        same call again completes them. The same token with other entries stores nothing.
+        """
+        await self._inserts.run(lambda: self._writers.run(
+            "the store cannot be written", partial(self._write, entries, token)
+        ))  # fmt: skip
+
+    def _write(self, entries: Sequence[StoredBatch], token: str, client: Client) -> None:
+        table = sessions_table(entries, self._classify)
+        if table is not None:
+            for number, part in enumerate(inserts(table)):
+                _insert(client, "sessions", to_stream(part), "ArrowStream", f"{token}:{number}",
+                        part.column_names)  # fmt: skip
+        for name, rows in small_rows(entries).items():
+            if rows:
+                _insert(client, name, to_lines(rows), "JSONEachRow", f"{token}:{name}")
+
+    async def fetch(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the rows of a question; `{name:Type}` in `sql` stands for a bound parameter."""
+        return await self._queries.run(lambda: self._readers.run(
+            "the store cannot answer", partial(_fetch, sql, parameters)
+        ))  # fmt: skip
+
+    async def erase_subscriber(self, subscriber_id: str) -> None:
+        """Delete every row of the subscriber; what is asked afterwards does not see them."""
+        layout = Layout(self._options.cluster)
+        await self._inserts.run(lambda: self._writers.run(
+            "the subscriber cannot be erased",
+            partial(erase_subscriber, layout=layout, subscriber_id=subscriber_id),
+        ))  # fmt: skip
+
+    async def check(self) -> list[str]:
+        """Return a line for each table whose files are damaged; reads everything."""
+        return await self._inserts.run(lambda: self._writers.run("the check failed", _damage))
+
+    async def close(self) -> None:
+        """Finish what was asked for, then let go of the engine."""
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        for lane in (self._inserts, self._queries):
+            lane.close()
+        for connections in (self._writers, self._readers):
+            connections.close()
+
+
+def _prepare_path(options: StoreOptions) -> None:
+    if options.engine != "chdb":
+        return
+    if options.path is None:
+        raise StoreError("store.path is missing")
+    try:
+        options.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"store.path {options.path}: {error.strerror or error}") from error
+
+
+def _insert(
+    client: Client,
+    table: str,
+    data: bytes,
+    form: str,
+    token: str,
+    columns: Sequence[str] | None = None,
+) -> None:
+    client.raw_insert(
+        table,
+        column_names=columns,
+        insert_block=data,
+        fmt=form,
+        settings={"insert_deduplication_token": token},
+    )
+
+
+def _fetch(sql: str, parameters: Mapping[str, Any], client: Client) -> list[dict[str, Any]]:
+    return list(client.query(sql, parameters=dict(parameters)).named_results())
+
+
+def _damage(client: Client) -> list[str]:
+    tables = ["sessions", *(name for name, _, _ in SMALL_TABLES), *(r.name for r in ROLLUPS)]
+    checks = ((table, client.query(f"CHECK TABLE {table}").result_rows) for table in tables)
+    return [f"{table}: {rows}" for table, rows in checks if any(row[0] != 1 for row in rows)]
