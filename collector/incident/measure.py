@@ -8,27 +8,29 @@ from collector.incident.window import CellWindow
 from collector.qoe import Measured, Models, Score, combine, score
 
 _WINDOW: Final = "toUInt32(intDiv(toUnixTimestamp(s.time), {width:UInt32}) * {width:UInt32})"
+_KEYS: Final = f"s.cell_id AS cell_id, {_WINDOW} AS start, s.capture_point AS capture_point"
 _RANGE: Final = (
     "toStartOfHour(s.time) >= toStartOfHour(toDateTime({since:UInt32}, 'UTC'))"
     " AND s.time >= toDateTime({since:UInt32}, 'UTC')"
     " AND s.time < toDateTime({until:UInt32}, 'UTC') AND s.cell_id != ''"
 )
 _SUMS: Final = f"""
-SELECT s.cell_id AS cell_id, {_WINDOW} AS start,
+SELECT {_KEYS}, sum(s.sessions) AS sessions,
     sum(s.attempts) AS attempts, sum(s.failures) AS failures,
     uniqMerge(s.subscribers) AS subscribers, sumMap(s.causes) AS causes
-FROM cell_minute AS s WHERE {_RANGE} GROUP BY cell_id, start ORDER BY start, cell_id
+FROM cell_minute AS s WHERE {_RANGE} GROUP BY cell_id, start, capture_point
+ORDER BY start, cell_id, sessions, capture_point
 """
 _FAILING: Final = f"""
-SELECT s.cell_id AS cell_id, {_WINDOW} AS start, uniqMerge(s.subscribers) AS failing
-FROM failure_minute AS s WHERE {_RANGE} GROUP BY cell_id, start
+SELECT {_KEYS}, uniqMerge(s.subscribers) AS failing
+FROM failure_minute AS s WHERE {_RANGE} GROUP BY cell_id, start, capture_point
 """
 _MEASURED: Final = f"""
-SELECT s.cell_id AS cell_id, {_WINDOW} AS start, s.service_class AS service_class,
+SELECT {_KEYS}, s.service_class AS service_class,
     sumMap(s.rtt_client_histogram) AS histogram,
     sum(s.client_lost_packets) AS lost_packets, sum(s.client_loss_base_packets) AS base_packets,
     if(uniqMerge(s.subscribers) > 0, uniqMerge(s.subscribers), sum(s.sessions)) AS clusters
-FROM cell_minute AS s WHERE {_RANGE} GROUP BY cell_id, start, service_class
+FROM cell_minute AS s WHERE {_RANGE} GROUP BY cell_id, start, capture_point, service_class
 """
 _EXTENT: Final = """
 SELECT toUInt32(min(s.time)) AS first, toUInt32(max(s.time)) AS last,
@@ -68,19 +70,21 @@ async def windows(
     sums = await store.fetch(_SUMS, bounds)
     failing = {_key(row): int(row["failing"]) for row in await store.fetch(_FAILING, bounds)}
     scores = _scores(models, await store.fetch(_MEASURED, bounds))
-    found: dict[int, list[CellWindow]] = {}
+    found: dict[int, dict[str, CellWindow]] = {}
     for row in sums:
         key = _key(row)
         window = _window(row, failing.get(key, 0), scores.get(key))
-        found.setdefault(window.start, []).append(window)
-    return found
+        # Two taps may see the same sessions, so capture points are not added up: the rows come in
+        # the order of sessions, and the busiest one speaks for the cell.
+        found.setdefault(window.start, {})[window.cell_id] = window
+    return {start: list(by_cell.values()) for start, by_cell in found.items()}
 
 
-Key = tuple[str, int]  # cell_id, start of the window
+Key = tuple[str, int, str]  # cell_id, start of the window, capture_point
 
 
 def _key(row: Mapping[str, Any]) -> Key:
-    return row["cell_id"], row["start"]
+    return row["cell_id"], row["start"], row["capture_point"]
 
 
 def _scores(models: Models, rows: Iterable[Mapping[str, Any]]) -> dict[Key, Score]:

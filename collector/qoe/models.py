@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -87,7 +88,7 @@ class Requirement(Section):
     @model_validator(mode="after")
     def _ascending(self) -> "Requirement":
         rows = [(r.percentile, r.optimal, r.unacceptable) for r in self.latency]
-        for earlier, later in zip(rows, rows[1:], strict=False):
+        for earlier, later in pairwise(rows):
             if earlier[0] >= later[0] or earlier[1] > later[1] or earlier[2] > later[2]:
                 raise ValueError("percentiles must ascend, and their latencies with them")
         return self

@@ -4,15 +4,14 @@ Commands that need the store ask here while the collector serves, since chDB adm
 path. The file's mode 0600 is the authentication; the kernel tells who asked (SO_PEERCRED).
 """
 
-import asyncio
 import errno
 import logging
 import os
 import socket
 import stat
 import struct
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from collector import __version__
 from collector.errors import CollectorError, ProblemError, StateError
 from collector.identity.problem import problem_middleware
-from collector.service import consistency, upkeep
+from collector.service import upkeep
 from collector.service.rooms import Rooms
 
 _PEER_CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid: struct ucred, unix(7)
@@ -69,7 +68,9 @@ class LocalAdmin:
         return web.json_response({})
 
     async def _check(self, _: web.Request) -> web.StreamResponse:
-        return web.json_response({"problems": await consistency.check(self._rooms.store)})
+        rooms = self._rooms
+        problems = await upkeep.check_store(rooms.store, rooms.database, rooms.config)
+        return web.json_response({"problems": problems})
 
 
 def _peer_uid(request: web.Request) -> int:
@@ -86,15 +87,19 @@ def bound_socket(path: Path) -> socket.socket:
             f"{path}: longer than the {_MAX_SOCKET_PATH_BYTES} bytes of a Unix socket's path;"
             " choose a shorter path for state"
         )
-    _remove_stale(path)
     admin = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(path)
         # fchmod before bind gives the file its mode from the start (unix(7), Linux).
         os.fchmod(admin.fileno(), 0o600)
         admin.bind(os.fspath(path))
     except OSError as error:
         admin.close()
         raise StateError(f"{path}: {error.strerror or error}") from error
+    except BaseException:
+        admin.close()
+        raise
     return admin
 
 
@@ -149,11 +154,23 @@ def _is_nobody(error: Exception) -> bool:
     return getattr(cause, "errno", None) in (errno.ENOENT, errno.ECONNREFUSED)
 
 
+@contextmanager
+def claimed(path: Path) -> Iterator[socket.socket]:
+    """Give the bound socket and remove it at the end. Blocks for a moment.
+
+    Raises `StateError` if another collector has it, before anything else is opened.
+    """
+    with bound_socket(path) as admin:
+        try:
+            yield admin
+        finally:
+            with suppress(FileNotFoundError):
+                path.unlink()
+
+
 @asynccontextmanager
-async def serving(rooms: Rooms) -> AsyncIterator[None]:
-    """Serve the admin interface while the block runs."""
-    path = rooms.config.admin_socket_path
-    admin = await asyncio.to_thread(bound_socket, path)
+async def serving(rooms: Rooms, admin: socket.socket) -> AsyncIterator[None]:
+    """Serve the admin interface on the claimed socket while the block runs."""
     runner = web.AppRunner(LocalAdmin(rooms).application(), access_log=None, shutdown_timeout=5.0)
     try:
         await runner.setup()
@@ -161,6 +178,3 @@ async def serving(rooms: Rooms) -> AsyncIterator[None]:
         yield
     finally:
         await runner.cleanup()
-        admin.close()
-        with suppress(FileNotFoundError):
-            path.unlink()

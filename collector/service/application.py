@@ -79,6 +79,7 @@ def _counting(metrics: Metrics) -> Middleware:
             status = response.status
             if not response.prepared:
                 response.headers.setdefault("X-Content-Type-Options", "nosniff")
+                response.headers["Server"] = "edgeqoe"  # not the versions of what it is built on
             return response
         except web.HTTPException as error:
             status = error.status

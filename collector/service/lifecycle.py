@@ -5,6 +5,7 @@ import errno
 import logging
 import os
 import signal
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -50,9 +51,18 @@ async def running(config: CollectorConfig) -> AsyncIterator[str]:
     if problems := file_problems(config):
         raise ConfigError(problems)
     tls = _tls_context(config.tls) if config.tls else None
+    with admin.claimed(config.admin_socket_path) as admin_socket:
+        async with _serving(config, admin_socket, tls) as url:
+            yield url
+
+
+@asynccontextmanager
+async def _serving(
+    config: CollectorConfig, admin_socket: socket.socket, tls: ssl.SSLContext | None
+) -> AsyncIterator[str]:
     async with (
         opened(config) as rooms,
-        admin.serving(rooms),
+        admin.serving(rooms, admin_socket),
         _listening(rooms, tls) as url,
         asyncio.TaskGroup() as group,
     ):

@@ -1,8 +1,9 @@
 """The rooms of one collector, opened from its configuration and wired to each other."""
 
 import asyncio
+import fcntl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -10,8 +11,9 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from collector import __version__
+from collector import __version__, query
 from collector.config import ChdbStore, CollectorConfig, ConfigError
+from collector.errors import StoreError
 from collector.identity import tokens
 from collector.identity.authentication import Authenticator
 from collector.identity.lookup import Lookup
@@ -26,6 +28,7 @@ from collector.ingest import accepted
 from collector.ingest.endpoint import BatchEndpoint, IngestLimits
 from collector.metrics import Metrics
 from collector.qoe import Models, ServiceMap
+from collector.service.description import described
 from collector.service.health import Health
 from collector.store import Store, StoreOptions
 from probe.settings import read_secret
@@ -98,7 +101,23 @@ def open_state(config: CollectorConfig) -> StateDatabase:
 
 def open_store(config: CollectorConfig) -> Store:
     """Open the store, which migrates it. Blocks."""
+    if isinstance(config.store, ChdbStore):
+        _refuse_locked(config.store.path)
     return Store.open(store_options(config), load_services(config).classify)
+
+
+def _refuse_locked(path: Path) -> None:
+    """Raise `StoreError` if another process has the embedded store open.
+
+    The engine would refuse too, but without a reason. It holds an flock on its file `status`.
+    """
+    with suppress(FileNotFoundError), (path / "status").open("rb") as status:
+        try:
+            fcntl.flock(status, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError(
+                f"store.path {path}: another process has it open, and it admits one"
+            ) from None
 
 
 def load_models(config: CollectorConfig) -> Models:
@@ -177,7 +196,9 @@ def _wired(
         *batches.operations(),
         *Lookup(database, site_key).operations(),
         *IncidentEndpoint(database, evaluator).operations(),
+        *query.operations(store, models),
     ]
+    operations.append(described(operations))
     authenticator = Authenticator(database)
     return Rooms(config, database, store, metrics, authenticator, evaluator, operations)
 

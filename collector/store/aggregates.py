@@ -28,9 +28,7 @@ class Aggregate:
 
 def _sum(name: str, of_raw: str) -> Aggregate:
     merged = f"sum(s.{name})"
-    return Aggregate(
-        name, "SimpleAggregateFunction(sum, UInt64)", of_raw, merged, of_raw, merged
-    )
+    return Aggregate(name, "SimpleAggregateFunction(sum, UInt64)", of_raw, merged, of_raw, merged)
 
 
 def _map(name: str, key: str, of_raw: str) -> Aggregate:
@@ -69,9 +67,9 @@ COUNTS: Final = (
     _sum("transactions_failed", f"countIf(NOT ({_FLOW}) AND {_FAILED})"),
 )
 
-# Loss between the tap and the client, and the packets among which it could have been seen: those of
-# records that measure loss at all. On the way up a hole at the tap was lost on the client's side; on
-# the way down what was seen and had to be sent again was.
+# Loss between the tap and the client, and the packets among which it could have been seen: those
+# of records that measure loss at all. On the way up a hole at the tap was lost on the client's
+# side; on the way down what was seen and had to be sent again was.
 CLIENT_LOSS: Final = (
     _sum(
         "client_lost_packets",
@@ -88,7 +86,10 @@ CLIENT_LOSS: Final = (
 )
 
 SUMS: Final = tuple(
-    _sum(column.name, f"sum(ifNull(s.{column.name}, 0))" if column.nullable else f"sum(s.{column.name})")
+    _sum(
+        column.name,
+        f"sum(ifNull(s.{column.name}, 0))" if column.nullable else f"sum(s.{column.name})",
+    )
     for column in COLUMNS
     if column.meaning is Meaning.COUNT
 )

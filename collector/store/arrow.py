@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from collector.store.tables import TEXT_KEYS
@@ -29,7 +30,7 @@ _LAST_INT64: Final = np.uint64((1 << 63) - 1)
 DAYS_PER_INSERT: Final = 90  # the engine refuses inserts that touch more than 100 partitions
 ROWS_PER_INSERT: Final = 262_144
 
-_NUMPY: Final = {
+_NUMPY: Final[dict[WireType, np.dtype[Any]]] = {
     WireType.U8: np.dtype("u1"),
     WireType.U16: np.dtype("<u2"),
     WireType.U32: np.dtype("<u4"),
@@ -37,11 +38,17 @@ _NUMPY: Final = {
     WireType.I64: np.dtype("<i8"),
     WireType.F32: np.dtype("<f4"),
 }
-_INDEX: Final = {1: np.dtype("u1"), 2: np.dtype("<u2"), 4: np.dtype("<u4")}
+_INDEX: Final[dict[int, np.dtype[Any]]] = {
+    1: np.dtype("u1"),
+    2: np.dtype("<u2"),
+    4: np.dtype("<u4"),
+}
 _TIME: Final = pa.timestamp("ns", "UTC")
 _MAP: Final = pa.map_(pa.uint8(), pa.uint8())
 
 Array = Any  # pyarrow.Array; pyarrow has no type information
+Indexes = npt.NDArray[np.int32]
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -123,11 +130,12 @@ def _number(column: Column, data: ColumnData, rows: int) -> Array:
     return pa.array(values, _arrow_type(column), mask=None if valid is None else ~valid)
 
 
-def _valid(data: ColumnData, rows: int) -> "np.ndarray[Any, np.dtype[np.bool_]] | None":
+def _valid(data: ColumnData, rows: int) -> Mask | None:
     if data.nulls is None:
         return None
     bits = np.unpackbits(np.frombuffer(data.nulls, np.uint8), count=rows, bitorder="little")
-    return bits == 0
+    valid: Mask = bits == 0
+    return valid
 
 
 def _dictionary(column: Column, data: ColumnData | None, rows: int) -> Array:
@@ -141,9 +149,7 @@ def _dictionary(column: Column, data: ColumnData | None, rows: int) -> Array:
     return _encoded(indexes, values, pa.binary() if binary else pa.string())
 
 
-def _encoded(
-    indexes: "np.ndarray[Any, np.dtype[np.int32]]", values: list[Any], kind: Any
-) -> Array:
+def _encoded(indexes: Indexes, values: list[Any], kind: Any) -> Array:
     """Return the dictionary array of `values` at `indexes`, null where an index is -1.
 
     The engine refuses a dictionary that holds a value twice, which a batch may.
@@ -158,9 +164,7 @@ def _encoded(
     )
 
 
-def _indexes(
-    data: ColumnData | None, values: int, rows: int
-) -> "np.ndarray[Any, np.dtype[np.int32]]":
+def _indexes(data: ColumnData | None, values: int, rows: int) -> Indexes:
     """Return each row's index into the dictionary, -1 where null."""
     if data is None or not values:
         return np.full(rows, -1, np.int32)
@@ -217,7 +221,7 @@ def _services(batch: Batch, classify: Classify) -> tuple[Array, Array]:
 @dataclass(frozen=True)
 class _Texts:
     values: list[str]
-    indexes: "np.ndarray[Any, np.dtype[np.int32]]"
+    indexes: Indexes
 
     def text(self, index: int) -> str | None:
         return self.values[index] if index >= 0 else None

@@ -2,10 +2,9 @@
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
-from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import clickhouse_connect

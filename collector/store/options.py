@@ -7,7 +7,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class StoreOptions:
-    """Where the store is and what it may use: `path` for chDB, the rest of the address for ClickHouse.
+    """Where the store is (`path` for chDB, the other address fields for ClickHouse) and its limits.
 
     Raw records and rollups are kept for ever unless a retention is given; it counts from the time
     a record was received, never from its event time, so that old captures are kept as well.

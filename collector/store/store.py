@@ -69,13 +69,20 @@ class Store:
 
     def _write(self, entries: Sequence[StoredBatch], token: str, client: Client) -> None:
         table = sessions_table(entries, self._classify)
-        if table is not None:
-            for number, part in enumerate(inserts(table)):
-                _insert(client, "sessions", to_stream(part), "ArrowStream", f"{token}:{number}",
-                        part.column_names)  # fmt: skip
+        for number, part in enumerate(inserts(table) if table is not None else ()):
+            client.raw_insert(
+                "sessions",
+                column_names=part.column_names,
+                insert_block=to_stream(part),
+                fmt="ArrowStream",
+                settings=_token(f"{token}:{number}"),
+            )
         for name, rows in small_rows(entries).items():
             if rows:
-                _insert(client, name, to_lines(rows), "JSONEachRow", f"{token}:{name}")
+                settings = _token(f"{token}:{name}")
+                client.raw_insert(
+                    name, insert_block=to_lines(rows), fmt="JSONEachRow", settings=settings
+                )
 
     async def fetch(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the rows of a question; `{name:Type}` in `sql` stands for a bound parameter."""
@@ -117,21 +124,8 @@ def _prepare_path(options: StoreOptions) -> None:
         raise StoreError(f"store.path {options.path}: {error.strerror or error}") from error
 
 
-def _insert(
-    client: Client,
-    table: str,
-    data: bytes,
-    form: str,
-    token: str,
-    columns: Sequence[str] | None = None,
-) -> None:
-    client.raw_insert(
-        table,
-        column_names=columns,
-        insert_block=data,
-        fmt=form,
-        settings={"insert_deduplication_token": token},
-    )
+def _token(token: str) -> dict[str, str]:
+    return {"insert_deduplication_token": token}
 
 
 def _fetch(sql: str, parameters: Mapping[str, Any], client: Client) -> list[dict[str, Any]]:
@@ -140,5 +134,6 @@ def _fetch(sql: str, parameters: Mapping[str, Any], client: Client) -> list[dict
 
 def _damage(client: Client) -> list[str]:
     tables = ["sessions", *(name for name, _, _ in SMALL_TABLES), *(r.name for r in ROLLUPS)]
-    checks = ((table, client.query(f"CHECK TABLE {table}").result_rows) for table in tables)
-    return [f"{table}: {rows}" for table, rows in checks if any(row[0] != 1 for row in rows)]
+    settings = "check_query_single_value_result = 1"
+    sound = {table: client.command(f"CHECK TABLE {table} SETTINGS {settings}") for table in tables}
+    return [f"{table}: files are damaged" for table, answer in sound.items() if str(answer) != "1"]

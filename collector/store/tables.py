@@ -169,12 +169,19 @@ SMALL_TABLES: Final = (
 def table_statements(layout: Layout) -> list[str]:
     """Return the statements that make every table and view, in an order that works."""
     statements = [
-        _table(layout, "sessions", SESSION_COLUMNS, "MergeTree", "toYYYYMMDD(start_time)",
-               "subscriber_id, start_time, session_id, interval_index"),
-    ]  # fmt: skip
+        _table(
+            layout,
+            "sessions",
+            SESSION_COLUMNS,
+            engine="MergeTree",
+            partition="toYYYYMMDD(start_time)",
+            order="subscriber_id, start_time, session_id, interval_index",
+        )
+    ]
     for name, columns, order in SMALL_TABLES:
+        month = "toYYYYMM(received_at)"
         statements.append(
-            _table(layout, name, columns, "MergeTree", "toYYYYMM(received_at)", order)
+            _table(layout, name, columns, engine="MergeTree", partition=month, order=order)
         )
     for rollup in ROLLUPS:
         statements += [_rollup_table(layout, rollup), view_statement(layout, rollup)]
@@ -182,7 +189,13 @@ def table_statements(layout: Layout) -> list[str]:
 
 
 def _table(
-    layout: Layout, name: str, columns: dict[str, str], engine: str, partition: str, order: str
+    layout: Layout,
+    name: str,
+    columns: dict[str, str],
+    *,
+    engine: str,
+    partition: str,
+    order: str,
 ) -> str:
     lines = ",\n    ".join(f"`{column}` {kind}" for column, kind in columns.items())
     return (
@@ -204,9 +217,13 @@ def rollup_columns(rollup: Rollup) -> dict[str, str]:
 
 def _rollup_table(layout: Layout, rollup: Rollup) -> str:
     return _table(
-        layout, rollup.name, rollup_columns(rollup), "AggregatingMergeTree",
-        rollup.partition, rollup.order,
-    )  # fmt: skip
+        layout,
+        rollup.name,
+        rollup_columns(rollup),
+        engine="AggregatingMergeTree",
+        partition=rollup.partition,
+        order=rollup.order,
+    )
 
 
 def view_statement(layout: Layout, rollup: Rollup) -> str:

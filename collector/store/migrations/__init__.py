@@ -33,10 +33,10 @@ CREATE TABLE IF NOT EXISTS migrations{on_cluster} (
 
 def migrate(client: Any, layout: Layout) -> list[int]:
     """Bring the store to this program's schema and return the numbers of what was applied."""
-    client.command(
-        _TABLE.format(on_cluster=layout.on_cluster, engine=layout.engine("MergeTree"))
-    )
-    done = {int(row[0]) for row in client.query("SELECT DISTINCT number FROM migrations").result_rows}
+    client.command(_TABLE.format(on_cluster=layout.on_cluster, engine=layout.engine("MergeTree")))
+    done = {
+        int(row[0]) for row in client.query("SELECT DISTINCT number FROM migrations").result_rows
+    }
     if newer := done - {migration.number for migration in MIGRATIONS}:
         raise StoreError(f"the store has migration {max(newer)}, made by a newer program")
     pending = [migration for migration in MIGRATIONS if migration.number not in done]
@@ -49,6 +49,5 @@ def _apply(client: Any, layout: Layout, migration: Migration) -> None:
     for statement in migration.statements(layout):
         client.command(statement)
     client.command(
-        "INSERT INTO migrations (number, name) VALUES "
-        f"({migration.number}, '{migration.name}')"
+        f"INSERT INTO migrations (number, name) VALUES ({migration.number}, '{migration.name}')"
     )

@@ -39,7 +39,9 @@ def test_a_percentile_is_within_2_5_percent_of_the_exact_one(
     assert found.value_us == pytest.approx(exact, rel=0.025)
 
 
-@pytest.mark.parametrize(("percent", "needed"), [("50", 10), ("90", 50), ("95", 100), ("99.9", 5000)])
+@pytest.mark.parametrize(
+    ("percent", "needed"), [("50", 10), ("90", 50), ("95", 100), ("99.9", 5000)]
+)
 def test_five_samples_must_be_expected_above(percent: str, needed: int) -> None:
     p = Fraction(percent) / 100
     assert quantile({7: needed}, p, 1) is not None

@@ -134,7 +134,7 @@ def test_the_interval_holds_the_value_and_stays_in_range(
 
 
 def test_fewer_subscribers_give_a_wider_interval() -> None:
-    histogram = {bucket: 50 for bucket in range(140, 190)}
+    histogram = dict.fromkeys(range(140, 190), 50)
     few = score(MODELS, "web", Measured(histogram, 0, 0, clusters=4))
     many = score(MODELS, "web", Measured(histogram, 0, 0, clusters=400))
     assert few.value == many.value

@@ -1,0 +1,368 @@
+"""The read operations of the HTTP interface: from a request to a question to an answer."""
+
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from aiohttp import web
+
+from collector.errors import ProblemError, StoreError
+from collector.identity.operations import Operation
+from collector.qoe import Models
+from collector.query import answers, parameters, probes, records
+from collector.query.aggregates import SORTS, Reader, Slice
+from collector.query.cursor import Cursor, decode, encode, question_mark
+from collector.query.failures import failures
+from collector.query.parameters import ListQuestion, Question, RecordsQuestion, TimelineQuestion
+from collector.query.plan import Ask, conditions, source_of, statement
+from collector.query.quality import quality
+from collector.query.range import asked_span, data_span, subscriber_span
+from collector.query.subscribers import linked_ids
+from collector.query.times import NS, Span, default_step, parse_step
+from collector.store import Store
+from collector.store.aggregates import BY_NAME
+from probe.record.codec import time_to_text
+
+Clock = Callable[[], int]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Row = dict[str, Any]
+
+MAX_STEPS: Final = 5000
+MAX_KEYS: Final = 4
+_API: Final = "/api/v1"
+
+
+def operations(store: Store, models: Models, clock: Clock = time.time_ns) -> list[Operation]:
+    """Return the read operations; `clock` gives `now` in ns since the Unix epoch."""
+    api = _Api(store, models, clock)
+    return [
+        _get("/range", "Where the data is", api.range, parameters.Nothing, answers.RangeAnswer),
+        _get("/network", "The whole network", api.network, Question, answers.AggregateAnswer),
+        _get("/network/timeline", "The whole network step by step", api.network_timeline,
+             TimelineQuestion, answers.Timeline),
+        _get("/cells", "Cells, the worst first", api.list_of("cell_id"),
+             ListQuestion, answers.AggregateList),
+        _get("/cells/{cell_id}", "One cell", api.cell, Question, answers.AggregateAnswer),
+        _get("/cells/{cell_id}/timeline", "One cell step by step", api.cell_timeline,
+             TimelineQuestion, answers.Timeline),
+        _get("/subscribers", "Subscribers, the worst first", api.list_of("subscriber_id"),
+             ListQuestion, answers.AggregateList),
+        _get("/subscribers/{id}", "One subscriber", api.subscriber,
+             Question, answers.SubscriberAnswer),
+        _get("/subscribers/{id}/timeline", "One subscriber step by step",
+             api.subscriber_timeline, TimelineQuestion, answers.Timeline),
+        _get("/subscribers/{id}/sessions", "Session records of one subscriber, newest first",
+             api.subscriber_sessions, RecordsQuestion, answers.RecordList),
+        _get("/subscribers/{id}/services", "Services of one subscriber",
+             api.subscriber_services, ListQuestion, answers.AggregateList),
+        _get("/services", "Services, the worst first", api.list_of("service", "service_class"),
+             ListQuestion, answers.AggregateList),
+        _get("/devices", "Device types, the worst first", api.list_of("imei_tac"),
+             ListQuestion, answers.AggregateList),
+        _get("/failures", "Failure causes, the most frequent first", api.failures,
+             ListQuestion, answers.FailureList),
+        _get("/probes", "Probes and what they sent", api.probes,
+             parameters.ProbesQuestion, answers.ProbeList),
+        _get("/quality", "How far the records can be trusted", api.quality,
+             ListQuestion, answers.QualityList),
+    ]  # fmt: skip
+
+
+def _get(path: str, summary: str, handler: Handler, query: Any, response: Any) -> Operation:
+    return Operation("GET", _API + path, summary, _guarded(handler), query=query, response=response)
+
+
+def _guarded(handler: Handler) -> Handler:
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except StoreError as error:
+            raise ProblemError(503, "Store unavailable", str(error)) from error
+
+    return guarded
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """A question with its range and its capture point decided."""
+
+    ask: Ask
+    capture_point: str | None
+
+    def told(self) -> Row:
+        return {**_span_told(self.ask.span), "capture_point": self.capture_point or None}
+
+
+def _span_told(span: Span) -> Row:
+    return {"from": time_to_text(span.start), "to": time_to_text(span.end)}
+
+
+class _Api:
+    def __init__(self, store: Store, models: Models, clock: Clock) -> None:
+        self._store = store
+        self._reader = Reader(store, models)
+        self._clock = clock
+
+    # ------------------------------------------------------------------ range and network
+
+    async def range(self, request: web.Request) -> web.Response:
+        parameters.parse_query(request, parameters.Nothing)
+        held = await data_span(self._store)
+        return _json({"from": None, "to": None} if held is None else _span_told(held))
+
+    async def network(self, request: web.Request) -> web.Response:
+        question = parameters.parse_query(request, Question)
+        scope = await self._scope(question)
+        return _json({"data": await self._reader.one(scope.ask), **scope.told()})
+
+    async def network_timeline(self, request: web.Request) -> web.Response:
+        question = parameters.parse_query(request, TimelineQuestion)
+        return await self._timeline(question, await self._scope(question))
+
+    # ------------------------------------------------------------------------------ cells
+
+    async def cell(self, request: web.Request) -> web.Response:
+        question = parameters.parse_query(request, Question)
+        scope = await self._scope(question, cell_id=(request.match_info["cell_id"],))
+        return _json({"data": _found(await self._reader.one(scope.ask)), **scope.told()})
+
+    async def cell_timeline(self, request: web.Request) -> web.Response:
+        question = parameters.parse_query(request, TimelineQuestion)
+        scope = await self._scope(question, cell_id=(request.match_info["cell_id"],))
+        return await self._timeline(question, scope)
+
+    # ------------------------------------------------------------------------ subscribers
+
+    async def subscriber(self, request: web.Request) -> web.Response:
+        question = parameters.parse_query(request, Question)
+        ids = await self._ids(request)
+        scope = await self._subscriber_scope(question, ids)
+        data = _found(await self._reader.one(scope.ask, by_session=True))
+        return _json({"data": data, **scope.told(), "linked": list(ids[1:])})
+
+    async def subscriber_timeline(self, request: web.Request) -> web.Response:
+        question = parameters.parse_query(request, TimelineQuestion)
+        scope = await self._subscriber_scope(question, await self._ids(request))
+        return await self._timeline(question, scope, by_session=True)
+
+    async def subscriber_services(self, request: web.Request) -> web.Response:
+        ids = await self._ids(request)
+        return await self._list(request, ("service", "service_class"), ids)
+
+    async def subscriber_sessions(self, request: web.Request) -> web.Response:
+        question = parameters.parse_query(request, RecordsQuestion)
+        mark = question_mark(question, request.path)
+        cursor = decode(question.cursor, mark, 3)
+        ids = await self._ids(request)
+        span = cursor.span if cursor else await self._span(question, ids)
+        asked = _ask(question, span).narrowed("subscriber_id", *ids)
+        if question.capture_point is not None:
+            asked = asked.narrowed("capture_point", question.capture_point)
+        after = (cursor.position[0], cursor.position[1], cursor.position[2]) if cursor else None
+        rows = await records.records(self._store, asked, after, question.limit + 1)
+        going_on = None
+        if len(rows) > question.limit:
+            last = records.position(rows[question.limit - 1])
+            going_on = encode(
+                Cursor(mark=mark, start=span.start, end=span.end, position=list(last))
+            )
+        data = [records.told(row) for row in rows[: question.limit]]
+        return _json({"data": data, "next_cursor": going_on, **_span_told(span)})
+
+    async def _ids(self, request: web.Request) -> tuple[str, ...]:
+        return await linked_ids(self._store, request.match_info["id"])
+
+    async def _subscriber_scope(self, question: Question, ids: tuple[str, ...]) -> _Scope:
+        return await self._scope(question, subscriber_id=ids)
+
+    # ------------------------------------------------------------------- lists of aggregates
+
+    def list_of(self, *keys: str) -> Handler:
+        """Return the handler that lists aggregates split by `keys`."""
+
+        async def handler(request: web.Request) -> web.StreamResponse:
+            return await self._list(request, keys, None)
+
+        return handler
+
+    async def _list(
+        self, request: web.Request, keys: tuple[str, ...], ids: tuple[str, ...] | None
+    ) -> web.Response:
+        question = parameters.parse_query(request, ListQuestion)
+        page = await self._page(request, question, ids)
+        asked = page.scope.ask.split(*keys, *(question.group_by or ()))
+        sort, descending = _sort(question.sort or "qoe", (*SORTS, "qoe", *asked.keys))
+        _check_keys(asked.keys)
+        wanted = Slice(sort, descending, page.offset, question.limit + 1)
+        by_session = ids is not None or "subscriber_id" in asked.keys
+        rows = await self._reader.page(asked, wanted, by_session)
+        return page.answer(rows, question.limit)
+
+    async def failures(self, request: web.Request) -> web.Response:
+        question = parameters.parse_query(request, ListQuestion)
+        page = await self._page(request, question, None)
+        asked = page.scope.ask.split(
+            "failure_cause", "failure_stage", "failure_side", *(question.group_by or ())
+        )
+        _check_keys(asked.keys, MAX_KEYS + 3)
+        allowed = ("failures", "subscribers", *asked.keys)
+        sort, descending = _sort(question.sort or "-failures", allowed)
+        wanted = Slice(sort, descending, page.offset, question.limit + 1)
+        return page.answer(await failures(self._store, asked, wanted), question.limit)
+
+    async def quality(self, request: web.Request) -> web.Response:
+        question = parameters.parse_query(request, ListQuestion)
+        if question.sort or question.group_by:
+            raise ProblemError(400, "Bad parameter", "sort and group_by are not parameters here")
+        cursor = decode(question.cursor, mark := question_mark(question, request.path), 1)
+        span = cursor.span if cursor else await self._span(question, None)
+        asked = _with_capture_point(_ask(question, span), question.capture_point)
+        page = _ListPage(mark, _Scope(asked, question.capture_point), cursor)
+        rows = await quality(self._store, asked, page.offset, question.limit + 1)
+        return page.answer(rows, question.limit)
+
+    async def probes(self, request: web.Request) -> web.Response:
+        question = parameters.parse_query(request, parameters.ProbesQuestion)
+        cursor = decode(question.cursor, mark := question_mark(question, request.path), 1)
+        span = cursor.span if cursor else probes.asked_span(question, self._clock())
+        offset = cursor.position[0] if cursor else 0
+        wanted = question.limit + 1
+        rows = await probes.probes(self._store, span, question.probe_id, offset, wanted)
+        page = _ListPage(mark, _Scope(Ask(span, {}), None), cursor)
+        return page.answer(rows, question.limit, scope=False)
+
+    # ------------------------------------------------------------------------------ shared
+
+    async def _page(
+        self, request: web.Request, question: ListQuestion, ids: tuple[str, ...] | None
+    ) -> "_ListPage":
+        mark = question_mark(question, request.path)
+        cursor = decode(question.cursor, mark, 1)
+        fixed = {} if ids is None else {"subscriber_id": ids}
+        scope = await self._scope(question, cursor, **fixed)
+        return _ListPage(mark, scope, cursor)
+
+    async def _scope(
+        self, question: Question, cursor: Cursor | None = None, **fixed: tuple[str, ...]
+    ) -> _Scope:
+        """Decide the range and the capture point of a question."""
+        if cursor is not None:
+            span, capture_point = cursor.span, cursor.capture_point
+        else:
+            span = await self._span(question, fixed.get("subscriber_id"))
+            capture_point = question.capture_point
+        asked = _ask(question, span)
+        for name, values in fixed.items():
+            asked = asked.narrowed(name, *values)
+        if capture_point is None:
+            capture_point = await self._busiest_capture_point(asked)
+        return _Scope(_with_capture_point(asked, capture_point), capture_point)
+
+    async def _span(self, question: Question, ids: tuple[str, ...] | None) -> Span:
+        held = None
+        if question.from_ is None and question.to is None:
+            held = await (
+                data_span(self._store) if ids is None else subscriber_span(self._store, ids)
+            )
+        return asked_span(question, held, self._clock())
+
+    async def _busiest_capture_point(self, asked: Ask) -> str | None:
+        """Return the capture point with the most sessions of the question, None without records.
+
+        A session that two capture points see is counted by each, so their sums must not be added.
+        """
+        split = replace(asked, keys=("capture_point",))
+        query = conditions(split, source := source_of(split))
+        sql = statement(
+            split, source, query, (BY_NAME["sessions"], BY_NAME["records"]),
+            "ORDER BY sessions DESC, records DESC, key_0 LIMIT 1",
+        )  # fmt: skip
+        rows = await self._store.fetch(sql, query.parameters)
+        return str(rows[0]["key_0"]) if rows else None
+
+    async def _timeline(
+        self, question: TimelineQuestion, scope: _Scope, by_session: bool = False
+    ) -> web.Response:
+        step_s = parse_step(question.step) if question.step else default_step(scope.ask.span)
+        span = scope.ask.span.widened(step_s)
+        if span.end - span.start > MAX_STEPS * step_s * NS:
+            raise ProblemError(
+                400, "Bad parameter", f"more than {MAX_STEPS} steps; take a longer one"
+            )
+        keys = tuple(question.group_by or ())
+        _check_keys(keys)
+        asked = replace(scope.ask, span=span, step_s=step_s).split(*keys)
+        data = await self._reader.timeline(asked, by_session)
+        told = {**scope.told(), **_span_told(span)}
+        return _json({"data": data, "next_cursor": None, "step": step_s, **told})
+
+
+@dataclass(frozen=True)
+class _ListPage:
+    """One page of a list that goes on by offset."""
+
+    mark: str
+    scope: _Scope
+    cursor: Cursor | None
+
+    @property
+    def offset(self) -> int:
+        return self.cursor.position[0] if self.cursor else 0
+
+    def answer(self, rows: list[Row], limit: int, scope: bool = True) -> web.Response:
+        """Return `rows`, of which there is one more than `limit` if the list goes on."""
+        going_on = self._next(limit) if len(rows) > limit else None
+        told = self.scope.told() if scope else {}
+        return _json({"data": rows[:limit], "next_cursor": going_on, **told})
+
+    def _next(self, limit: int) -> str:
+        span = self.scope.ask.span
+        return encode(
+            Cursor(
+                mark=self.mark,
+                start=span.start,
+                end=span.end,
+                capture_point=self.scope.capture_point,
+                position=[self.offset + limit],
+            )
+        )
+
+
+def _ask(question: Question, span: Span) -> Ask:
+    given: Mapping[str, Any] = question.model_dump(include={*parameters.FILTERS}, exclude_none=True)
+    return Ask(span, {name: tuple(values) for name, values in given.items()})
+
+
+def _with_capture_point(asked: Ask, capture_point: str | None) -> Ask:
+    return asked if capture_point is None else asked.narrowed("capture_point", capture_point)
+
+
+def _check_keys(keys: tuple[str, ...], most: int = MAX_KEYS) -> None:
+    allowed = {*parameters.FILTERS, "capture_point"}
+    if unknown := [name for name in keys if name not in allowed]:
+        detail = f"group_by: {unknown[0]} is no dimension; allowed: {', '.join(sorted(allowed))}"
+        raise ProblemError(400, "Bad parameter", detail)
+    if len(keys) > most:
+        raise ProblemError(400, "Bad parameter", f"group_by: at most {most} dimensions in all")
+
+
+def _sort(text: str, allowed: tuple[str, ...]) -> tuple[str, bool]:
+    """Return the name to sort by and whether the largest comes first."""
+    name = text.removeprefix("-")
+    if name not in allowed:
+        detail = f"sort must be one of {', '.join(dict.fromkeys(allowed))}"
+        raise ProblemError(400, "Bad parameter", detail)
+    return name, text.startswith("-")
+
+
+def _found(aggregate: Row) -> Row:
+    if not aggregate["records"]:
+        raise ProblemError(404, "Not found", "no records of it in this range")
+    return aggregate
+
+
+def _json(value: Row) -> web.Response:
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return web.Response(text=text, content_type="application/json")

@@ -1,0 +1,63 @@
+"""Cursors: where a list goes on, with what must not change between its pages."""
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from collector.errors import ProblemError
+from collector.query.times import LAST_NS, Span
+
+
+def question_mark(question: BaseModel, path: str) -> str:
+    """Return a digest of a question, its page left out: pages of another question do not fit."""
+    asked = question.model_dump_json(exclude={"cursor", "limit"})
+    return hashlib.sha256(f"{path}\n{asked}".encode()).hexdigest()[:16]
+
+
+class Cursor(BaseModel):
+    """The state between two pages."""
+
+    mark: str
+    start: int
+    end: int
+    capture_point: str | None = None
+    position: list[int]  # an offset, or the key of the last record told
+
+    @property
+    def span(self) -> Span:
+        """The range of the first page, so that `now` stands still."""
+        return Span(self.start, self.end)
+
+
+def encode(cursor: Cursor) -> str:
+    """Return the text of a cursor."""
+    data = json.dumps(cursor.model_dump(), separators=(",", ":")).encode()
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def decode(text: str | None, mark: str, length: int) -> Cursor | None:
+    """Return the cursor in `text` whose position has `length` numbers; 400 if it does not fit."""
+    if text is None:
+        return None
+    try:
+        value: Mapping[str, Any] = json.loads(
+            base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        )
+        cursor = Cursor.model_validate(value, strict=True)
+    except (ValueError, binascii.Error, RecursionError):
+        raise _unfit() from None
+    numbers = [cursor.start, cursor.end, *cursor.position]
+    if cursor.mark != mark or len(cursor.position) != length:
+        raise _unfit()
+    if any(not 0 <= number < 1 << 64 for number in numbers) or cursor.end > LAST_NS + 10**14:
+        raise _unfit()
+    return cursor
+
+
+def _unfit() -> ProblemError:
+    return ProblemError(400, "Bad parameter", "cursor does not belong to this question")

@@ -1,0 +1,43 @@
+"""Where the data is, and the range of a question that does not say."""
+
+from collector.errors import ProblemError
+from collector.query.parameters import Question
+from collector.query.times import HOUR_NS, MINUTE_NS, NS, Span, parse_time
+from collector.store import Store
+
+_EVERYTHING = (
+    "SELECT count() AS n, min(toUnixTimestamp(time)) AS a, max(toUnixTimestamp(time)) AS b"
+)
+
+
+async def data_span(store: Store) -> Span | None:
+    """Return the whole minutes that hold records, None if there is none."""
+    row = (await store.fetch(f"{_EVERYTHING} FROM cell_minute", {}))[0]
+    return Span(row["a"] * NS, row["b"] * NS + MINUTE_NS) if row["n"] else None
+
+
+async def subscriber_span(store: Store, ids: tuple[str, ...]) -> Span | None:
+    """Return the whole hours that hold records of a subscriber, None if there is none."""
+    sql = (
+        f"{_EVERYTHING} FROM subscriber_hour"
+        " WHERE subscriber_id IN arrayMap(x -> unhex(x), {ids:Array(String)})"
+    )
+    row = (await store.fetch(sql, {"ids": list(ids)}))[0]
+    return Span(row["a"] * NS, row["b"] * NS + HOUR_NS) if row["n"] else None
+
+
+def asked_span(question: Question, held: Span | None, now_ns: int) -> Span:
+    """Return the whole minutes that are asked about: by default the last hour that holds data."""
+    if question.from_ is None and question.to is None:
+        end = held.end if held is not None else now_ns
+        start = max(0, end - HOUR_NS)
+    else:
+        end = now_ns if question.to is None else parse_time(question.to, "to", now_ns)
+        start = (
+            max(0, end - HOUR_NS)
+            if question.from_ is None
+            else parse_time(question.from_, "from", now_ns)
+        )
+    if start >= end:
+        raise ProblemError(400, "Bad parameter", "from must be earlier than to")
+    return Span(start, end).widened(60)
