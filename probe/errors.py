@@ -23,3 +23,19 @@ class BatchError(ProbeError):
 
 class SpoolError(ProbeError):
     """The spool directory cannot be used."""
+
+
+class SpoolBusyError(SpoolError):
+    """Another process holds the spool."""
+
+
+class SpoolWriteError(SpoolError):
+    """A batch could not be stored and is lost; the next stored batch announces the gap."""
+
+
+class ShipperError(ProbeError):
+    """The collector cannot be spoken to with this configuration."""
+
+
+class ExtraMissingError(ProbeError):
+    """A command needs an optional package that is not installed."""

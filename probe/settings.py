@@ -12,6 +12,7 @@ keys and merge keys are refused.
 """
 
 import difflib
+import ipaddress
 import json
 import re
 import types
@@ -24,6 +25,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     PlainValidator,
@@ -278,6 +280,8 @@ def _message(error: ErrorDetails, location: Location, owner: Any, value: object)
         return f"the key {context['discriminator']} is required"
     if kind in ("value_error", "assertion_error"):
         return _with_got(str(context["error"]), got, _at(value, location))
+    if kind == "too_short":
+        return f"needs at least {context['min_length']}, got {context['actual_length']}"
     if kind in _WRONG_TYPE:
         return f"wrong type{got}; allowed: {_WRONG_TYPE[kind]}"
     text = error["msg"].replace("Input should be", "must be").replace("Input should", "must")
@@ -524,6 +528,31 @@ def parse_url(value: object) -> str:
     return value.rstrip("/")
 
 
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def parse_prefix(value: object) -> IPNetwork:
+    """Return the network in text like "10.45.0.0/16"; an address alone is a /32 or /128."""
+    if isinstance(value, IPNetwork):
+        return value
+    try:
+        return ipaddress.ip_network(value if isinstance(value, str) else "")
+    except ValueError as error:
+        reason = "has host bits set" if "host bits" in str(error) else "must be an address prefix"
+        raise ValueError(f"{reason}; allowed: 10.45.0.0/16, 2001:db8::/32 and the like") from None
+
+
+def parse_address(value: object) -> IPAddress:
+    """Return the IPv4 or IPv6 address in the text `value`."""
+    if isinstance(value, IPAddress):
+        return value
+    try:
+        return ipaddress.ip_address(value if isinstance(value, str) else "")
+    except ValueError:
+        raise ValueError("must be an IP address; allowed: 192.0.2.1, 2001:db8::1") from None
+
+
 def _parse_path(value: object, info: ValidationInfo) -> Path:
     if isinstance(value, Path):
         return value
@@ -537,6 +566,21 @@ Duration = Annotated[timedelta, PlainValidator(parse_duration)]
 Size = Annotated[int, PlainValidator(parse_size)]
 Listen = Annotated[ListenAddress, PlainValidator(parse_listen)]
 Url = Annotated[str, PlainValidator(parse_url)]
+
+
+def text_like(pattern: str, allowed: str) -> AfterValidator:
+    """Return a check that a text matches all of `pattern`; `allowed` tells a person the form."""
+
+    def check(value: str) -> str:
+        if re.fullmatch(pattern, value) is None:
+            raise ValueError(f"another form is needed; allowed: {allowed}")
+        return value
+
+    return AfterValidator(check)
+
+
+Prefix = Annotated[IPNetwork, PlainValidator(parse_prefix)]
+Address = Annotated[IPAddress, PlainValidator(parse_address)]
 FilePath = Annotated[Path, PlainValidator(_parse_path)]
 SecretFile = Annotated[Path, PlainValidator(_parse_path), "secret"]
 

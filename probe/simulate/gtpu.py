@@ -71,7 +71,7 @@ def _tunnel(subscriber: Subscriber, up: bool) -> tuple[bytes, bytes, bytes]:
     """Return (outer source, outer destination, GTP-U header) of a subscriber's direction."""
     node, gateway = packed(subscriber.cell.node_address), packed(GATEWAY_ADDRESS)
     header = GTP_U_Header(teid=subscriber.teid_up if up else subscriber.teid_down, gtp_type=255)
-    if subscriber.cell.rat == "NR":
+    if subscriber.cell.rat == "nr":
         header = header / GTPPDUSessionContainer(type=1 if up else 0, QFI=_QFI)
     return (node, gateway, bytes(header)) if up else (gateway, node, bytes(header))
 

@@ -26,7 +26,7 @@ class Cell:
     cell_id: str  # ECGI or NCGI
     ran_node_id: str
     tracking_area: str
-    rat: str  # "EUTRAN" or "NR"
+    rat: str  # "eutran" or "nr"
     node_address: str  # of the eNB or gNB, outer GTP-U
     rtt_us: int  # between tap and device and back, without load
     loss: float  # of packets from tap to device
@@ -96,7 +96,7 @@ def _cell(random: Random, number: int, bad: bool) -> Cell:
         cell_id=f"{MCC_MNC}-{node_hex}{sector + 1:02X}",
         ran_node_id=f"{MCC_MNC}-{node_hex}",
         tracking_area=f"{MCC_MNC}-{area_hex}",
-        rat="NR" if is_nr else "EUTRAN",
+        rat="nr" if is_nr else "eutran",
         node_address=_address(RAN_PREFIX, node + 1),
         rtt_us=bad_rtt if bad else normal_rtt,
         loss=bad_loss if bad else 0.001,

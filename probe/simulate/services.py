@@ -61,9 +61,9 @@ SERVICES: Final = (
             32, 6, _API, alpn="http/1.1", tls_version="1.2"),
     Service("chatter", "messaging", "mqtt.chatter.example", "198.18.30.10", "2001:db8:ff:c::10",
             22, 18, _MESSAGES, server_closes=True),
-    Service("photobox", "upload", "up.photobox.example", "198.18.40.10", "2001:db8:ff:d::10",
+    Service("photobox", "other", "up.photobox.example", "198.18.40.10", "2001:db8:ff:d::10",
             20, 5, _UPLOAD),
-    Service("farapi", "api", "api.farapi.example", "198.18.50.10", None,
+    Service("farapi", "web", "api.farapi.example", "198.18.50.10", None,
             145, 11, _API),
 )  # fmt: skip
 

@@ -60,9 +60,7 @@ DIFFERENCES = {
     ),
     "zeek--erspan.pcap": Differences(NOT_READ_YET, connections=-5, round_trips=5),
     "zeek--mixed-vlan-mpls.pcap": Differences(NOT_READ_YET, connections=-1, round_trips=1),
-    "zeek--pppoe-over-qinq.pcap": Differences(
-        NOT_READ_YET, connections=-1, round_trips=1, names=1
-    ),
+    "zeek--pppoe-over-qinq.pcap": Differences(NOT_READ_YET, connections=-1, round_trips=1, names=1),
 }
 
 # Captures that end in damage: their records up to there are compared like all others.

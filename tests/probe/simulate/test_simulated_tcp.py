@@ -25,12 +25,12 @@ class LossyPath(Path):
         self.sent: list[Segment] = []
         self._timeline = timeline
         quality = LinkQuality(20_000, loss, 50_000_000, jitter_us=2_000)
-        self._links = {True: Link(random, quality), False: Link(random, quality)}
+        self._ways = {True: Link(random, quality), False: Link(random, quality)}
 
     def send(self, packet: Packet, receive: Receive) -> None:
         assert isinstance(packet, Segment)
         self.sent.append(packet)
-        arrival = self._links[packet.up].carry(self._timeline.now, 1_000)
+        arrival = self._ways[packet.up].carry(self._timeline.now, 1_000)
         if arrival is None and packet.flags & SYN:
             arrival = self._timeline.now + 20_000
         if arrival is not None:

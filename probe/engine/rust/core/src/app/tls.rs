@@ -79,22 +79,33 @@ impl TlsInfo {
     }
 }
 
-/// Whether a stream's first bytes can be the start of TLS: a handshake record with a hello.
+/// Whether a stream's first bytes can be the start of TLS: a handshake record with a hello, or a
+/// ClientHello in the format of SSL 2.0.
 ///
 /// A prefix too short to tell counts as TLS; [`TlsTracker::is_malformed`] corrects that later.
 pub fn looks_like_tls(first_bytes: &[u8]) -> bool {
-    let fits = |at: usize, test: fn(u8) -> bool| first_bytes.get(at).copied().is_none_or(test);
-    let length_fits = first_bytes
+    !first_bytes.is_empty() && (starts_tls_record(first_bytes) || starts_ssl2_hello(first_bytes))
+}
+
+fn starts_tls_record(bytes: &[u8]) -> bool {
+    let fits = |at: usize, test: fn(u8) -> bool| bytes.get(at).copied().is_none_or(test);
+    let length_fits = bytes
         .get(3..5)
         .is_none_or(|length| (1..=record::MAX_LENGTH).contains(&be_u16(length)));
-    !first_bytes.is_empty()
+    length_fits
         && fits(0, |kind| kind == record::HANDSHAKE)
         && fits(1, |major| major == record::MAJOR_VERSION)
         && fits(2, |minor| minor <= 4)
-        && length_fits
         && fits(5, |kind| {
             kind == message::CLIENT_HELLO || kind == message::SERVER_HELLO
         })
+}
+
+/// The whole header must be there: its first byte alone says too little.
+fn starts_ssl2_hello(bytes: &[u8]) -> bool {
+    bytes
+        .first_chunk()
+        .is_some_and(|header| record::is_ssl2_hello(*header))
 }
 
 fn be_u16(bytes: &[u8]) -> u16 {
@@ -186,7 +197,13 @@ impl Direction {
             ContentType::ApplicationData if fragment.begins_record => {
                 note_application_data(fragment, from_client, info);
             }
-            ContentType::ApplicationData | ContentType::Heartbeat => {}
+            ContentType::Ssl2ClientHello(version) if fragment.begins_record && from_client => {
+                info.client_hello_time_ns = Some(fragment.record_time_ns);
+                info.client_version = Version::from_wire(version);
+            }
+            ContentType::ApplicationData
+            | ContentType::Heartbeat
+            | ContentType::Ssl2ClientHello(_) => {}
         }
     }
 

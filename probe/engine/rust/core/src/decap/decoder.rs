@@ -1,12 +1,14 @@
 //! The loop over the layers of a packet.
 
+use std::slice::IterMut;
+
 use super::counters::{Counters, Ledger};
 use super::fragment::{FragmentLimits, Fragments, Key, Part};
 use super::gtpu::{self, Gpdu, Message, Signal};
-use super::ip::{self, Datagram, Fragment, Upper};
+use super::ip::{self, Datagram, Upper};
 use super::link::{self, Layers, Network};
 use super::view::{View, be16};
-use super::{Address, Decoded, Inner, Layer, Tunnel, TunnelSignal, Undecodable};
+use super::{Decoded, Inner, Layer, Tunnel, TunnelSignal, Undecodable};
 use crate::source::Packet;
 
 /// Most datagrams put together on the way to one inner packet: tunnels fragmented inside tunnels.
@@ -33,24 +35,23 @@ impl Decoder {
 
     /// Finds the innermost IP packet of a frame. What is returned lives until the next call. Every
     /// packet is counted (see `counters`), a fragment when its datagram is complete or given up.
-    #[inline]
-    pub fn decode<'p>(&'p mut self, packet: &Packet<'p>) -> Result<Decoded<'p>, Undecodable> {
+    pub fn decode<'p>(
+        &'p mut self,
+        packet: &Packet<'p>,
+    ) -> std::result::Result<Decoded<'p>, Undecodable> {
         let mut walk = Walk {
             fragments: &mut self.fragments,
             ledger: &mut self.ledger,
-            interface: packet.interface,
-            time_ns: packet.time_ns,
-            packets: 1,
+            buffers: self.reassembled.iter_mut(),
+            packet,
             layers: Layers::default(),
             tunnel: None,
+            packets: 1,
         };
-        let decoded = walk.run(packet, &mut self.reassembled);
-        let packets = walk.packets;
-        let counters = self.ledger.of(packet.interface);
-        match &decoded {
-            Ok(Decoded::Held) => {}
-            Ok(_) => counters.decoded += packets,
-            Err(reason) => counters.fail(*reason, packets),
+        let decoded = walk.frame();
+        if let Err(reason) = decoded {
+            let packets = walk.packets;
+            walk.count().fail(reason, packets);
         }
         decoded
     }
@@ -77,67 +78,127 @@ impl Decoder {
     }
 }
 
-/// The way through one packet.
-struct Walk<'d> {
+/// The way into one packet. Each step calls the next instead of returning to a loop: what is found
+/// is then written once, where the caller wants it, and headers stay in registers (see ADR 0003).
+struct Walk<'d, 'p> {
     fragments: &'d mut Fragments,
     ledger: &'d mut Ledger,
-    interface: u32,
-    time_ns: u64,
-    /// Captured packets that this way stands for: more than one after a reassembly.
-    packets: u64,
+    /// For datagrams that this packet completes, one per level.
+    buffers: IterMut<'p, Vec<u8>>,
+    packet: &'d Packet<'p>,
     layers: Layers,
     tunnel: Option<Tunnel>,
+    /// Captured packets that the way leads through: more than one after a reassembly.
+    packets: u64,
 }
 
-/// What an IP packet is when looked into.
-enum Content<'p> {
-    Innermost,
-    Signal(Signal),
-    Tunnelled(Gpdu<'p>),
-}
+type Result<T> = std::result::Result<T, Undecodable>;
 
-impl Walk<'_> {
+impl<'p> Walk<'_, 'p> {
     #[inline]
-    fn run<'p>(
-        &mut self,
-        packet: &Packet<'p>,
-        buffers: &'p mut [Vec<u8>],
-    ) -> Result<Decoded<'p>, Undecodable> {
-        let mut buffers = buffers.iter_mut();
-        let (mut network, mut view) = link::strip(packet, &mut self.layers)?;
-        loop {
-            let mut datagram = self.parse(network, view)?;
-            if let Some(fragment) = datagram.upper.fragment {
-                let buffer = buffers.next().ok_or(Undecodable::TooDeep)?;
-                match self.reassemble(network, &datagram, fragment, buffer)? {
-                    Some(whole) => datagram = whole,
-                    None => return Ok(Decoded::Held),
-                }
-            }
-            match content(&datagram.upper)? {
-                Content::Innermost => return Ok(Decoded::Inner(self.inner(&datagram))),
-                Content::Signal(signal) => return Ok(tunnel_signal(&datagram, signal)),
-                Content::Tunnelled(gpdu) => {
-                    self.enter(&datagram, &gpdu)?;
-                    (network, view) = (gpdu.network, gpdu.packet);
-                }
+    fn frame(&mut self) -> Result<Decoded<'p>> {
+        match link::plain(self.packet) {
+            Some((Network::V4, view)) => self.ipv4(view),
+            Some((Network::V6, view)) => self.ipv6(view),
+            None => {
+                let (network, view) = link::strip(self.packet, &mut self.layers)?;
+                self.ip(network, view)
             }
         }
     }
 
-    /// Reads an IP header. In a frame it may state more than the frame holds: packet brokers that slice
-    /// packets leave no other trace of it, and then the header alone knows the length. A tunnelled packet
-    /// is bounded by the one around it.
-    #[inline]
-    fn parse<'p>(&self, network: Network, view: View<'p>) -> Result<Datagram<'p>, Undecodable> {
-        let datagram = ip::parse(network, view)?;
+    #[inline(never)]
+    fn ip(&mut self, network: Network, view: View<'p>) -> Result<Decoded<'p>> {
+        match network {
+            Network::V4 => self.ipv4(view),
+            Network::V6 => self.ipv6(view),
+        }
+    }
+
+    #[inline(always)]
+    fn ipv4(&mut self, view: View<'p>) -> Result<Decoded<'p>> {
+        let datagram = ip::v4(view)?;
+        self.datagram(Network::V4, datagram, view)
+    }
+
+    #[inline(always)]
+    fn ipv6(&mut self, view: View<'p>) -> Result<Decoded<'p>> {
+        let datagram = ip::v6(view)?;
+        self.datagram(Network::V6, datagram, view)
+    }
+
+    /// Goes on with a packet whose header states its length. In a frame it may state more than the
+    /// frame holds: packet brokers that slice packets leave no other trace of it, and then the header
+    /// alone knows the length. A tunnelled packet is bounded by the one around it.
+    #[inline(always)]
+    fn datagram(
+        &mut self,
+        network: Network,
+        datagram: Datagram<'p>,
+        view: View<'p>,
+    ) -> Result<Decoded<'p>> {
         if datagram.ip_len > view.wire_len() && self.tunnel.is_some() {
             return Err(Undecodable::BadLength);
         }
-        Ok(datagram)
+        let Some(fragment) = datagram.upper.fragment else {
+            return self.whole(datagram);
+        };
+        self.fragment(Part {
+            network,
+            source: datagram.source,
+            destination: datagram.destination,
+            fragment,
+            protocol: datagram.upper.protocol,
+            ttl: datagram.ttl,
+            ip_len: datagram.ip_len,
+            packets: self.packets,
+            payload: datagram.upper.payload,
+        })
     }
 
-    fn enter(&mut self, outer: &Datagram<'_>, gpdu: &Gpdu<'_>) -> Result<(), Undecodable> {
+    /// Looks for a tunnel in a whole packet.
+    #[inline(always)]
+    fn whole(&mut self, datagram: Datagram<'p>) -> Result<Decoded<'p>> {
+        let Upper {
+            protocol, payload, ..
+        } = datagram.upper;
+        if protocol != ip::UDP || !has_gtpu_port(payload.data()) {
+            return self.end(datagram);
+        }
+        match gtpu::parse(payload.data(), payload.wire_len())? {
+            Message::Foreign => self.end(datagram),
+            Message::Signal(signal) => {
+                self.count().decoded += self.packets;
+                Ok(Decoded::TunnelSignal(tunnel_signal(&datagram, signal)))
+            }
+            Message::Packet(gpdu) => {
+                self.enter(&datagram, &gpdu)?;
+                self.ip(gpdu.network, gpdu.packet)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn end(&mut self, datagram: Datagram<'p>) -> Result<Decoded<'p>> {
+        self.count().decoded += self.packets;
+        let Upper {
+            protocol, payload, ..
+        } = datagram.upper;
+        Ok(Decoded::Inner(Inner {
+            source: datagram.source,
+            destination: datagram.destination,
+            transport: protocol.into(),
+            segment: payload.data(),
+            segment_len: saturating_u32(payload.wire_len()),
+            ip_len: saturating_u32(datagram.ip_len),
+            ttl: datagram.ttl,
+            layers: self.layers.list,
+            tunnel: self.tunnel,
+        }))
+    }
+
+    #[inline(always)]
+    fn enter(&mut self, outer: &Datagram<'_>, gpdu: &Gpdu<'_>) -> Result<()> {
         self.layers.push(Layer::Gtpu)?;
         self.tunnel = Some(Tunnel {
             source: outer.source,
@@ -149,81 +210,59 @@ impl Walk<'_> {
         Ok(())
     }
 
-    #[inline]
-    fn inner<'p>(&self, datagram: &Datagram<'p>) -> Inner<'p> {
-        let Upper {
-            protocol, payload, ..
-        } = datagram.upper;
-        Inner {
-            source: datagram.source,
-            destination: datagram.destination,
-            transport: protocol.into(),
-            segment: payload.data(),
-            segment_len: saturating_u32(payload.wire_len()),
-            ip_len: saturating_u32(datagram.ip_len),
-            ttl: datagram.ttl,
-            layers: self.layers.list,
-            tunnel: self.tunnel,
+    /// Keeps a fragment, or goes on with the datagram that it completes.
+    #[cold]
+    fn fragment(&mut self, part: Part<'_>) -> Result<Decoded<'p>> {
+        match self.reassemble(&part)? {
+            Some(whole) => self.whole(whole),
+            None => Ok(Decoded::Held),
         }
     }
 
-    /// Returns the whole datagram if this fragment completes it.
-    #[cold]
-    fn reassemble<'p>(
-        &mut self,
-        network: Network,
-        datagram: &Datagram<'_>,
-        fragment: Fragment,
-        buffer: &'p mut Vec<u8>,
-    ) -> Result<Option<Datagram<'p>>, Undecodable> {
-        let key = self.key(network, datagram, fragment);
-        let part = Part {
-            fragment,
-            protocol: datagram.upper.protocol,
-            ttl: datagram.ttl,
-            ip_len: datagram.ip_len,
-            packets: self.packets,
-            payload: datagram.upper.payload,
-        };
+    fn reassemble(&mut self, part: &Part<'_>) -> Result<Option<Datagram<'p>>> {
+        let buffer = self.buffers.next().ok_or(Undecodable::TooDeep)?;
+        let key = self.key(part);
+        let now_ns = self.packet.time_ns;
         let inserted = self
             .fragments
-            .insert(key, &part, self.time_ns, self.ledger, buffer);
+            .insert(key, part, now_ns, self.ledger, buffer);
         let Some(whole) = inserted? else {
             return Ok(None);
         };
         self.packets += whole.held;
+        let payload = View::new(buffer, whole.wire_len);
         Ok(Some(Datagram {
-            source: datagram.source,
-            destination: datagram.destination,
+            source: part.source,
+            destination: part.destination,
             ttl: whole.ttl,
             ip_len: whole.ip_len,
-            upper: whole_upper(network, whole.protocol, View::new(buffer, whole.wire_len))?,
+            upper: whole_upper(part.network, whole.protocol, payload)?,
         }))
     }
 
-    fn key(&self, network: Network, datagram: &Datagram<'_>, fragment: Fragment) -> Key {
+    fn key(&self, part: &Part<'_>) -> Key {
+        let tunnel = self
+            .tunnel
+            .map(|tunnel| (tunnel.source, tunnel.destination, tunnel.teid));
         Key {
-            interface: self.interface,
-            source: datagram.source,
-            destination: datagram.destination,
-            identification: fragment.identification,
-            protocol: (network == Network::V4).then_some(datagram.upper.protocol),
+            interface: self.packet.interface,
+            source: part.source,
+            destination: part.destination,
+            identification: part.fragment.identification,
+            protocol: (part.network == Network::V4).then_some(part.protocol),
             layers: self.layers.list,
-            tunnel: self
-                .tunnel
-                .map(|tunnel: Tunnel| -> (Address, Address, u32) {
-                    (tunnel.source, tunnel.destination, tunnel.teid)
-                }),
+            tunnel,
         }
+    }
+
+    #[inline(always)]
+    fn count(&mut self) -> &mut Counters {
+        self.ledger.of(self.packet.interface)
     }
 }
 
 /// What a reassembled datagram carries; extension headers may stand in its fragmented part.
-fn whole_upper(
-    network: Network,
-    protocol: u8,
-    payload: View<'_>,
-) -> Result<Upper<'_>, Undecodable> {
+fn whole_upper(network: Network, protocol: u8, payload: View<'_>) -> Result<Upper<'_>> {
     let upper = match network {
         Network::V4 => Upper {
             protocol,
@@ -238,19 +277,6 @@ fn whole_upper(
     }
 }
 
-/// Looks for a tunnel in a whole IP packet.
-#[inline]
-fn content<'p>(upper: &Upper<'p>) -> Result<Content<'p>, Undecodable> {
-    if upper.protocol != ip::UDP || !has_gtpu_port(upper.payload.data()) {
-        return Ok(Content::Innermost);
-    }
-    Ok(match gtpu::parse(upper.payload)? {
-        Message::Foreign => Content::Innermost,
-        Message::Signal(signal) => Content::Signal(signal),
-        Message::Packet(gpdu) => Content::Tunnelled(gpdu),
-    })
-}
-
 #[inline]
 fn has_gtpu_port(segment: &[u8]) -> bool {
     match segment {
@@ -260,14 +286,14 @@ fn has_gtpu_port(segment: &[u8]) -> bool {
 }
 
 #[cold]
-fn tunnel_signal<'p>(datagram: &Datagram<'_>, signal: Signal) -> Decoded<'p> {
-    Decoded::TunnelSignal(TunnelSignal {
+fn tunnel_signal(datagram: &Datagram<'_>, signal: Signal) -> TunnelSignal {
+    TunnelSignal {
         source: datagram.source,
         destination: datagram.destination,
         message_type: signal.message_type,
         teid: signal.teid,
         sequence: signal.sequence,
-    })
+    }
 }
 
 /// Lengths come from 16-bit fields or from `Packet::wire_len`, so none is ever cut here.

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::counters::Ledger;
 use super::ip::Fragment;
+use super::link::Network;
 use super::view::View;
 use super::{Address, Layer, MAX_LAYERS, Undecodable};
 
@@ -62,6 +63,9 @@ pub(super) struct Key {
 /// One fragment as it was captured.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Part<'a> {
+    pub network: Network,
+    pub source: Address,
+    pub destination: Address,
     pub fragment: Fragment,
     pub protocol: u8,
     pub ttl: u8,

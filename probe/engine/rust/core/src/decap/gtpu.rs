@@ -55,10 +55,10 @@ impl From<Short> for Stop {
     }
 }
 
-/// Reads the GTP-U message in the UDP packet `segment` (UDP header included).
-#[inline]
-pub(super) fn parse(segment: View<'_>) -> Result<Message<'_>, Undecodable> {
-    match message(segment) {
+/// Reads the GTP-U message in a UDP packet: `segment` is what was captured of it, header included, and
+/// `wire_len` its length on the wire.
+pub(super) fn parse(segment: &[u8], wire_len: usize) -> Result<Message<'_>, Undecodable> {
+    match message(View::new(segment, wire_len)) {
         Ok(message) => Ok(message),
         Err(Stop::Foreign) => Ok(Message::Foreign),
         Err(Stop::Undecodable(reason)) => Err(reason),

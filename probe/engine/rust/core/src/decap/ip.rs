@@ -1,6 +1,5 @@
 //! IPv4 (RFC 791) and IPv6 (RFC 8200) headers.
 
-use super::link::Network;
 use super::view::{Short, View, be16};
 use super::{Address, Transport, Undecodable};
 
@@ -44,16 +43,9 @@ impl From<Short> for Undecodable {
     }
 }
 
+/// The packet that an IPv4 header begins.
 #[inline]
-pub(super) fn parse(network: Network, view: View<'_>) -> Result<Datagram<'_>, Undecodable> {
-    match network {
-        Network::V4 => v4(view),
-        Network::V6 => v6(view),
-    }
-}
-
-#[inline]
-fn v4(view: View<'_>) -> Result<Datagram<'_>, Undecodable> {
+pub(super) fn v4(view: View<'_>) -> Result<Datagram<'_>, Undecodable> {
     let header: &[u8; 20] = view.header()?;
     let header_len = usize::from(header[0] & 0x0f) * 4;
     if header[0] >> 4 != 4 || header_len < 20 {
@@ -103,8 +95,9 @@ fn v4_upper<'a>(header: &[u8; 20], payload: View<'a>) -> Result<Upper<'a>, Undec
     Ok(upper)
 }
 
+/// The packet that an IPv6 header begins.
 #[inline]
-fn v6(view: View<'_>) -> Result<Datagram<'_>, Undecodable> {
+pub(super) fn v6(view: View<'_>) -> Result<Datagram<'_>, Undecodable> {
     let header: &[u8; 40] = view.header()?;
     if header[0] >> 4 != 6 {
         return Err(Undecodable::MalformedIp);

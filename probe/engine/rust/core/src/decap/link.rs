@@ -29,8 +29,22 @@ impl Layers {
 
 type Found<'a> = Result<(Network, View<'a>), Undecodable>;
 
-/// Takes the link layer off: the first IP header, and the VLAN tags before it into `layers`.
+/// The first IP header of an Ethernet frame without tags, which is nearly every frame.
 #[inline]
+pub(super) fn plain<'a>(packet: &Packet<'a>) -> Option<(Network, View<'a>)> {
+    let header: &[u8; 14] = packet.data.first_chunk()?;
+    if packet.link != LinkType::Ethernet {
+        return None;
+    }
+    let view = View::new(packet.data, packet.wire_len as usize).skip(14);
+    match be16(header[12], header[13]) {
+        ETHERTYPE_IPV4 => Some((Network::V4, view)),
+        ETHERTYPE_IPV6 => Some((Network::V6, view)),
+        _ => None,
+    }
+}
+
+/// Takes the link layer off: the first IP header, and the VLAN tags before it into `layers`.
 pub(super) fn strip<'a>(packet: &Packet<'a>, layers: &mut Layers) -> Found<'a> {
     let view = View::new(packet.data, packet.wire_len as usize);
     match packet.link {
@@ -51,7 +65,6 @@ fn header<const N: usize>(view: View<'_>) -> Result<&[u8; N], Undecodable> {
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 
-#[inline]
 fn ethernet<'a>(view: View<'a>, layers: &mut Layers) -> Found<'a> {
     let header: &[u8; 14] = header(view)?;
     ethertype(be16(header[12], header[13]), view.skip(14), layers)
@@ -86,18 +99,10 @@ fn cooked_payload<'a>(arphrd: u16, kind: u16, view: View<'a>, layers: &mut Layer
     }
 }
 
-#[inline]
-fn ethertype<'a>(kind: u16, view: View<'a>, layers: &mut Layers) -> Found<'a> {
-    match kind {
-        ETHERTYPE_IPV4 => Ok((Network::V4, view)),
-        ETHERTYPE_IPV6 => Ok((Network::V6, view)),
-        _ => other_ethertype(kind, view, layers),
-    }
-}
-
 const MAX_802_3_LENGTH: u16 = 0x05dc;
 
-fn other_ethertype<'a>(mut kind: u16, mut view: View<'a>, layers: &mut Layers) -> Found<'a> {
+/// Passes VLAN tags and a SNAP header, down to the IP header.
+fn ethertype<'a>(mut kind: u16, mut view: View<'a>, layers: &mut Layers) -> Found<'a> {
     loop {
         match kind {
             ETHERTYPE_IPV4 => return Ok((Network::V4, view)),

@@ -27,6 +27,16 @@ impl ByteOrder {
         })
     }
 
+    /// The first `N` 32-bit integers.
+    #[inline]
+    pub fn words<const N: usize>(self, bytes: &[u8]) -> Option<[u32; N]> {
+        let raw = *bytes.as_chunks().0.first_chunk()?;
+        Some(match self {
+            Self::Little => raw.map(u32::from_le_bytes),
+            Self::Big => raw.map(u32::from_be_bytes),
+        })
+    }
+
     #[inline]
     pub fn i64(self, bytes: &[u8], at: usize) -> Option<i64> {
         let raw = *bytes.get(at..)?.first_chunk()?;

@@ -15,6 +15,7 @@ use super::{coding, fault};
 pub(super) struct CaptureFile {
     window: Window,
     format: Format,
+    record: Record,
 }
 
 enum Format {
@@ -33,23 +34,38 @@ impl CaptureFile {
     ) -> Result<Self, Fault> {
         let mut window = coding::open(reader)?;
         let format = Format::open(&mut window, &fault::one_line(name), ledgers)?;
-        Ok(Self { window, format })
+        Ok(Self {
+            window,
+            format,
+            record: Record::default(),
+        })
     }
 
-    /// Reads the next packet; None at the end of the file. Every packet before a fault was read.
+    /// Goes to the next packet; false at the end of the file. A fault follows the last packet.
     #[inline]
-    pub fn next(&mut self, ledgers: &mut Ledgers) -> Result<Option<Record>, Fault> {
-        match &mut self.format {
-            Format::Pcap(pcap) => pcap.next(&mut self.window),
-            Format::Pcapng(pcapng) => pcapng.next(&mut self.window, ledgers),
-            Format::Snoop(snoop) => snoop.next(&mut self.window, ledgers),
+    pub fn advance(&mut self, ledgers: &mut Ledgers) -> Result<bool, Fault> {
+        let window = &mut self.window;
+        let next = match &mut self.format {
+            Format::Pcap(pcap) => pcap.next(window)?,
+            Format::Pcapng(pcapng) => pcapng.next(window, ledgers)?,
+            Format::Snoop(snoop) => snoop.next(window, ledgers)?,
+        };
+        if let Some(record) = next {
+            self.record = record;
         }
+        Ok(next.is_some())
     }
 
-    /// The bytes of the packet that `next` returned last.
+    /// The packet that `advance` went to.
     #[inline]
-    pub fn data(&self, record: &Record) -> &[u8] {
-        self.window.at(record.data)
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// The bytes of that packet.
+    #[inline]
+    pub fn data(&self) -> &[u8] {
+        self.window.at(self.record.data)
     }
 }
 

@@ -8,6 +8,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::Read;
+use std::mem;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +17,6 @@ use super::capture_file::CaptureFile;
 use super::fault::Fault;
 use super::ledger::{InterfaceLedger, Ledgers};
 use super::paths::{self, CapturePath};
-use super::record::Record;
 use super::{Event, Packet, Source, SourceError};
 
 /// Opens capture files as one source, merged by packet time.
@@ -40,7 +40,7 @@ pub fn open_files(paths: &[PathBuf], time_offset_ns: i64) -> Result<Box<dyn Sour
         let directory = paths
             .first()
             .map_or_else(String::new, |path| path.display().to_string());
-        return Err(Fault::Usage("there is no capture file in it").of(&directory));
+        return Err(Fault::Plain("there is no capture file in it").of(&directory));
     }
     Ok(Box::new(merge))
 }
@@ -58,17 +58,17 @@ pub fn open_reader(
     let mut merge = Merge::new(time_offset_ns);
     let file = CaptureFile::open(reader, name, &mut merge.ledgers);
     let file = file.map_err(|fault| fault.of(name))?;
-    merge.add(State::Open(file), CapturePath::file(name), 0);
+    merge.add(State::Open(Box::new(file)), CapturePath::file(name), 0);
     merge.total = None;
     Ok(Box::new(merge))
 }
 
 struct Merge {
     slots: Vec<Slot>,
-    /// Time of the next packet of each slot, where it is known, and 0 where it is not.
-    queue: BinaryHeap<Reverse<(u64, usize)>>,
-    /// The slot of the packet that was delivered last: it is not in the queue.
-    current: Option<usize>,
+    /// Time of the next packet of each waiting file, 0 where it is not known, and its slot.
+    queue: BinaryHeap<Reverse<Place>>,
+    /// The file of the packet that was delivered last; its slot is empty meanwhile.
+    current: Option<Current>,
     ledgers: Ledgers,
     time_offset_ns: i64,
     /// The latest time delivered so far.
@@ -79,17 +79,35 @@ struct Merge {
     total: Option<u64>,
 }
 
+/// A packet's place in the merged stream: its time, then its file's slot.
+type Place = (u64, usize);
+
+struct Current {
+    slot: usize,
+    file: Box<CaptureFile>,
+}
+
 struct Slot {
     path: CapturePath,
     state: State,
-    /// A packet that was read and is not due yet.
-    head: Option<Record>,
 }
 
 enum State {
+    /// To be opened when it is due.
     Waiting,
-    Open(CaptureFile),
-    Closed,
+    /// Open, before its first packet.
+    Open(Box<CaptureFile>),
+    /// Open, at a packet that is not delivered yet.
+    Ready(Box<CaptureFile>),
+    /// Current, or at its end.
+    Empty,
+}
+
+impl Current {
+    #[inline]
+    fn place(&self) -> Place {
+        (self.file.record().time_ns, self.slot)
+    }
 }
 
 impl Merge {
@@ -110,7 +128,6 @@ impl Merge {
 
     /// Adds a file, unless it was found in a directory and is no capture.
     fn add_file(&mut self, path: &CapturePath, only: bool) -> Result<(), SourceError> {
-        let len = path.stored_len();
         let opened = if only || path.is_a_stream() {
             self.open_now(path)
         } else {
@@ -121,6 +138,7 @@ impl Merge {
             Err(fault) if path.found && fault.is_no_capture() => return Ok(()),
             Err(fault) => return Err(fault.of(&path.display())),
         }
+        let len = path.stored_len();
         self.total = self.total.zip(len).map(|(total, len)| total + len);
         Ok(())
     }
@@ -128,88 +146,116 @@ impl Merge {
     /// Opens a file that is the only one, or that cannot be opened twice.
     fn open_now(&mut self, path: &CapturePath) -> Result<(State, u64), Fault> {
         let file = path.open(&mut self.ledgers, &self.done)?;
-        Ok((State::Open(file), 0))
+        Ok((State::Open(Box::new(file)), 0))
     }
 
     fn add(&mut self, state: State, path: CapturePath, time_ns: u64) {
         self.queue.push(Reverse((time_ns, self.slots.len())));
-        self.slots.push(Slot {
-            path,
-            state,
-            head: None,
-        });
+        self.slots.push(Slot { path, state });
     }
 
-    /// Finds the packet that is due, and its slot.
+    /// Goes to the current file's next packet; where it has none, there is no current file then.
     #[inline]
-    fn due(&mut self) -> Option<(usize, Record)> {
-        loop {
-            let index = match self.current.take() {
-                Some(index) => index,
-                None => self.queue.pop()?.0.1,
-            };
-            let Some(record) = self.head(index) else {
-                continue;
-            };
-            let place = (record.time_ns, index);
-            if self
-                .queue
-                .peek()
-                .is_none_or(|Reverse(first)| place < *first)
-            {
-                return Some((index, record));
-            }
-            self.put_back(index, record);
+    fn advance(&mut self) -> bool {
+        let Some(current) = &mut self.current else {
+            return false;
+        };
+        match current.file.advance(&mut self.ledgers) {
+            Ok(true) => true,
+            Ok(false) => self.close(None),
+            Err(fault) => self.close(Some(fault)),
         }
     }
 
-    /// Takes the next packet of a slot; at its end, or a fault, the slot is closed.
+    /// Says whether the current file's packet comes before those of all other files.
     #[inline]
-    fn head(&mut self, index: usize) -> Option<Record> {
-        let slot = self.slots.get_mut(index)?;
-        if let Some(record) = slot.head.take() {
-            return Some(record);
-        }
-        match slot.read(&mut self.ledgers, &self.done) {
-            Ok(Some(record)) => Some(record),
-            Ok(None) => self.close(index, None),
-            Err(fault) => self.close(index, Some(fault)),
-        }
+    fn is_due(&self) -> bool {
+        let Some(Reverse(next)) = self.queue.peek() else {
+            return true;
+        };
+        self.current
+            .as_ref()
+            .is_some_and(|current| current.place() < *next)
     }
 
-    fn put_back(&mut self, index: usize, record: Record) {
-        if let Some(slot) = self.slots.get_mut(index) {
-            slot.head = Some(record);
-            self.queue.push(Reverse((record.time_ns, index)));
-        }
-    }
-
+    /// Makes current the file whose packet is due; false when no packet is left.
     #[cold]
-    fn close(&mut self, index: usize, fault: Option<Fault>) -> Option<Record> {
-        let slot = self.slots.get_mut(index)?;
-        slot.state = State::Closed;
-        if let Some(fault) = fault {
-            let fault = fault.of(&slot.path.display());
-            self.later_faults += u64::from(self.fault.is_some());
-            self.fault.get_or_insert(fault);
+    fn switch(&mut self) -> bool {
+        loop {
+            self.put_back();
+            let Some(Reverse((_, slot))) = self.queue.pop() else {
+                return false;
+            };
+            if self.take_up(slot) && self.is_due() {
+                return true;
+            }
         }
-        None
     }
 
+    /// Puts the current file, which is at a packet, back among the others.
+    fn put_back(&mut self) {
+        let Some(current) = self.current.take() else {
+            return;
+        };
+        self.queue.push(Reverse(current.place()));
+        if let Some(slot) = self.slots.get_mut(current.slot) {
+            slot.state = State::Ready(current.file);
+        }
+    }
+
+    /// Makes the file of a slot current, at a packet; false where it has none.
+    fn take_up(&mut self, slot: usize) -> bool {
+        let Some(taken) = self.slots.get_mut(slot) else {
+            return false;
+        };
+        let (file, ready) = match mem::replace(&mut taken.state, State::Empty) {
+            State::Ready(file) => (file, true),
+            State::Open(file) => (file, false),
+            State::Waiting => match taken.path.open(&mut self.ledgers, &self.done) {
+                Ok(file) => (Box::new(file), false),
+                Err(fault) => return self.note(slot, fault),
+            },
+            State::Empty => return false,
+        };
+        self.current = Some(Current { slot, file });
+        ready || self.advance()
+    }
+
+    /// Closes the current file, keeping what was wrong with it.
+    #[cold]
+    fn close(&mut self, fault: Option<Fault>) -> bool {
+        match (self.current.take(), fault) {
+            (Some(current), Some(fault)) => self.note(current.slot, fault),
+            _ => false,
+        }
+    }
+
+    fn note(&mut self, slot: usize, fault: Fault) -> bool {
+        if self.fault.is_some() {
+            self.later_faults += 1;
+        } else if let Some(slot) = self.slots.get(slot) {
+            self.fault = Some(fault.of(&slot.path.display()));
+        }
+        false
+    }
+
+    /// The current file's packet.
     #[inline]
-    fn deliver(&mut self, index: usize, record: &Record) -> Event<'_> {
+    fn deliver(&mut self) -> Event<'_> {
+        let Some(current) = &self.current else {
+            return Event::End;
+        };
+        let record = current.file.record();
         let time_ns = record.time_ns.saturating_add_signed(self.time_offset_ns);
         self.ledgers
             .count_packet(record.interface, time_ns < self.latest_ns);
         self.latest_ns = self.latest_ns.max(time_ns);
-        self.current = Some(index);
-        let slot = self.slots.get(index);
         Event::Packet(Packet {
             time_ns,
             interface: record.interface,
             link: record.link,
             wire_len: record.wire_len,
-            data: slot.map(|slot| slot.data(record)).unwrap_or_default(),
+            data: current.file.data(),
         })
     }
 
@@ -220,7 +266,7 @@ impl Merge {
             return Ok(Event::End);
         };
         if self.later_faults > 0 {
-            fault.problem += &format!(" (and {} more files are damaged)", self.later_faults);
+            fault.problem += &format!(" (damaged files besides: {})", self.later_faults);
         }
         Err(fault)
     }
@@ -228,10 +274,11 @@ impl Merge {
 
 impl Source for Merge {
     fn next(&mut self) -> Result<Event<'_>, SourceError> {
-        match self.due() {
-            Some((index, record)) => Ok(self.deliver(index, &record)),
-            None => self.end(),
+        let ready = self.advance() && self.is_due();
+        if ready || self.switch() {
+            return Ok(self.deliver());
         }
+        self.end()
     }
 
     fn ledger(&self) -> &[InterfaceLedger] {
@@ -245,36 +292,11 @@ impl Source for Merge {
     }
 }
 
-impl Slot {
-    #[inline]
-    fn read(
-        &mut self,
-        ledgers: &mut Ledgers,
-        done: &Arc<AtomicU64>,
-    ) -> Result<Option<Record>, Fault> {
-        if let State::Waiting = self.state {
-            self.state = State::Open(self.path.open(ledgers, done)?);
-        }
-        match &mut self.state {
-            State::Open(file) => file.next(ledgers),
-            State::Waiting | State::Closed => Ok(None),
-        }
-    }
-
-    #[inline]
-    fn data(&self, record: &Record) -> &[u8] {
-        match &self.state {
-            State::Open(file) => file.data(record),
-            State::Waiting | State::Closed => &[],
-        }
-    }
-}
-
 /// Time of the first packet of a file; 0 where it has none, or is damaged before it, so that the
 /// file is opened first and what is wrong is found then.
 fn first_time(path: &CapturePath) -> Result<u64, Fault> {
     let mut ledgers = Ledgers::default();
     let mut file = path.open(&mut ledgers, &Arc::default())?;
-    let first = file.next(&mut ledgers).ok().flatten();
-    Ok(first.map_or(0, |record| record.time_ns))
+    let found = file.advance(&mut ledgers).unwrap_or(false);
+    Ok(if found { file.record().time_ns } else { 0 })
 }

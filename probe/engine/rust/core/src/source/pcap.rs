@@ -102,15 +102,13 @@ impl Pcap {
 
     #[inline]
     fn record_header(&self, bytes: &[u8]) -> Option<RecordHeader> {
-        let order = self.variant.order;
-        let header: &[u8; RECORD_HEADER_LEN] = bytes.first_chunk()?;
-        let seconds = u64::from(order.u32(header, 0)?);
-        let fraction = u64::from(order.u32(header, 4)?);
+        let [seconds, fraction, captured, original] = self.variant.order.words(bytes)?;
+        let fraction_ns = u64::from(fraction) * self.variant.fraction_ns;
         Some(RecordHeader {
             // At most (2^32 - 1) s + (2^32 - 1) us: below 2^63 ns.
-            time_ns: seconds * NS_PER_SECOND + fraction * self.variant.fraction_ns,
-            captured: order.u32(header, 8)?,
-            original: order.u32(header, 12)?,
+            time_ns: u64::from(seconds) * NS_PER_SECOND + fraction_ns,
+            captured,
+            original,
         })
     }
 }

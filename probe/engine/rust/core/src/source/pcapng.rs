@@ -82,7 +82,7 @@ impl Pcapng {
     }
 
     /// Reads on to the next packet with a time; None at the end of the file.
-    #[inline]
+    #[inline(never)]
     pub fn next(
         &mut self,
         window: &mut Window,
@@ -130,6 +130,7 @@ impl Pcapng {
         self.packet(window, block, header)
     }
 
+    #[cold]
     fn obsolete_packet(
         &self,
         window: &mut Window,
@@ -292,10 +293,8 @@ impl Pcapng {
 impl Block {
     #[inline]
     fn read(order: ByteOrder, bytes: &[u8]) -> Option<Self> {
-        Some(Self {
-            kind: order.u32(bytes, 0)?,
-            len: order.u32(bytes, 4)?,
-        })
+        let [kind, len] = order.words(bytes)?;
+        Some(Self { kind, len })
     }
 
     /// Where the total length stands again; it is at least 8.
@@ -323,14 +322,12 @@ struct EnhancedHeader {
 impl EnhancedHeader {
     #[inline]
     fn read(order: ByteOrder, body: &[u8]) -> Option<Self> {
-        let header: &[u8; PACKET_HEADER_LEN] = body.first_chunk()?;
-        let high = u64::from(order.u32(header, 4)?);
-        let low = u64::from(order.u32(header, 8)?);
+        let [interface, high, low, captured, original] = order.words(body)?;
         Some(Self {
-            interface: order.u32(header, 0)?,
-            ticks: high << 32 | low,
-            captured: order.u32(header, 12)?,
-            original: order.u32(header, 16)?,
+            interface,
+            ticks: (u64::from(high) << 32) | u64::from(low),
+            captured,
+            original,
         })
     }
 }

@@ -7,7 +7,7 @@ use super::LinkType;
 pub(super) const MAX_CAPTURED: u32 = 256 * 1024;
 
 /// One packet of a file; its bytes are in the file's window until the next record is read.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Record {
     /// Nanoseconds since the Unix epoch, as the file says.
     pub time_ns: u64,
@@ -19,7 +19,7 @@ pub(super) struct Record {
 }
 
 /// A place in a window's buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Span {
     pub start: usize,
     pub end: usize,

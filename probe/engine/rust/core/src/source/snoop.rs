@@ -40,6 +40,7 @@ impl Snoop {
     }
 
     /// Reads the next record; None at the end of the file.
+    #[inline(never)]
     pub fn next(
         &mut self,
         window: &mut Window,
@@ -103,15 +104,14 @@ struct RecordHeader {
 
 impl RecordHeader {
     fn read(bytes: &[u8]) -> Option<Self> {
-        let seconds = u64::from(ORDER.u32(bytes, 16)?);
-        let microseconds = u64::from(ORDER.u32(bytes, 20)?);
+        let [original, captured, record_len, drops, seconds, microseconds] = ORDER.words(bytes)?;
         Some(Self {
-            original: ORDER.u32(bytes, 0)?,
-            captured: ORDER.u32(bytes, 4)?,
-            record_len: ORDER.u32(bytes, 8)?,
-            drops: ORDER.u32(bytes, 12)?,
+            original,
+            captured,
+            record_len,
+            drops,
             // At most (2^32 - 1) s + (2^32 - 1) us: below 2^63 ns.
-            time_ns: seconds * 1_000_000_000 + microseconds * 1_000,
+            time_ns: u64::from(seconds) * 1_000_000_000 + u64::from(microseconds) * 1_000,
         })
     }
 

@@ -30,13 +30,13 @@ pub fn capture_span(paths: &[PathBuf]) -> Result<(u64, u64, u64), SourceError> {
     let first = paths
         .first()
         .map_or_else(String::new, |path| path.display().to_string());
-    let nothing = || Fault::Usage("there is no packet with a time in it").of(&first);
+    let nothing = || Fault::Plain("there is no packet with a time in it").of(&first);
     span.whole().ok_or_else(nothing)
 }
 
 fn open(path: &CapturePath) -> Result<(CaptureFile, Ledgers), Fault> {
     if path.is_a_stream() {
-        return Err(Fault::Usage(
+        return Err(Fault::Plain(
             "can be read only once, so its span is not known before",
         ));
     }
@@ -53,8 +53,8 @@ struct Span {
 
 impl Span {
     fn add_file(&mut self, mut file: CaptureFile, mut ledgers: Ledgers) {
-        while let Ok(Some(record)) = file.next(&mut ledgers) {
-            self.add(record.time_ns);
+        while let Ok(true) = file.advance(&mut ledgers) {
+            self.add(file.record().time_ns);
         }
     }
 

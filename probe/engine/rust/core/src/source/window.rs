@@ -71,6 +71,7 @@ impl Window {
     }
 
     /// The fault of a stream that ends within the `needs` bytes of `what`.
+    #[cold]
     pub fn truncated(&self, needs: u64, what: &'static str) -> Fault {
         Fault::Truncated {
             what,
@@ -81,6 +82,7 @@ impl Window {
     }
 
     /// The fault of a record that begins here.
+    #[cold]
     pub fn corrupt(&self, why: &'static str) -> Fault {
         Fault::Corrupt {
             offset: self.offset(),

@@ -79,16 +79,16 @@ fn time_ns(tag: u8, text: &[u8]) -> Option<u64> {
     let local = days
         .checked_mul(86_400)?
         .checked_add(seconds_of_day(&mut digits)?)?;
-    let seconds = local.checked_sub_signed(offset_from_utc(&mut digits)?)?;
+    let seconds = local.checked_add_signed(offset_to_utc(&mut digits)?)?;
     digits.is_empty().then(|| seconds.checked_mul(NS_PER_S))?
 }
 
-/// Seconds that the local time is ahead of UTC.
-fn offset_from_utc(text: &mut Reader<'_>) -> Option<i64> {
+/// Seconds to add to the local time for UTC.
+fn offset_to_utc(text: &mut Reader<'_>) -> Option<i64> {
     let sign = match text.u8()? {
         b'Z' => return Some(0),
-        b'+' => 1,
-        b'-' => -1,
+        b'+' => -1,
+        b'-' => 1,
         _ => return None,
     };
     let (hours, minutes) = (two_digits(text)?, two_digits(text)?);

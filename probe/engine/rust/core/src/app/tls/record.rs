@@ -15,6 +15,9 @@ pub enum ContentType {
     Handshake,
     ApplicationData,
     Heartbeat,
+    /// A ClientHello in the format of SSL 2.0, which offers this version (RFC 5246 E.2). It can
+    /// only be the first record of a stream, and has no extensions.
+    Ssl2ClientHello(u16),
 }
 
 impl ContentType {
@@ -53,6 +56,8 @@ pub struct RecordReader {
     header_time_ns: u64,
     /// The record whose body is being read.
     current: Option<Current>,
+    /// A record has begun, so none in the format of SSL 2.0 can follow.
+    begun: bool,
     malformed: bool,
 }
 
@@ -115,7 +120,11 @@ impl RecordReader {
 
     fn begin_record<'a>(&mut self, time_ns: u64) -> Option<Fragment<'a>> {
         self.header_filled = 0;
-        self.current = parse_header(self.header);
+        self.current = match self.begun {
+            false => parse_header(self.header).or(parse_ssl2_hello(self.header)),
+            true => parse_header(self.header),
+        };
+        self.begun = true;
         self.malformed = self.current.is_none();
         let current = self.current?;
         Some(self.fragment(current, true, time_ns, &[]))
@@ -147,5 +156,23 @@ fn parse_header(header: [u8; HEADER_LENGTH]) -> Option<Current> {
         content_type,
         length,
         left: length,
+    })
+}
+
+/// Whether a stream that starts like this starts with a ClientHello in the format of SSL 2.0.
+pub fn is_ssl2_hello(header: [u8; HEADER_LENGTH]) -> bool {
+    parse_ssl2_hello(header).is_some()
+}
+
+/// A length of two bytes with the highest bit set, message type 1, and the version offered.
+fn parse_ssl2_hello(header: [u8; HEADER_LENGTH]) -> Option<Current> {
+    let [high, low, message_type, major, minor] = header;
+    let length = u16::from_be_bytes([high & 0x7f, low]);
+    let is_hello = high & 0x80 != 0 && message_type == 1 && major == MAJOR_VERSION;
+    is_hello.then_some(Current {
+        content_type: ContentType::Ssl2ClientHello(u16::from_be_bytes([major, minor])),
+        length,
+        // The header read so far goes three bytes into the body.
+        left: length.checked_sub(3)?,
     })
 }

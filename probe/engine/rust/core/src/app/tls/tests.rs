@@ -425,6 +425,23 @@ fn a_hostile_message_length_allocates_by_what_arrives() {
 }
 
 #[test]
+fn a_hello_in_the_format_of_ssl_2_opens_a_tls_connection() {
+    // Lengths of cipher specs, session id and challenge (3, 0, 16), then these (RFC 5246 E.2).
+    let body = [&[1, 3, 3, 0, 3, 0, 0, 0, 16, 0, 0, 0x2f][..], &[7; 16]].concat();
+    let hello = [&[0x80, u8::try_from(body.len()).unwrap()][..], &body].concat();
+    assert!(looks_like_tls(&hello));
+    let tracker = track(&[
+        (CLIENT, hello.clone()),
+        (SERVER, plain(&tls12_server_hello())),
+    ]);
+    assert_eq!(tracker.info().client_version, Some(Version::Tls12));
+    assert_eq!(tracker.info().client_hello_time_ns, Some(0));
+    assert_eq!(tracker.info().version, Some(Version::Tls12));
+    let twice = track(&[(CLIENT, [hello.clone(), hello].concat())]);
+    assert!(twice.is_malformed(CLIENT));
+}
+
+#[test]
 fn bytes_that_are_no_record_end_the_direction() {
     for bytes in [
         &b"GET / HTTP/1.1"[..],

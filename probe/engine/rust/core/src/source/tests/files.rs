@@ -125,7 +125,7 @@ fn a_damaged_file_of_several_ends_early_and_its_error_comes_last() {
     );
     let outcome = read_files(&paths(&files, &["cut", "good", "also-cut"]));
     assert_eq!(outcome.packets.len(), 7);
-    assert!(outcome.error().ends_with("(and 1 more files are damaged)"));
+    assert!(outcome.error().ends_with("(damaged files besides: 1)"));
 }
 
 #[test]

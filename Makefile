@@ -1,0 +1,143 @@
+# `make help` lists the targets. Everything Python lives in .venv; nothing is installed elsewhere
+# but, by `make system-tools`, the programs that tests run.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+export PATH := $(CURDIR)/.venv/bin:$(HOME)/.cargo/bin:$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_RETRIES ?= 10
+export PIP_TIMEOUT ?= 60
+export CARGO_NET_RETRY ?= 10
+
+VENV := .venv
+RUST := probe/engine/rust
+RUST_MINIMUM := 1.88
+PCAP ?=
+ONCE ?=
+N ?= 4500000
+FUZZ_SECONDS ?= 60
+
+# Programs that tests run, and the Debian packages that bring them.
+TOOLS := tshark chromium chromedriver zstd systemd-analyze ip
+TOOL_PACKAGES := tshark chromium chromium-driver zstd systemd iproute2
+
+RUST_SOURCES := $(shell find $(RUST) -name target -prune -o \( -name '*.rs' -o -name 'Cargo.*' \) -print)
+
+# $(call step,name,command): say what begins, run it, say how long it took.
+define step
+@start=$$SECONDS; printf '==> %s\n' '$(1)'; $(2); printf '    %s: done in %d s\n' '$(1)' $$((SECONDS - start))
+endef
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
+
+.PHONY: run
+run: setup ## Collector and probe on simulated traffic, or on PCAP=file; ONCE=1 ends after the table
+	@python configs/demo/run_demo.py $(if $(PCAP),--pcap '$(PCAP)') $(if $(ONCE),--once)
+
+.PHONY: test
+test: setup system-tools lint rust-test python-test ## Set up, then every linter and every test
+	@printf '==> all checks passed\n'
+
+# ------------------------------------------------------------------------------------- setting up
+
+.PHONY: setup
+setup: prerequisites $(VENV)/engine.stamp ## Virtual environment with all dependencies, and the engine
+
+.PHONY: prerequisites
+prerequisites:
+	@fail() { printf 'error: %s\n' "$$1" >&2; exit 1; }; \
+	command -v cargo > /dev/null || fail 'the Rust toolchain is missing; install Rust $(RUST_MINIMUM) or later (rustup.rs or your distribution)'; \
+	rust=$$(rustc --version | awk '{print $$2}'); \
+	[ "$$(printf '%s\n' $(RUST_MINIMUM) "$$rust" | sort -V | head -n 1)" = $(RUST_MINIMUM) ] || fail "Rust $$rust is too old; install Rust $(RUST_MINIMUM) or later"; \
+	command -v cc > /dev/null || fail 'a C compiler is missing, which Rust links with; install it with: apt-get install gcc'; \
+	[ -x $(VENV)/bin/python ] || $(FIND_PYTHON) > /dev/null || fail 'Python 3.11 or later with the venv module is missing; install it with: apt-get install python3 python3-venv'
+
+# The first Python that is new enough and can make virtual environments.
+FIND_PYTHON = sh -c 'for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
+	if "$$python" -c "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))" 2> /dev/null; then \
+	command -v "$$python"; exit 0; fi; done; exit 1'
+
+$(VENV)/bin/python:
+	$(call step,virtual environment,"$$($(FIND_PYTHON))" -m venv $(VENV))
+
+$(VENV)/packages.stamp: requirements.lock | $(VENV)/bin/python
+	$(call step,Python packages,python -m pip install --quiet --require-hashes -r requirements.lock)
+	@touch $@
+
+$(VENV)/engine.stamp: $(VENV)/packages.stamp pyproject.toml $(RUST_SOURCES)
+	$(call step,engine,VIRTUAL_ENV=$(CURDIR)/$(VENV) maturin develop --release --locked)
+	@touch $@
+
+.PHONY: system-tools
+system-tools: ## Install the programs that tests run, where apt-get may; else say what is missing
+	@missing() { for tool in $(TOOLS); do command -v "$$tool" > /dev/null || printf '%s ' "$$tool"; done; }; \
+	[ -n "$$(missing)" ] || exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		printf '==> system tools: %s\n' "$$(missing)"; \
+		{ apt-get -qq -o Acquire::Retries=5 update && DEBIAN_FRONTEND=noninteractive \
+		apt-get -qq -o Acquire::Retries=5 install -y --no-install-recommends $(TOOL_PACKAGES) > /dev/null; } || true; \
+	fi; \
+	[ -z "$$(missing)" ] || { printf 'missing: %s- their tests are skipped; to install: sudo apt-get install %s\n' "$$(missing)" '$(TOOL_PACKAGES)' >&2; \
+	[ "$${CI:-}" != true ]; }
+
+.PHONY: lock
+lock: $(VENV)/packages.stamp ## Write requirements.lock anew from pyproject.toml
+	$(call step,lock,python -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet pip-tools \
+	&& python -c "$$LOCK_INPUT" > $(VENV)/lock/requirements.in \
+	&& printf '%s\n' '# Exact versions and hashes of everything in .venv; `make lock` writes this file from pyproject.toml.' > $(VENV)/lock/requirements.lock \
+	&& $(VENV)/lock/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header --no-annotate \
+	--no-emit-index-url --no-emit-trusted-host --output-file $(VENV)/lock/pins.txt $(VENV)/lock/requirements.in \
+	&& cat $(VENV)/lock/pins.txt >> $(VENV)/lock/requirements.lock && mv $(VENV)/lock/requirements.lock requirements.lock)
+
+define LOCK_INPUT
+import tomllib
+with open("pyproject.toml", "rb") as file:
+    table = tomllib.load(file)
+lists = [table["project"]["dependencies"], ["pip"]]
+lists += table["project"]["optional-dependencies"].values()
+lists += table["dependency-groups"].values()
+print("\n".join(requirement for requirements in lists for requirement in requirements))
+endef
+export LOCK_INPUT
+
+# ----------------------------------------------------------------------------------------- checks
+
+.PHONY: lint
+lint: setup ## Style, types, stubs and import rules
+	$(call step,ruff check,ruff check --quiet .)
+	$(call step,ruff format,ruff format --quiet --check .)
+	$(call step,mypy,mypy)
+	$(call step,stubtest,stubtest --concise probe.engine._native)
+	$(call step,import rules,lint-imports)
+	$(call step,rustfmt,cd $(RUST) && cargo fmt --all --check)
+	$(call step,clippy,cd $(RUST) && cargo clippy --quiet --locked --workspace --all-targets -- -D warnings)
+
+.PHONY: rust-test
+rust-test: prerequisites ## Tests of the engine, in debug with overflow checks; the fuzz targets compile
+	$(call step,cargo test,cd $(RUST) && cargo test --quiet --locked --workspace)
+	$(call step,fuzz targets,cd $(RUST)/fuzz && RUSTC_BOOTSTRAP=1 cargo check --quiet --locked)
+
+.PHONY: python-test
+python-test: setup ## Tests of probe, collector and the whole street
+	$(call step,pytest,python -m pytest)
+
+.PHONY: bench
+bench: setup ## Engine throughput beside a reference walk over the same packets; N=packets
+	@python tests/bench/bench_engine.py --packets $(N)
+
+.PHONY: fuzz
+fuzz: prerequisites ## Every fuzz target for FUZZ_SECONDS=60; needs cargo-fuzz
+	@command -v cargo-fuzz > /dev/null || { printf 'error: cargo-fuzz is missing; install it with: cargo install cargo-fuzz\n' >&2; exit 1; }
+	@cd $(RUST)/fuzz; for target in $$(RUSTC_BOOTSTRAP=1 cargo fuzz list); do \
+		printf '==> fuzz %s\n' "$$target"; \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS); done
+
+.PHONY: clean
+clean: ## Remove what was built; the virtual environment too
+	rm -rf $(VENV) build dist var $(RUST)/target $(RUST)/fuzz/target probe/engine/_native*.so
+	find probe collector tests configs -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,369 @@
+"""The probe's street: engine -> spool -> shipper, from the start to a clean stop.
+
+Packets stay in the engine's threads. A dedicated thread takes each finished batch body from the
+engine and puts it into the spool; only then does the event loop hear of it and ship it. So a
+batch that was once taken is on disk, whatever happens next.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, Protocol, TypeVar
+
+import sdnotify
+
+from probe.config import (
+    FileCapture,
+    InterfaceCapture,
+    ProbeConfig,
+    ReplayConfig,
+    capture_files,
+    engine_options,
+)
+from probe.errors import BatchError, CaptureError, ProbeError, SpoolError, SpoolWriteError
+from probe.health import HealthMeter
+from probe.metrics import Metrics, start_metrics_server
+from probe.record.codec import seal
+from probe.settings import read_secret
+from probe.shipper import CollectorClient, Shipper
+from probe.spool import Spool
+
+log = logging.getLogger(__name__)
+
+TAKE_TIMEOUT_S: Final = 0.25  # how long the thread waits for a body before it looks around
+ENGINE_STOP_S: Final = 20.0  # the engine's time to hand over what it holds
+STUCK_AFTER_S: Final = 30.0  # without a sign of life from the engine's thread: not healthy
+
+T = TypeVar("T")
+CaptureSpan = Callable[[list[str]], tuple[int, int, int]]
+
+
+class PacketEngine(Protocol):
+    """What the agent needs of `probe.engine.Engine`; the meaning is described there."""
+
+    def start(self) -> None: ...
+    def next_body(self, timeout_s: float) -> bytes | None: ...
+    def finished(self) -> bool: ...
+    def stop(self) -> None: ...
+    def counters(self) -> dict[str, int]: ...
+
+
+@dataclass(frozen=True)
+class EngineKit:
+    """The native module's parts, handed in so that the agent runs without it in tests."""
+
+    engine: Callable[[str, bytes], PacketEngine]
+    error: type[Exception]
+    capture_span: CaptureSpan
+
+
+def native_kit() -> EngineKit:
+    """Return the native engine; raises `ProbeError` where it is not built."""
+    try:
+        from probe import engine  # noqa: PLC0415 - other commands must work without it
+    except ImportError as error:
+        raise ProbeError(f"the packet engine is not installed: {error}") from error
+    return EngineKit(engine.Engine, engine.EngineError, engine.capture_span)
+
+
+def capture_options(config: ReplayConfig, kit: EngineKit, now_ns: int) -> list[dict[str, Any]]:
+    """Return the engine's option `captures`; raises `ConfigError` or `CaptureError`.
+
+    A capture with `time: now` is walked once here: its last packet is moved to `now_ns`.
+    """
+    options: list[dict[str, Any]] = []
+    for capture in config.capture:
+        if isinstance(capture, InterfaceCapture):
+            source: dict[str, Any] = {"interface": capture.interface, "time_offset_ns": 0}
+        else:
+            files = capture_files(capture.paths())
+            offset = _offset_to_now(files, kit, now_ns) if capture.time == "now" else 0
+            source = {"files": files, "time_offset_ns": offset}
+        options.append({"capture_point": capture.capture_point, **source})
+    return options
+
+
+def _offset_to_now(files: list[str], kit: EngineKit, now_ns: int) -> int:
+    try:
+        _, last_ns, packets = kit.capture_span(files)
+    except kit.error as error:
+        raise CaptureError(str(error)) from error
+    return now_ns - last_ns if packets else 0
+
+
+def build_engine(config: ProbeConfig, kit: EngineKit) -> PacketEngine:
+    """Return the engine that `config` asks for, not started yet (`ProbeError`)."""
+    captures = capture_options(config, kit, time.time_ns())
+    options = engine_options(config, captures, client_address="prefix")
+    log.debug("engine options=%s", _without_subscribers(options))
+    try:
+        return kit.engine(options, read_secret(config.site_key_file))
+    except kit.error as error:
+        raise ProbeError(str(error)) from error
+
+
+def _without_subscribers(options: str) -> str:
+    document = json.loads(options)
+    document["attribution"] = f"{len(document['attribution'])} rules"
+    return json.dumps(document)
+
+
+class Agent:
+    """One run of the probe."""
+
+    def __init__(
+        self,
+        config: ProbeConfig,
+        engine: PacketEngine,
+        engine_error: type[Exception],
+        spool: Spool,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self._config = config
+        self._engine = engine
+        self._engine_error = engine_error
+        self._spool = spool
+        self._metrics = metrics or Metrics()
+        self._health = HealthMeter(config.spool.path)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine-taker")
+        self._stop = asyncio.Event()
+        self._give_up = asyncio.Event()
+        self._stop_deadline: float | None = None
+        self._last_beat = time.monotonic()
+        self._engine_failure: str | None = None
+        self._storing_fails = False
+        self._systemd = sdnotify.SystemdNotifier()
+        self._show_metrics()
+
+    def stop(self) -> None:
+        """Ask for a clean stop; asked again, do not wait for the collector any longer."""
+        if self._stop.is_set():
+            self._give_up.set()
+        self._stop.set()
+
+    async def run(self) -> int:
+        """Run until the captures end or a stop is asked for; return the exit code."""
+        runner = await start_metrics_server(
+            self._metrics, self._config.metrics.listen, self._healthy
+        )
+        try:
+            async with CollectorClient(self._config.collector) as client:
+                shipper = Shipper(
+                    self._spool,
+                    client,
+                    self._metrics,
+                    in_flight=self._config.collector.in_flight,
+                    longest_retry_s=self._config.collector.longest_retry.total_seconds(),
+                )
+                await self._work(shipper)
+        finally:
+            await runner.cleanup()
+            self._thread.shutdown(wait=False)
+        return self._exit_code()
+
+    async def _work(self, shipper: Shipper) -> None:
+        await self._start_engine()
+        async with asyncio.TaskGroup() as group:
+            background = [
+                group.create_task(shipper.run()),
+                group.create_task(self._stop_engine_when_asked(shipper)),
+                group.create_task(self._watchdog()),
+                group.create_task(self._sync_now_and_then(shipper)),
+            ]
+            await self._take_bodies(shipper)
+            await self._drain(shipper)
+            for task in background:
+                task.cancel()
+        self._systemd.notify("STOPPING=1")
+
+    async def _start_engine(self) -> None:
+        try:
+            await self._in_thread(self._engine.start)
+        except self._engine_error as error:
+            raise CaptureError(str(error)) from error
+        self._systemd.notify("READY=1")
+        log.info(
+            "agent started=yes captures=%d epoch=%d", len(self._config.capture), self._spool.epoch
+        )
+
+    # --------------------------------------------------------------------------- engine to spool
+
+    async def _take_bodies(self, shipper: Shipper) -> None:
+        """Move bodies from the engine to the spool until the engine has none left."""
+        while not await self._in_thread(self._take_one):
+            shipper.wake()
+            if self._stop_deadline is not None and time.monotonic() > self._stop_deadline:
+                self._engine_failure = f"the engine did not stop within {ENGINE_STOP_S:.0f} s"
+                log.error("engine stopped=no waited_s=%.0f", ENGINE_STOP_S)
+                return
+        await self._in_thread(self._spool.sync)
+        shipper.wake()
+
+    def _take_one(self) -> bool:
+        """Wait for one body and store it; True once there will be no more."""
+        self._last_beat = time.monotonic()
+        try:
+            body = self._engine.next_body(TAKE_TIMEOUT_S)
+        except self._engine_error as error:
+            self._engine_failure = str(error)
+            log.error("engine failed=%r", str(error))
+            return False  # other captures may go on: finished() will say
+        if body is None:
+            return self._engine.finished()
+        self._store(body)
+        return False
+
+    def _store(self, body: bytes) -> None:
+        def sealed(epoch: int, sequence: int, gaps: list[dict[str, Any]]) -> bytes:
+            return seal(
+                body,
+                probe_id=self._config.probe_id,
+                epoch=epoch,
+                sequence=sequence,
+                created_at=time.time_ns(),
+                health=self._health.snapshot(),
+                gaps=gaps,
+            )
+
+        try:
+            self._spool.append(sealed)
+        except SpoolWriteError as error:
+            self._say_storing_fails(error)
+        except BatchError as error:
+            self._metrics.bodies_unusable.inc()
+            log.error("engine body=unusable reason=%r", str(error))
+        else:
+            self._storing_fails = False
+
+    def _say_storing_fails(self, error: SpoolError) -> None:
+        """Log the first loss in a row only; the counter and the gap tell of all."""
+        if not self._storing_fails:
+            log.error("spool storing=fails reason=%r", str(error))
+        self._storing_fails = True
+
+    async def _sync_now_and_then(self, shipper: Shipper) -> None:
+        interval = self._config.spool.fsync
+        if not isinstance(interval, timedelta):
+            return
+        while True:
+            await asyncio.sleep(interval.total_seconds())
+            try:
+                await asyncio.to_thread(self._spool.sync)
+            except SpoolWriteError as error:
+                self._say_storing_fails(error)
+            shipper.wake()
+
+    # --------------------------------------------------------------------------- stop and the end
+
+    async def _stop_engine_when_asked(self, shipper: Shipper) -> None:
+        await self._stop.wait()
+        self._systemd.notify("STOPPING=1")
+        log.info("agent stopping=yes")
+        shipper.hurry()
+        self._stop_deadline = time.monotonic() + ENGINE_STOP_S
+        await asyncio.to_thread(self._engine.stop)
+
+    async def _drain(self, shipper: Shipper) -> None:
+        """Ship what is left: all of it after captures from files, else for a bounded time."""
+        everything = asyncio.create_task(shipper.drained())
+        asked_to_stop = asyncio.create_task(self._stop.wait())
+        try:
+            if self._only_files():
+                await asyncio.wait([everything, asked_to_stop], return_when="FIRST_COMPLETED")
+            if not everything.done():
+                shipper.hurry()
+                await self._drain_for_a_while(everything)
+        finally:
+            everything.cancel()
+            asked_to_stop.cancel()
+
+    async def _drain_for_a_while(self, everything: "asyncio.Task[None]") -> None:
+        given_up = asyncio.create_task(self._give_up.wait())
+        await asyncio.wait(
+            [everything, given_up],
+            timeout=self._config.collector.stop_timeout.total_seconds(),
+            return_when="FIRST_COMPLETED",
+        )
+        given_up.cancel()
+        if not everything.done():
+            waiting = self._spool.status().pending_batches
+            log.warning("agent unshipped=%d: they stay in the spool for the next start", waiting)
+
+    def _only_files(self) -> bool:
+        return all(isinstance(capture, FileCapture) for capture in self._config.capture)
+
+    def _exit_code(self) -> int:
+        """0 unless a source failed, or a batch of finished captures will never arrive."""
+        lost = self._spool.status().lost
+        if lost:
+            log.error("agent lost=%s", " ".join(f"{why}:{n}" for why, n in sorted(lost.items())))
+        if self._engine_failure is not None:
+            return 1
+        return 1 if lost and self._only_files() else 0
+
+    @property
+    def failure(self) -> str | None:
+        """Why a source failed, in one line, if one did."""
+        return self._engine_failure
+
+    # ------------------------------------------------------------------------------- signs of life
+
+    async def _watchdog(self) -> None:
+        """Tell systemd that the probe lives, for as long as the engine's thread does."""
+        interval_s = int(os.environ.get("WATCHDOG_USEC", "0") or 0) / 1e6 / 3
+        while interval_s > 0:
+            if self._healthy():
+                self._systemd.notify("WATCHDOG=1")
+            await asyncio.sleep(interval_s)
+
+    def _healthy(self) -> bool:
+        return time.monotonic() - self._last_beat < STUCK_AFTER_S
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+    def _show_metrics(self) -> None:
+        self._metrics.show_counters("engine", self._engine.counters)
+        self._metrics.show_by_reason(
+            "batches_lost", "Batches that will never arrive", lambda: self._spool.status().lost
+        )
+        self._metrics.show_gauges("spool", self._spool_gauges)
+
+    def _spool_gauges(self) -> dict[str, int | float]:
+        status = self._spool.status()
+        oldest = status.oldest_created_at
+        return {
+            "pending_batches": status.pending_batches,
+            "pending_bytes": status.pending_bytes,
+            "stored_bytes": status.stored_bytes,
+            "oldest_batch_age_seconds": (time.time_ns() - oldest) / 1e9 if oldest else 0.0,
+            "unannounced_gaps": status.unannounced_gaps,
+            "damaged_segments": status.damaged_segments,
+        }
+
+
+async def run_agent(config: ProbeConfig, kit: EngineKit, signals: Sequence[int] = ()) -> int:
+    """Run the probe as `config` says until its captures end or one of `signals` arrives.
+
+    Returns the exit code; raises `ProbeError` where it cannot start.
+    """
+    engine = await asyncio.to_thread(build_engine, config, kit)
+    spool = await asyncio.to_thread(Spool, config.spool)
+    try:
+        agent = Agent(config, engine, kit.error, spool)
+        loop = asyncio.get_running_loop()
+        for number in signals:
+            loop.add_signal_handler(number, agent.stop)
+        return await agent.run()
+    finally:
+        await asyncio.to_thread(spool.close)
+
+
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)

@@ -1,0 +1,459 @@
+"""The probe's configuration, `probe.yaml`; docs/configuration-probe.md explains every key."""
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, Discriminator, Field, PlainValidator, Tag, model_validator
+
+from probe.errors import ConfigError
+from probe.settings import (
+    Address,
+    Duration,
+    FilePath,
+    Listen,
+    ListenAddress,
+    Location,
+    Prefix,
+    SecretFile,
+    Section,
+    Size,
+    Url,
+    load,
+    load_list,
+    parse_duration,
+    text_like,
+    validate,
+)
+
+MAX_MAP_ROWS: Final = 1_000_000
+MAX_PROBLEMS: Final = 50  # lines shown for one map; a person mends these and runs it again
+
+Name = Annotated[
+    str,
+    text_like(
+        r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}",
+        "up to 128 letters, digits, dots, colons, hyphens and underscores",
+    ),
+]
+ClientAddress = Literal["full", "prefix", "none"]
+
+# ------------------------------------------------------------------------------------ attribution
+
+_PLMN = r"[0-9]{3}-[0-9]{2,3}"
+CellId = Annotated[
+    str,
+    text_like(
+        rf"{_PLMN}-([0-9A-F]{{7}}|[0-9A-F]{{9}}|[0-9A-F]{{4}}-[0-9A-F]{{4}})",
+        "001-01-0019B01 (ECGI), 001-01-0019B0101 (NCGI), 001-01-0A0B-0C0D (CGI), upper case",
+    ),
+]
+TrackingArea = Annotated[
+    str, text_like(rf"{_PLMN}-([0-9A-F]{{4}}|[0-9A-F]{{6}})", "001-01-0001, 001-01-000001")
+]
+SubscriberIdentity = Annotated[
+    str, text_like(r"(imsi|msisdn):[0-9]{5,15}", "imsi:001010000000001, msisdn:49170123456")
+]
+Rat = Annotated[str, text_like(r"[a-z0-9_]{1,16}", "a short name in lower case")]
+Apn = Annotated[str, text_like(r"[a-z0-9][a-z0-9.-]{0,99}", "an APN in lower case")]
+
+
+class AttributionRule(Section):
+    """What packets that match every given key (the first four fields) belong to.
+
+    Texts are the 3GPP identities of docs/record.md: `cell_id` an ECGI (7 hex digits), NCGI (9) or
+    CGI (4-4), upper case; `tracking_area` with 4 or 6 hex digits.
+    """
+
+    client_prefix: Prefix | None = None
+    vlan: Annotated[int, Field(ge=0, le=4094)] | None = None
+    teid: Annotated[int, Field(ge=0, le=0xFFFF_FFFF)] | None = None
+    gtpu_address: Address | None = None
+    subscriber: SubscriberIdentity | None = None
+    cell_id: CellId | None = None
+    ran_node_id: Name | None = None
+    tracking_area: TrackingArea | None = None
+    rat: Rat | None = None
+    apn: Apn | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "AttributionRule":
+        values = [getattr(self, name) for name in _RULE_COLUMNS]
+        if all(value is None for value in values[:_RULE_KEYS]):
+            raise ValueError(f"a key is required; allowed: {', '.join(_RULE_COLUMNS[:_RULE_KEYS])}")
+        if all(value is None for value in values[_RULE_KEYS:]):
+            raise ValueError(
+                f"nothing is attributed; allowed: {', '.join(_RULE_COLUMNS[_RULE_KEYS:])}"
+            )
+        return self
+
+
+_RULE_COLUMNS: Final = list(AttributionRule.model_fields)
+_RULE_KEYS: Final = 4  # the columns that select packets; the others say what these belong to
+_INTEGER_COLUMNS: Final = ("vlan", "teid")
+
+
+def load_attribution_map(path: Path) -> tuple[AttributionRule, ...]:
+    """Return the rules of an attribution map, a CSV file with a header or a YAML list.
+
+    Raises `ConfigError` with a line for each problem (the first `MAX_PROBLEMS` of them).
+    """
+    try:
+        return _load_csv_map(path) if path.suffix == ".csv" else load_list(path, AttributionRule)
+    except ConfigError as error:
+        raise ConfigError(_first(error.problems, path)) from None
+
+
+def _first(problems: list[str], path: Path) -> list[str]:
+    more = len(problems) - MAX_PROBLEMS
+    return problems[:MAX_PROBLEMS] + ([f"{path}: and {more} more problems"] if more > 0 else [])
+
+
+def _load_csv_map(path: Path) -> tuple[AttributionRule, ...]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            entries, lines = _read_csv(path, csv.reader(file, strict=True))
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror or error}"]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([f"{path}: the file is not UTF-8 text"]) from None
+
+    def line(location: Location) -> int:
+        return lines[location[0]] if location and isinstance(location[0], int) else 1
+
+    rules: tuple[AttributionRule, ...] = validate(
+        entries, tuple[AttributionRule, ...], source=path, locate=line
+    )
+    return rules
+
+
+def _read_csv(path: Path, reader: "_CsvReader") -> tuple[list[dict[str, Any]], list[int]]:
+    header = _csv_header(path, reader)
+    entries: list[dict[str, Any]] = []
+    lines: list[int] = []
+    problems: list[str] = []
+    try:
+        for row in reader:
+            if not row or row[0].lstrip().startswith("#"):
+                continue
+            if len(row) != len(header):
+                problems.append(
+                    f"{path}:{reader.line_num}: {len(row)} fields, the header has {len(header)}"
+                )
+                continue
+            if len(entries) >= MAX_MAP_ROWS:
+                raise ConfigError([f"{path}: holds more than {MAX_MAP_ROWS} rows"])
+            entries.append(_csv_entry(header, row))
+            lines.append(reader.line_num)
+    except csv.Error as error:
+        problems.append(f"{path}:{reader.line_num}: not valid CSV: {error}")
+    if problems:
+        raise ConfigError(problems)
+    return entries, lines
+
+
+_CsvReader = Any  # csv.reader's type has no public name in Python 3.11
+
+
+def _csv_header(path: Path, reader: _CsvReader) -> list[str]:
+    try:
+        header = [name.strip() for name in next(reader, [])]
+    except csv.Error as error:
+        raise ConfigError([f"{path}:1: not valid CSV: {error}"]) from None
+    unknown = [name for name in header if name not in _RULE_COLUMNS]
+    if not header or unknown:
+        what = f"unknown column {unknown[0]!r}" if unknown else "the header is missing"
+        raise ConfigError([f"{path}:1: {what}; allowed: {', '.join(_RULE_COLUMNS)}"])
+    if len(set(header)) != len(header):
+        raise ConfigError([f"{path}:1: a column stands twice in the header"])
+    return header
+
+
+def _csv_entry(header: Sequence[str], row: Sequence[str]) -> dict[str, Any]:
+    cells = ((name, cell.strip()) for name, cell in zip(header, row, strict=True))
+    return {name: _csv_value(name, cell) for name, cell in cells if cell}
+
+
+def _csv_value(name: str, cell: str) -> str | int:
+    """Return numbers as such; what is none stays text, for the model to refuse by name."""
+    if name not in _INTEGER_COLUMNS:
+        return cell
+    try:
+        return int(cell, 0)
+    except ValueError:
+        return cell
+
+
+def _map_kind(value: object) -> str:
+    return "rules" if isinstance(value, list | tuple) else "file"
+
+
+class Attribution(Section):
+    """Whose traffic is it, and in which cell: what the packets themselves do not say."""
+
+    subscriber_prefixes: tuple[Prefix, ...] = ()
+    ran_prefixes: tuple[Prefix, ...] = ()
+    map: Annotated[
+        Annotated[FilePath, Tag("file")] | Annotated[tuple[AttributionRule, ...], Tag("rules")],
+        Discriminator(_map_kind),
+    ] = ()
+
+    def rules(self) -> tuple[AttributionRule, ...]:
+        """Return the rules, read from the map's file if one is named (`ConfigError`)."""
+        return load_attribution_map(self.map) if isinstance(self.map, Path) else self.map
+
+
+# ---------------------------------------------------------------------------------------- capture
+
+
+class InterfaceCapture(Section):
+    """Live capture on a network interface."""
+
+    interface: Annotated[str, text_like(r"[^\s/:]{1,15}", "a name as ip link shows it")]
+    capture_point: Name
+
+
+class FileCapture(Section):
+    """Capture files: one, several, or those of a directory; "-" is standard input.
+
+    `time: now` moves the packets so that the last one falls on the moment of the start.
+    """
+
+    file: FilePath | None = None
+    files: Annotated[tuple[FilePath, ...], Field(min_length=1)] | None = None
+    directory: FilePath | None = None
+    capture_point: Name
+    time: Literal["original", "now"] = "original"
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "FileCapture":
+        given = [name for name in _FILE_SOURCES if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                "exactly one source is required; allowed: interface, " + ", ".join(_FILE_SOURCES)
+            )
+        if self.time == "now" and any(str(path) == "-" for path in self.paths()):
+            raise ValueError("time: now needs files that can be read twice, not standard input")
+        return self
+
+    def paths(self) -> tuple[Path, ...]:
+        """Return what the configuration names; a directory stands for itself."""
+        single = self.file or self.directory
+        return (single,) if single is not None else self.files or ()
+
+
+_FILE_SOURCES: Final = ("file", "files", "directory")
+
+
+def _capture_kind(value: object) -> str:
+    live = isinstance(value, InterfaceCapture) or (isinstance(value, dict) and "interface" in value)
+    return "interface capture" if live else "file capture"
+
+
+Capture = Annotated[
+    Annotated[InterfaceCapture, Tag("interface capture")]
+    | Annotated[FileCapture, Tag("file capture")],
+    Discriminator(_capture_kind),
+]
+
+_CAPTURE_MAGIC: Final = (
+    b"\xa1\xb2\xc3\xd4",  # pcap, microseconds, and the same for the other byte order ...
+    b"\xd4\xc3\xb2\xa1",
+    b"\xa1\xb2\x3c\x4d",  # ... nanoseconds
+    b"\x4d\x3c\xb2\xa1",
+    b"\x0a\x0d\x0d\x0a",  # pcapng
+    b"\x28\xb5\x2f\xfd",  # zstd
+    b"\x1f\x8b",  # gzip
+)
+
+
+def capture_files(paths: Iterable[Path]) -> list[str]:
+    """Return the files to open for `paths`: of a directory, its captures in the order of names.
+
+    Inside a directory, files that do not begin like a capture are left out; a file that is named
+    itself never is. Raises `ConfigError` for a directory that cannot be read or holds none.
+    """
+    files: list[str] = []
+    for path in paths:
+        files += _directory_files(path) if path.is_dir() else [str(path)]
+    return files
+
+
+def _directory_files(directory: Path) -> list[str]:
+    try:
+        files = [str(path) for path in sorted(directory.iterdir()) if _is_capture(path)]
+    except OSError as error:
+        raise ConfigError([f"{directory}: cannot be read: {error.strerror or error}"]) from None
+    if not files:
+        raise ConfigError([f"{directory}: holds no capture file"])
+    return files
+
+
+def _is_capture(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4).startswith(_CAPTURE_MAGIC)
+
+
+# ------------------------------------------------------------------------------- limits and spool
+
+
+class Limits(Section):
+    """Bounds of the engine's memory. What exceeds them is shed by a rule and counted."""
+
+    flows: Annotated[int, Field(ge=16, le=50_000_000)] = 500_000
+    fragments: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    reassembly_bytes: Size = 64 << 20
+    clients: Annotated[int, Field(ge=16, le=50_000_000)] = 500_000
+
+
+def _parse_fsync(value: object) -> timedelta | Literal["always"]:
+    if value == "always":
+        return "always"
+    try:
+        return parse_duration(value)
+    except ValueError:
+        raise ValueError("unknown value; allowed: always, or a duration such as 1s") from None
+
+
+Fsync = Annotated[timedelta | Literal["always"], PlainValidator(_parse_fsync)]
+
+
+class SpoolConfig(Section):
+    """The directory that keeps batches until the collector has them."""
+
+    path: FilePath
+    max_size: Size = 2 << 30
+    max_age: Duration | None = None
+    segment_size: Size = 16 << 20
+    fsync: Fsync = "always"
+
+    @model_validator(mode="after")
+    def _holds_segments(self) -> "SpoolConfig":
+        if self.segment_size * 4 > self.max_size:
+            raise ValueError("segment_size must be at most a quarter of max_size")
+        return self
+
+
+# -------------------------------------------------------------------------------------- collector
+
+
+class ClientTls(Section):
+    """How the collector is authenticated, and how the probe shows itself to it."""
+
+    ca_file: FilePath | None = None
+    certificate_file: FilePath | None = None
+    key_file: SecretFile | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> "ClientTls":
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file belong together")
+        return self
+
+
+def _between_seconds(shortest: int, longest: int) -> AfterValidator:
+    def check(value: timedelta) -> timedelta:
+        if value % timedelta(seconds=1) or not shortest <= value.total_seconds() <= longest:
+            raise ValueError(f"must be whole seconds; allowed: {shortest}s to {longest}s")
+        return value
+
+    return AfterValidator(check)
+
+
+class CollectorConfig(Section):
+    """Where batches go, and how they are cut and sent."""
+
+    urls: Annotated[tuple[Url, ...], Field(min_length=1)]
+    token_file: SecretFile
+    timeout: Duration = timedelta(seconds=30)
+    in_flight: Annotated[int, Field(ge=1, le=64)] = 4
+    batch_rows: Annotated[int, Field(ge=1, le=65_536)] = 8192
+    batch_interval: Annotated[Duration, _between_seconds(1, 3600)] = timedelta(seconds=10)
+    longest_retry: Duration = timedelta(minutes=1)
+    stop_timeout: Duration = timedelta(seconds=15)
+    tls: ClientTls = ClientTls()
+
+
+class MetricsConfig(Section):
+    listen: Listen = ListenAddress("127.0.0.1", 8643)
+
+
+# ------------------------------------------------------------------------------------ the document
+
+
+class ReplayConfig(Section):
+    """`probe.yaml` as `replay` reads it: what only `run` needs may be left out."""
+
+    probe_id: Name = "replay"
+    capture: tuple[Capture, ...] = ()
+    site_key_file: SecretFile | None = None
+    client_address: ClientAddress | None = None  # None: prefix when live, full in a replay
+    active_timeout: Annotated[Duration, _between_seconds(1, 3600)] = timedelta(seconds=60)
+    attribution: Attribution = Attribution()
+    limits: Limits = Limits()
+    spool: SpoolConfig | None = None
+    collector: CollectorConfig | None = None
+    metrics: MetricsConfig = MetricsConfig()
+
+
+class ProbeConfig(ReplayConfig):
+    """`probe.yaml` as `run` needs it."""
+
+    probe_id: Name
+    capture: Annotated[tuple[Capture, ...], Field(min_length=1)]
+    site_key_file: SecretFile
+    spool: SpoolConfig
+    collector: CollectorConfig
+
+
+def load_probe_config(path: Path) -> ProbeConfig:
+    """Return the configuration in the file `path`, or raise `ConfigError`."""
+    return load(path, ProbeConfig)
+
+
+def load_replay_config(path: Path) -> ReplayConfig:
+    """Return the configuration in the file `path` for a replay, or raise `ConfigError`."""
+    return load(path, ReplayConfig)
+
+
+def engine_options(
+    config: ReplayConfig,
+    captures: Sequence[dict[str, Any]],
+    *,
+    client_address: ClientAddress,
+    batch_rows: int | None = None,
+) -> str:
+    """Return the engine's options (`probe/engine/_native.pyi`) as JSON text.
+
+    `captures` are entries of the option of that name. `client_address` holds where the
+    configuration leaves it open. Raises `ConfigError` if the attribution map cannot be used.
+    """
+    batches = config.collector
+    interval = batches.batch_interval if batches else timedelta(seconds=10)
+    return json.dumps(
+        {
+            "probe_id": config.probe_id,
+            "captures": list(captures),
+            "active_timeout_s": int(config.active_timeout.total_seconds()),
+            "client_address": config.client_address or client_address,
+            "batch_rows": batch_rows or (batches.batch_rows if batches else 8192),
+            "batch_interval_s": int(interval.total_seconds()),
+            "limits": config.limits.model_dump(),
+            "subscriber_prefixes": list(map(str, config.attribution.subscriber_prefixes)),
+            "ran_prefixes": list(map(str, config.attribution.ran_prefixes)),
+            "attribution": [_rule_option(rule) for rule in config.attribution.rules()],
+        }
+    )
+
+
+def _rule_option(rule: AttributionRule) -> dict[str, Any]:
+    values = ((name, getattr(rule, name)) for name in _RULE_COLUMNS)
+    return {
+        name: value if value is None or isinstance(value, int | str) else str(value)
+        for name, value in values
+    }

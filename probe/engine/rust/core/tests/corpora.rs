@@ -1,0 +1,78 @@
+//! The whole engine over captures that other people made, in a debug build: no panic, no overflow,
+//! every packet accounted for, the same bytes every time.
+//!
+//! The captures lie outside the project; without them the tests say so and pass.
+
+use std::path::{Path, PathBuf};
+
+use edgeqoe_core::engine::Pipeline;
+use edgeqoe_core::engine::options::Options;
+use edgeqoe_core::source::{Event, open_files};
+
+const OPTIONS: &str = r#"{
+    "probe_id": "test", "captures": [], "active_timeout_s": 60, "client_address": "full",
+    "batch_rows": 500, "batch_interval_s": 30,
+    "limits": {"flows": 5000, "fragments": 64, "reassembly_bytes": 1048576, "clients": 1000},
+    "subscriber_prefixes": [], "ran_prefixes": [], "attribution": []
+}"#;
+
+fn captures() -> Vec<PathBuf> {
+    let shared = std::env::var("EDGEQOE_SHARED").map_or_else(
+        |_| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../../../shared"),
+        PathBuf::from,
+    );
+    let Ok(entries) = std::fs::read_dir(shared.join("corpora/dev")) else {
+        eprintln!("skipped: no reference captures below {}", shared.display());
+        return Vec::new();
+    };
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.extension().is_some_and(|kind| kind != "json"))
+        .collect();
+    files.sort();
+    files
+}
+
+/// Runs a capture through the engine; returns its bodies and the packets that the source gave.
+fn run(path: &Path, options: &str) -> (Vec<Vec<u8>>, u64) {
+    let options = Options::parse(options).expect("the options are valid");
+    let mut pipeline = Pipeline::new(&options, "test", b"key", 7).expect("the options are valid");
+    let mut source = open_files(&[path.to_path_buf()], 0).expect("the capture opens");
+    // A damaged capture gives an error after its last whole packet: what came before counts.
+    while let Ok(Event::Packet(packet)) = source.next() {
+        pipeline.on_packet(&packet);
+        if pipeline.is_body_due() {
+            pipeline.close_bodies(source.ledger());
+        }
+    }
+    pipeline.finish(source.ledger());
+    let packets = source
+        .ledger()
+        .iter()
+        .map(|interface| interface.received - interface.no_timestamp);
+    let bodies = std::iter::from_fn(|| pipeline.take_body()).collect();
+    (bodies, packets.sum())
+}
+
+#[test]
+fn every_capture_gives_the_same_bodies_twice() {
+    for path in captures() {
+        let (first, packets) = run(&path, OPTIONS);
+        let (second, _) = run(&path, OPTIONS);
+        assert!(first == second, "{}", path.display());
+        assert!(packets == 0 || !first.is_empty(), "{}", path.display());
+    }
+}
+
+#[test]
+fn tiny_tables_survive_every_capture() {
+    let tiny = OPTIONS
+        .replace("\"flows\": 5000", "\"flows\": 3")
+        .replace("\"fragments\": 64", "\"fragments\": 1")
+        .replace("\"clients\": 1000", "\"clients\": 1")
+        .replace("\"active_timeout_s\": 60", "\"active_timeout_s\": 1");
+    for path in captures() {
+        let (bodies, _) = run(&path, &tiny);
+        assert!(!bodies.is_empty(), "{}", path.display());
+    }
+}

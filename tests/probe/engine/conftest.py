@@ -1,0 +1,87 @@
+"""Runs the engine over captures that a test made."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from probe.engine import Engine, EngineError
+from probe.record import codec
+from tests.probe.engine.packets import Capture
+
+SITE_KEY = b"a site key"
+
+
+@dataclass(frozen=True)
+class Result:
+    rows: list[dict[str, Any]]
+    batches: list[codec.Batch]
+    bodies: list[bytes]
+    counters: dict[str, int]
+    error: str | None
+
+    def ledger(self, name: str) -> int:
+        return sum(entry[name] for batch in self.batches for entry in batch.ledger)
+
+    def undecodable(self) -> dict[str, int]:
+        sums: dict[str, int] = {}
+        for batch in self.batches:
+            for entry in batch.ledger:
+                for reason, packets in entry["undecodable"].items():
+                    sums[reason] = sums.get(reason, 0) + packets
+        return sums
+
+
+def options(files: list[str], **changes: Any) -> dict[str, Any]:
+    capture = {"capture_point": "test", "files": files, "time_offset_ns": 0}
+    limits = {"flows": 10_000, "fragments": 100, "reassembly_bytes": 1 << 20, "clients": 1000}
+    return {
+        "probe_id": "test-probe",
+        "captures": [capture],
+        "active_timeout_s": 60,
+        "client_address": "full",
+        "batch_rows": 4096,
+        "batch_interval_s": 3600,
+        "limits": limits,
+        "subscriber_prefixes": [],
+        "ran_prefixes": [],
+        "attribution": [],
+        **changes,
+    }
+
+
+def run_engine(files: list[str], **changes: Any) -> Result:
+    engine = Engine(json.dumps(options(files, **changes)), SITE_KEY)
+    engine.start()
+    bodies: list[bytes] = []
+    error = None
+    while not engine.finished():
+        try:
+            body = engine.next_body(10.0)
+        except EngineError as failure:
+            error = str(failure)
+            continue
+        if body is not None:
+            bodies.append(body)
+    head = {"probe_id": "test-probe", "epoch": 0, "created_at": 0}
+    batches = [
+        codec.decode(codec.seal(body, sequence=number, **head))  # type: ignore[arg-type]
+        for number, body in enumerate(bodies)
+    ]
+    rows = [row for batch in batches for row in codec.rows(batch)]
+    return Result(rows, batches, bodies, engine.counters(), error)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., Result]:
+    """Return a function that runs a capture with changed engine options."""
+
+    def run_capture(capture: Capture, **changes: Any) -> Result:
+        path = tmp_path / "capture.pcap"
+        path.write_bytes(capture.pcap())
+        return run_engine([str(path)], **changes)
+
+    return run_capture

@@ -1,0 +1,154 @@
+"""Who and where: client side, subscriber, cell, and what of it leaves the probe."""
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.probe.engine.conftest import SITE_KEY, Result
+from tests.probe.engine.packets import (
+    ACK,
+    MINUTE,
+    MS,
+    PSH,
+    SECOND,
+    SYN,
+    Capture,
+    Dialogue,
+    gtpu,
+    ipv4,
+    tcp,
+    udp,
+)
+
+Run = Callable[..., Result]
+ENB, GATEWAY = "172.16.0.1", "172.16.9.9"
+
+
+def pseudonym(identity: str) -> str:
+    return hmac.new(SITE_KEY, identity.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def rule(**known: Any) -> dict[str, Any]:
+    keys = (
+        "client_prefix vlan teid gtpu_address subscriber cell_id ran_node_id tracking_area rat apn"
+    )
+    return dict.fromkeys(keys.split()) | known
+
+
+def opened() -> Capture:
+    capture = Capture()
+    Dialogue(capture).open(MINUTE)
+    return capture
+
+
+def test_without_a_map_the_address_names_the_subscriber(run: Run) -> None:
+    row = run(opened()).rows[0]
+    assert row["subscriber_id"] == pseudonym("ip:10.0.0.1")
+    assert (row["subscriber_source"], row["cell_id"]) == ("address", None)
+
+
+def test_the_map_gives_subscriber_and_cell(run: Run) -> None:
+    known = rule(
+        client_prefix="10.0.0.0/24",
+        subscriber="imsi:001010000000001",
+        cell_id="001-01-0019B01",
+        tracking_area="001-01-0001",
+        rat="EUTRAN",
+        apn="internet",
+    )
+    row = run(opened(), attribution=[known]).rows[0]
+    assert row["subscriber_id"] == pseudonym("imsi:001010000000001")
+    assert (row["subscriber_source"], row["cell_source"]) == ("map", "map")
+    assert (row["cell_id"], row["apn"], row["rat"]) == ("001-01-0019B01", "internet", "EUTRAN")
+
+
+def test_an_imsi_stands_in_no_body(run: Run) -> None:
+    known = rule(client_prefix="10.0.0.1/32", subscriber="imsi:001010000000001")
+    assert all(b"001010000000001" not in body for body in run(opened(), attribution=[known]).bodies)
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"), [("full", "10.0.0.1"), ("prefix", "10.0.0.0"), ("none", None)]
+)
+def test_the_client_address_leaves_as_far_as_allowed(
+    run: Run, mode: str, expected: str | None
+) -> None:
+    row = run(opened(), client_address=mode).rows[0]
+    assert row["client_ip"] == expected
+    assert row["server_ip"] == "192.0.2.1"
+
+
+def test_subscriber_prefixes_go_before_the_syn(run: Run) -> None:
+    row = run(opened(), subscriber_prefixes=["192.0.2.0/24"]).rows[0]
+    assert (row["client_ip"], row["initiator"]) == ("192.0.2.1", "server")
+    assert (row["handshake_rtt_client_us"], row["handshake_rtt_server_us"]) == (20_000, 30_000)
+
+
+def test_the_well_known_port_decides_where_nothing_else_does(run: Run) -> None:
+    capture = Capture()
+    capture.add(MINUTE, ipv4("192.0.2.1", "10.0.0.1", 17, udp(53, 40000, b"x")))
+    assert run(capture).rows[0]["client_ip"] == "10.0.0.1"
+
+
+def tunnelled(time_ns: int, capture: Capture, up: bool, teid: int, flags: int, enb: str) -> None:
+    """One segment of a connection in a tunnel; teids differ by direction."""
+    if up:
+        segment = tcp(40000, 443, flags, 1000 if flags & SYN else 1001, 9001, b"")
+        inner = ipv4("10.0.0.1", "192.0.2.1", 6, segment)
+        capture.add(time_ns, gtpu(enb, GATEWAY, teid, inner))
+    else:
+        segment = tcp(443, 40000, flags, 9000 if flags & SYN else 9001, 1001, b"")
+        inner = ipv4("192.0.2.1", "10.0.0.1", 6, segment)
+        capture.add(time_ns, gtpu(GATEWAY, enb, teid, inner))
+
+
+def handover() -> Capture:
+    """A connection whose tunnel moves from one eNB to another after a second."""
+    capture = Capture()
+    tunnelled(MINUTE, capture, up=True, teid=1, flags=SYN, enb=ENB)
+    tunnelled(MINUTE + 20 * MS, capture, up=False, teid=101, flags=SYN | ACK, enb=ENB)
+    tunnelled(MINUTE + 50 * MS, capture, up=True, teid=1, flags=ACK, enb=ENB)
+    tunnelled(MINUTE + SECOND, capture, up=True, teid=2, flags=ACK, enb="172.16.0.2")
+    tunnelled(MINUTE + SECOND + MS, capture, up=False, teid=102, flags=ACK, enb="172.16.0.2")
+    return capture
+
+
+CELLS = [
+    rule(gtpu_address=ENB, cell_id="001-01-0000A01"),
+    rule(gtpu_address="172.16.0.2", cell_id="001-01-0000A02"),
+    rule(client_prefix="10.0.0.1/32", subscriber="imsi:1"),
+]
+
+
+def test_a_change_of_cell_ends_the_interval(run: Run) -> None:
+    rows = run(handover(), attribution=CELLS, ran_prefixes=["172.16.0.0/24"]).rows
+    seen = [(row["cell_id"], row["packets_up"] + row["packets_down"]) for row in rows]
+    assert seen == [("001-01-0000A01", 3), ("001-01-0000A02", 2)]
+    assert [row["record_kind"] for row in rows] == ["interim", "final"]
+    assert len({row["session_id"] for row in rows}) == 1
+    assert {row["encapsulation"] for row in rows} == {"gtpu"}
+
+
+def test_another_owner_of_the_address_is_another_session(run: Run) -> None:
+    owners = [
+        rule(teid=1, subscriber="imsi:1"),
+        rule(teid=2, subscriber="imsi:2"),
+        rule(gtpu_address=GATEWAY, cell_id="001-01-0000A01"),
+    ]
+    capture = Capture()
+    tunnelled(MINUTE, capture, up=True, teid=1, flags=SYN, enb=ENB)
+    tunnelled(MINUTE + SECOND, capture, up=True, teid=2, flags=ACK | PSH, enb=ENB)
+    rows = run(capture, attribution=owners, ran_prefixes=["172.16.0.0/24"]).rows
+    assert [row["subscriber_id"] for row in rows] == [pseudonym("imsi:1"), pseudonym("imsi:2")]
+    assert len({row["session_id"] for row in rows}) == 2
+
+
+def test_the_session_id_is_the_documented_hash(run: Run) -> None:
+    low = bytes(10) + b"\xff\xff" + bytes([10, 0, 0, 1]) + (40000).to_bytes(2, "big")
+    high = bytes(10) + b"\xff\xff" + bytes([192, 0, 2, 1]) + (443).to_bytes(2, "big")
+    text = b"test-probe\0test\0" + low + high + bytes([6]) + bytes(4) + MINUTE.to_bytes(8, "big")
+    expected = hashlib.sha256(text).hexdigest()[:16]
+    assert run(opened()).rows[0]["session_id"] == expected
