@@ -166,6 +166,7 @@ function showControls(choice, points) {
   byId("sign-out").hidden = storedToken() === null;
   byId("range").value = choice.id;
   showCustom(choice.id === "custom");
+  byId("every-minute-field").hidden = !range.live;
   byId("range-from").value = inputTime(range.from);
   byId("range-to").value = inputTime(range.to);
   showPoints(points, point);

@@ -55,6 +55,8 @@ export function causesPanel(narrowed = {}) {
   });
 }
 
+const failures = (row) => row.failures;
+
 const COLUMNS = [
   {
     label: "Cause", value: (row) => row.texts.title,
@@ -64,7 +66,7 @@ const COLUMNS = [
     ],
   },
   { label: "Where", value: (row) => row.failure_side ?? "", show: place },
-  number("Failures", (row) => row.failures, format.count),
+  number("Failures", failures, format.count),
   number("Share", (row) => row.share, format.percent),
   number("Subscribers", (row) => row.subscribers, format.count),
   { label: "For the engineer", show: (row) => `${row.texts.evidence} ${row.texts.engineer}` },
@@ -75,6 +77,11 @@ const COLUMNS = [
 
 function number(label, value, show) {
   return { label, numeric: true, descending: true, value, show: (row) => show(value(row)) };
+}
+
+/** Return the part of an axis that keeps its ticks to whole numbers up to `most`. */
+function wholeNumbers(most) {
+  return most < 10 ? { tickformat: ",d", dtick: 1 } : { tickformat: ",d" };
 }
 
 function place(row) {
@@ -94,10 +101,10 @@ function causesPlot() {
       rows: (rows) => rows,
     },
     layout: (rows, colours) =>
-      barLayout(colours, top(rows).map(label), { tickformat: ",d" }),
+      barLayout(colours, top(rows).map(label), wholeNumbers(Math.max(...rows.map(failures)))),
     traces: (rows, colours) => [{
       type: "bar", orientation: "h", marker: { color: colours.bad },
-      y: top(rows).map((_, index) => index), x: top(rows).map((row) => row.failures),
+      y: top(rows).map((_, index) => index), x: top(rows).map(failures),
       hovertemplate: "%{x:,d}<extra></extra>",
     }],
   });

@@ -34,7 +34,7 @@ const serverP50 = number(
   "Server RTT", (row) => row.rtt_server_us.p50, format.duration,
   "median round trip between tap and server");
 const retransmitted = number(
-  "Sent again", measures.retransmissionShare, format.percent, "packets that were retransmissions");
+  "Retransmitted", measures.retransmissionShare, format.percent, "share of packets that were retransmissions");
 const subscribers = number("Subscribers", (row) => row.subscribers, format.count);
 const volume = number("Volume", measures.volume, format.bytes);
 

@@ -12,33 +12,45 @@ const OUTCOMES = {
   ok: "OK", degraded: "Degraded", failed: "Failed", unknown: "Not known", going: "Going on",
 };
 
-/** Return the panel of the last sessions at `path`. */
+/** Return the panel of the last sessions at `path`, which can be narrowed to the failed ones. */
 export function sessionsPanel(path) {
+  let asked = null;
+  const onlyFailed = element("input", {
+    type: "checkbox", id: "only-failed", change: () => asked && sessions.refresh(asked),
+  });
   const table = sortableTable({
     caption: "Last sessions, the newest first", columns: COLUMNS, className: "sessions",
     empty: "No sessions in this range.",
   });
   const more = element("p", { class: "note" });
-  return panel({
+  const sessions = panel({
     heading: "Last sessions",
     className: "wide",
     load: async (question) => {
+      asked = question;
+      const outcome = onlyFailed.checked ? "failed" : null;
       const [answer, texts] = await Promise.all([
-        question.ask(path, { limit: RECORDS }), causeTexts(),
+        question.ask(path, { limit: RECORDS, outcome }), causeTexts(),
       ]);
-      return { sessions: sessionsOf(answer.data, texts), older: answer.next_cursor !== null };
+      return { rows: sessionsOf(answer.data, texts), older: answer.next_cursor !== null };
     },
     content: {
-      element: element("div", {}, table.element, more),
-      update({ sessions, older }) {
-        table.update(sessions);
+      element: element(
+        "div", {},
+        element("p", { class: "check" }, onlyFailed, " ",
+          element("label", { for: "only-failed" }, "only those that failed")),
+        table.element, more,
+      ),
+      update({ rows, older }) {
+        table.update(rows);
         more.textContent = older ? "There are older ones: narrow the time range to see them." : "";
       },
     },
   });
+  return sessions;
 }
 
-/** Return one row a session, made of its records, which come newest first. */
+/** Return one row a session, the newest first, made of its records, which come newest first. */
 function sessionsOf(records, texts) {
   const sessions = new Map();
   for (const record of records.filter((entry) => entry.record_kind !== "transaction")) {
@@ -47,9 +59,9 @@ function sessionsOf(records, texts) {
     if (known) merge(known, record);
     else sessions.set(key, rowOf(record));
   }
-  return [...sessions.values()].map((row) => ({
-    ...row, texts: row.cause ? textsOf(texts, row.cause) : null,
-  }));
+  return [...sessions.values()]
+    .map((row) => ({ ...row, texts: row.cause ? textsOf(texts, row.cause) : null }))
+    .sort((a, b) => b.start - a.start);
 }
 
 function rowOf(record) {
@@ -94,10 +106,13 @@ function outcomeBadge(row) {
 
 function explanation(row) {
   if (!row.texts || row.outcome === "ok") return null;
-  const said = [row.cause, row.side && `side ${row.side}`, ...row.evidence].filter(Boolean);
+  const known = [row.cause, row.side && `side ${row.side}`, ...row.evidence].filter(Boolean);
   return [
-    element("span", {}, row.texts.customer), " ",
-    element("span", { class: "faint" }, `${row.texts.next_step} [${said.join(", ")}]`),
+    row.texts.customer,
+    element(
+      "details", {}, element("summary", {}, "For the engineer"),
+      `${row.texts.engineer} ${row.texts.next_step} `, element("code", {}, known.join(", ")),
+    ),
   ];
 }
 

@@ -13,9 +13,9 @@ import { NOTHING } from "./format.js";
 export function sortableTable({ caption, columns, empty, className = "" }) {
   const body = element("tbody");
   const heads = columns.map((column) => headCell(column, () => sortBy(column)));
+  const head = element("thead", {}, element("tr", {}, heads));
   const table = element(
-    "table", { class: className }, element("caption", { class: "unseen" }, caption),
-    element("thead", {}, element("tr", {}, heads)), body,
+    "table", { class: className }, element("caption", { class: "unseen" }, caption), head, body,
   );
   const region = { class: "scroll", role: "region", "aria-label": caption, tabindex: "0" };
   let rows = [];
@@ -30,6 +30,7 @@ export function sortableTable({ caption, columns, empty, className = "" }) {
   function draw() {
     heads.forEach((head, index) => tellOrder(head, order, columns[index]));
     const sorted = order ? inOrder(rows, order) : rows;
+    head.hidden = rows.length === 0;
     const focused = focusedLink(body);
     body.replaceChildren(
       ...(sorted.length ? sorted.map((row) => bodyRow(columns, row)) : [emptyRow(columns, empty)]),

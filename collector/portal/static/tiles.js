@@ -63,14 +63,19 @@ function latencyTile(side, label, quantiles) {
     ? format.duration(quantiles.p50)
     : element("span", { class: "words" }, TOO_FEW);
   const seen = format.counted(quantiles.samples, "sample", "samples");
-  const detail = enough ? `median; p95 ${format.duration(quantiles.p95)}; ${seen}` : seen;
+  const tail = quantiles.p95 === null ? null : `p95 ${format.duration(quantiles.p95)}`;
+  const detail = [enough ? "median" : null, tail, seen].filter(Boolean).join(", ");
   return tile(`rtt-${side}`, label, value, detail);
 }
 
 /** Return a picture of a score with its interval on a line from 0 to 100. */
 export function intervalBar({ value, low, high }) {
   return svg(
-    "svg", { class: "interval", viewBox: "0 0 100 10", "aria-hidden": "true" },
+    "svg",
+    {
+      class: "interval", viewBox: "0 0 100 10", preserveAspectRatio: "xMinYMid",
+      "aria-hidden": "true",
+    },
     svg("rect", { class: "track", x: 0, y: 3.5, width: 100, height: 3, rx: 1.5 }),
     svg("rect", { class: "spread", x: low, y: 2, width: Math.max(high - low, 1), height: 6, rx: 2 }),
     svg("rect", { class: "mark", x: Math.min(Math.max(value - 1, 0), 98), y: 0, width: 2, height: 10 }),
