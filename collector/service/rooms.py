@@ -11,7 +11,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from collector import __version__, query
+from collector import __version__, portal, query
 from collector.config import ChdbStore, CollectorConfig, ConfigError
 from collector.errors import StoreError
 from collector.identity import tokens
@@ -200,6 +200,7 @@ def _wired(
         *Lookup(database, site_key).operations(),
         *IncidentEndpoint(database, evaluator).operations(),
         *query.operations(store, models),
+        *portal.operations(),
     ]
     operations.append(described(operations))
     authenticator = Authenticator(database)
