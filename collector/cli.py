@@ -21,7 +21,7 @@ from collector.errors import CollectorError
 from collector.identity import audit, tokens
 from collector.identity.operations import Role
 from collector.identity.state import StateDatabase
-from collector.service import admin, consistency, lifecycle, rooms, upkeep
+from collector.service import admin, lifecycle, rooms, upkeep
 from collector.store import Store
 
 DEFAULT_CONFIG: Final = Path("/etc/edgeqoe/collector.yaml")
@@ -136,11 +136,18 @@ def _erase_subscriber(options: argparse.Namespace) -> int:
 def _check_store(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     answer = asyncio.run(admin.ask(config.admin_socket_path, "check-store"))
-    problems = _with_store(config, consistency.check) if answer is None else answer["problems"]
+    problems = _check_closed_store(config) if answer is None else answer["problems"]
     if problems:
         raise CollectorError("\n".join(problems))
     _say("the store is whole: files undamaged, rollups equal to raw records")
     return 0
+
+
+def _check_closed_store(config: CollectorConfig) -> list[str]:
+    with rooms.open_state(config) as database:
+        check = partial(upkeep.check_store, database=database, config=config)
+        problems: list[str] = _with_store(config, check)
+    return problems
 
 
 # -------------------------------------------------------------------------------------- parsing

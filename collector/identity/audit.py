@@ -41,3 +41,9 @@ def prune(connection: sqlite3.Connection, before: int) -> int:
         "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ? LIMIT 10000)", (before,)
     )
     return deleted.rowcount
+
+
+def last(connection: sqlite3.Connection, what: str) -> int | None:
+    """Return the Unix second of the newest entry of this action, None if there is none."""
+    row = connection.execute("SELECT max(at) AS at FROM audit WHERE what = ?", (what,)).fetchone()
+    return None if row["at"] is None else int(row["at"])

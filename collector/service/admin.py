@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from collector import __version__
 from collector.errors import CollectorError, ProblemError, StateError
 from collector.identity.problem import problem_middleware
-from collector.service import consistency, upkeep
+from collector.service import upkeep
 from collector.service.rooms import Rooms
 
 _PEER_CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid: struct ucred, unix(7)
@@ -68,7 +68,9 @@ class LocalAdmin:
         return web.json_response({})
 
     async def _check(self, _: web.Request) -> web.StreamResponse:
-        return web.json_response({"problems": await consistency.check(self._rooms.store)})
+        rooms = self._rooms
+        problems = await upkeep.check_store(rooms.store, rooms.database, rooms.config)
+        return web.json_response({"problems": problems})
 
 
 def _peer_uid(request: web.Request) -> int:

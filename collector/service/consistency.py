@@ -2,12 +2,19 @@
 
 A crash in the middle of an insert can leave the records of a batch without their part of a rollup,
 until the probe sends the batch again. Days are compared one by one, so that no question reads
-everything. Days of which raw records have expired are left out: rollups outlive them.
+everything.
+
+Rollups outlive raw records: those of an erased subscriber and those past their retention still
+count in sums over a cell. On days that either may have touched a rollup may hold more than the
+raw records, but never less.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from collector.store import Store
 from collector.store.aggregates import Aggregate
@@ -18,16 +25,40 @@ _PAUSE_S: Final = 1.0
 _SUM: Final = "SimpleAggregateFunction(sum, UInt64)"
 
 
-async def check(store: Store) -> list[str]:
+@dataclass(frozen=True)
+class Thinning:
+    """What has taken raw records away: retention, and the last erasure (Unix seconds)."""
+
+    raw_retention: timedelta
+    last_erasure: int | None
+
+
+async def check(store: Store, thinning: Thinning) -> list[str]:
     """Return a line for each damaged table and for each rollup and day that does not add up."""
     problems = await store.check()
+    thinned_until = await _thinned_until(store, thinning)
     for day in await _days(store):
         for rollup in ROLLUPS:
-            different = await _different(store, rollup, day)
+            different = await _different(store, rollup, day, thinned=day <= thinned_until)
             if different:
                 names = ", ".join(different)
                 problems.append(f"{rollup.name}: {day}: differs from raw records in {names}")
     return problems
+
+
+async def _thinned_until(store: Store, thinning: Thinning) -> str:
+    """Return the last day, as text, that may miss raw records; empty if none does."""
+    moments = [thinning.last_erasure or 0]
+    expired_before = int(time.time() - thinning.raw_retention.total_seconds())
+    (row,) = await store.fetch(
+        "SELECT count() AS rows FROM batches"
+        " WHERE received_at < toDateTime({before:UInt32}, 'UTC')",
+        {"before": expired_before},
+    )
+    if row["rows"]:
+        moments.append(expired_before)
+    last = max(moments)
+    return f"{datetime.fromtimestamp(last, UTC):%Y-%m-%d}" if last else ""
 
 
 async def _days(store: Store) -> list[str]:
@@ -37,23 +68,25 @@ async def _days(store: Store) -> list[str]:
     return [row["day"] for row in rows]
 
 
-async def _different(store: Store, rollup: Rollup, day: str) -> list[str]:
+async def _different(store: Store, rollup: Rollup, day: str, *, thinned: bool) -> list[str]:
     sums = [aggregate for aggregate in rollup.aggregates if aggregate.type == _SUM]
     for attempt in range(_TRIES):
         if attempt:
             await asyncio.sleep(_PAUSE_S)
         (raw,) = await store.fetch(_raw_sql(rollup, sums), {"day": day})
         (rolled,) = await store.fetch(_rollup_sql(rollup, sums), {"day": day})
-        different = _unequal(sums, raw, rolled)
+        different = [
+            entry.name
+            for entry in sums
+            if not _adds_up(int(raw[entry.name]), int(rolled[entry.name]), thinned=thinned)
+        ]
         if not different:
             return []
     return different
 
 
-def _unequal(
-    sums: Iterable[Aggregate], raw: Mapping[str, Any], rolled: Mapping[str, Any]
-) -> list[str]:
-    return [entry.name for entry in sums if int(raw[entry.name]) != int(rolled[entry.name])]
+def _adds_up(raw: int, rolled: int, *, thinned: bool) -> bool:
+    return raw <= rolled if thinned else raw == rolled
 
 
 def _raw_sql(rollup: Rollup, sums: Iterable[Aggregate]) -> str:

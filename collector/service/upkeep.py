@@ -14,9 +14,13 @@ from collector.identity import audit
 from collector.identity.state import StateDatabase
 from collector.incident import book
 from collector.ingest import accepted
+from collector.service import consistency
+from collector.service.consistency import Thinning
 from collector.store import Store
 
 PRUNE_EVERY_S: Final = 3600.0
+_ERASURE_BEGUN: Final = "subscriber erasure begun"
+_ERASED: Final = "subscriber erased"
 
 _log = logging.getLogger(__name__)
 
@@ -29,9 +33,15 @@ async def erase_subscriber(
     It is noted before as well, so that an erasure cut short is known too.
     """
     note = partial(audit.record, who=who, subject=subscriber_id)
-    await database.run(partial(note, what="subscriber erasure begun"))
+    await database.run(partial(note, what=_ERASURE_BEGUN))
     await store.erase_subscriber(subscriber_id)
-    await database.run(partial(note, what="subscriber erased"))
+    await database.run(partial(note, what=_ERASED))
+
+
+async def check_store(store: Store, database: StateDatabase, config: CollectorConfig) -> list[str]:
+    """Return a line for whatever is wrong with the store's files and sums."""
+    last_erasure = await database.read(partial(audit.last, what=_ERASURE_BEGUN))
+    return await consistency.check(store, Thinning(config.retention.raw, last_erasure))
 
 
 async def prune(config: CollectorConfig, database: StateDatabase) -> None:

@@ -22,5 +22,5 @@ def erase_subscriber(client: Any, layout: Layout, subscriber_id: str) -> None:
 
 def _conditions() -> list[tuple[str, str]]:
     tables = ["sessions", *(r.name for r in ROLLUPS if "subscriber_id" in r.dimensions)]
-    named = [(table, "subscriber_id = {id:String}") for table in tables]
+    named = [(table, "subscriber_id = unhex({id:String})") for table in tables]
     return [*named, ("links", "from_id = {id:String} OR to_id = {id:String}")]

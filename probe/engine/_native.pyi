@@ -13,6 +13,7 @@ class Engine:
                        "files": [path, ...]            # in this order of opening, merged by time;
                                                        # "-" is standard input; or
                        "interface": str,               # live, mutually exclusive with "files"
+                       "ignore_outgoing": bool,        # live: leave out what this host sends
                        "time_offset_ns": int}],        # added to every packet's time
          "active_timeout_s": int,
          "client_address": "full" | "prefix" | "none",

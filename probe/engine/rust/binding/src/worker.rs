@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use edgeqoe_core::engine::options::Capture;
 use edgeqoe_core::engine::{Counters, Pipeline};
-use edgeqoe_core::source::{Event, Source, SourceError, open_files};
+use edgeqoe_core::source::{
+    Event, LiveOptions, Source, SourceError, open_files, open_interface,
+};
 
 /// What a worker hands to Python's side.
 pub enum Delivery {
@@ -41,11 +43,11 @@ pub fn open_source(
 ) -> Result<Box<dyn Source>, SourceError> {
     match &capture.interface {
         Some(interface) => {
-            let _ = stop;
-            Err(SourceError {
-                source_name: interface.clone(),
-                problem: "live capture is not built".into(),
-            })
+            let options = LiveOptions {
+                time_offset_ns: capture.time_offset_ns,
+                ignore_outgoing: capture.ignore_outgoing,
+            };
+            open_interface(interface, options, Arc::clone(stop))
         }
         None => {
             let paths: Vec<PathBuf> = capture.files.iter().map(PathBuf::from).collect();

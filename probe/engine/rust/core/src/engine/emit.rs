@@ -1,15 +1,14 @@
 //! From a session's interval to a record.
 
 use crate::decap::{Address, Transport};
+use crate::engine::application::Report;
 use crate::engine::failure::Verdict;
 use crate::engine::options::ClientAddress;
-use crate::engine::session::Session;
-use crate::flow::FlowKey;
+use crate::engine::session::{Place, Session};
+use crate::engine::volume::Volume;
 use crate::flow::samples::MAX_KEPT;
-use crate::record::names::{
-    EndReason, FailureCause, FailureSide, FailureStage, Outcome, RecordKind,
-};
-use crate::record::names::{RttMethod, flag};
+use crate::flow::{Direction, FlowKey};
+use crate::record::names::{EndReason, FailureSide, Outcome, RecordKind, RttMethod, flag};
 use crate::record::{Columns, Record};
 use crate::tcp::HalfReport;
 
@@ -39,23 +38,15 @@ pub fn emit(
 ) {
     let last = end.end_reason.is_some();
     let (up, down) = (session.up, session.up.opposite());
-    let (client, client_port) = key.sender(up);
-    let (server, server_port) = key.sender(down);
-    let client_octets = shown_client(client, stamp.client_address).map(Octets::of);
-    let server_octets = Octets::of(server);
-    let has_ports = !matches!(key.transport, Transport::Icmp);
-    let reports = session
-        .connection
-        .as_mut()
-        .map(|connection| [connection.take_report(up), connection.take_report(down)]);
-    let latency = reports.map(|[up, down]| [Latency::of(&down), Latency::of(&up)]);
+    let ends = Ends::of(key, up, stamp.client_address);
+    let reports = session.connection.as_mut().map(|connection| {
+        let reports = [up, down].map(|direction| connection.take_report(direction));
+        (reports, connection.uses_timestamps())
+    });
+    // Data that goes down is acknowledged by the client: its round trips are the client's.
+    let latency = reports.map(|([up, down], _)| [Latency::of(&down), Latency::of(&up)]);
     let setup = Setup::take(session, last);
-    let flags = flags(session);
     let place = session.place.clone();
-    let at = &place.attribution;
-    let report = session.application.take_report();
-    let (volume_up, volume_down) = (&session.volumes[up.index()], &session.volumes[down.index()]);
-    let failure = end.verdict.failure();
     let mut record = Record {
         session_id: session.id,
         record_kind: if last {
@@ -70,71 +61,114 @@ pub fn emit(
         start_time: session.interval_start_ns,
         end_time: end.end_ns,
         transport: transport_name(key.transport),
-        client_ip: client_octets.as_ref().map(Octets::as_bytes),
-        client_port: has_ports.then_some(client_port),
-        server_ip: Some(server_octets.as_bytes()),
-        server_port: has_ports.then_some(server_port),
         initiator: session
             .initiator
             .map(|who| if who == up { "client" } else { "server" }),
         encapsulation: session.encapsulation.as_deref(),
-        subscriber_id: Some(&place.subscriber_id),
-        subscriber_source: Some(place.subscriber_source),
-        cell_id: at.cell_id.as_deref(),
-        cell_source: at.cell_id.as_ref().map(|_| "map"),
-        ran_node_id: at.ran_node_id.as_deref(),
-        tracking_area: at.tracking_area.as_deref(),
-        rat: at.rat.as_deref(),
-        apn: at.apn.as_deref(),
         qos_class: session.qfi,
-        app_protocol: report.app_protocol,
-        server_name: report.server_name,
-        alpn: report.alpn,
-        tls_version: report.tls_version,
-        ech: report.ech.map(u8::from),
-        certificate_not_after: report.certificate_not_after_ns,
-        dns_query: report.dns_query,
-        handshake_rtt_client_us: setup.client_us,
-        handshake_rtt_server_us: setup.server_us,
-        setup_us: setup.setup_us,
-        syn_retransmissions: setup.syn_retransmissions,
-        tls_setup_us: report.tls_setup_us,
-        dns_response_us: report.dns_response_us,
-        dns_rcode: report.dns_rcode,
-        time_to_first_byte_us: report.time_to_first_byte_us,
-        requests: report.requests,
-        requests_failed: report.requests_failed,
-        bytes_up: volume_up.bytes,
-        bytes_down: volume_down.bytes,
-        payload_up: volume_up.payload,
-        payload_down: volume_down.payload,
-        packets_up: volume_up.packets,
-        packets_down: volume_down.packets,
-        active_us_up: volume_up.active_us(),
-        active_us_down: volume_down.active_us(),
-        peak_bytes_up: volume_up.peak_bytes(),
-        peak_bytes_down: volume_down.peak_bytes(),
-        outcome: end.verdict.outcome().map(Outcome::as_str),
-        failure_cause: failure.map(|failure| FailureCause::as_str(failure.cause)),
-        failure_stage: failure.map(|failure| FailureStage::as_str(failure.stage)),
-        failure_side: failure
-            .and_then(|failure| failure.side)
-            .map(FailureSide::as_str),
-        evidence: failure.map(|failure| failure.evidence),
-        end_reason: end.end_reason.map(EndReason::as_str),
-        flags,
+        flags: flags(session),
         ..Record::default()
     };
-    if let Some([up, down]) = &reports {
+    endpoint_fields(&mut record, &ends);
+    attribution_fields(&mut record, &place);
+    setup_fields(&mut record, &setup);
+    volume_fields(
+        &mut record,
+        &session.volumes[up.index()],
+        &session.volumes[down.index()],
+    );
+    if let (Some(([up, down], timestamps)), Some([client, server])) = (&reports, &latency) {
         loss_fields(&mut record, up, down);
+        latency_fields(&mut record, client, server, *timestamps);
     }
-    if let (Some([client, server]), Some(connection)) = (&latency, &session.connection) {
-        latency_fields(&mut record, client, server, connection.uses_timestamps());
-    }
+    application_fields(&mut record, &session.application.take_report());
+    outcome_fields(&mut record, &end);
     columns.push(&record);
     session.volumes = Default::default();
     session.interval_index += 1;
     session.interval_start_ns = end.end_ns;
+}
+
+fn endpoint_fields<'a>(record: &mut Record<'a>, ends: &'a Ends) {
+    record.client_ip = ends.client.as_ref().map(Octets::as_bytes);
+    record.client_port = ends.ports.map(|(client, _)| client);
+    record.server_ip = Some(ends.server.as_bytes());
+    record.server_port = ends.ports.map(|(_, server)| server);
+}
+
+fn attribution_fields<'a>(record: &mut Record<'a>, place: &'a Place) {
+    let at = &place.attribution;
+    record.subscriber_id = Some(&place.subscriber_id);
+    record.subscriber_source = Some(place.subscriber_source);
+    record.cell_id = at.cell_id.as_deref();
+    record.cell_source = at.cell_id.as_ref().map(|_| "map");
+    record.ran_node_id = at.ran_node_id.as_deref();
+    record.tracking_area = at.tracking_area.as_deref();
+    record.rat = at.rat.as_deref();
+    record.apn = at.apn.as_deref();
+}
+
+fn setup_fields(record: &mut Record<'_>, setup: &Setup) {
+    record.handshake_rtt_client_us = setup.client_us;
+    record.handshake_rtt_server_us = setup.server_us;
+    record.setup_us = setup.setup_us;
+    record.syn_retransmissions = setup.syn_retransmissions;
+}
+
+fn volume_fields(record: &mut Record<'_>, up: &Volume, down: &Volume) {
+    (record.bytes_up, record.bytes_down) = (up.bytes, down.bytes);
+    (record.payload_up, record.payload_down) = (up.payload, down.payload);
+    (record.packets_up, record.packets_down) = (up.packets, down.packets);
+    (record.active_us_up, record.active_us_down) = (up.active_us(), down.active_us());
+    (record.peak_bytes_up, record.peak_bytes_down) = (up.peak_bytes(), down.peak_bytes());
+}
+
+fn application_fields<'a>(record: &mut Record<'a>, report: &Report<'a>) {
+    record.app_protocol = report.app_protocol;
+    record.server_name = report.server_name;
+    record.alpn = report.alpn;
+    record.tls_version = report.tls_version;
+    record.ech = report.ech.map(u8::from);
+    record.certificate_not_after = report.certificate_not_after_ns;
+    record.dns_query = report.dns_query;
+    record.tls_setup_us = report.tls_setup_us;
+    record.dns_response_us = report.dns_response_us;
+    record.dns_rcode = report.dns_rcode;
+    record.time_to_first_byte_us = report.time_to_first_byte_us;
+    record.requests = report.requests;
+    record.requests_failed = report.requests_failed;
+}
+
+fn outcome_fields(record: &mut Record<'_>, end: &IntervalEnd) {
+    record.outcome = end.verdict.outcome().map(Outcome::as_str);
+    record.end_reason = end.end_reason.map(EndReason::as_str);
+    if let Some(failure) = end.verdict.failure() {
+        record.failure_cause = Some(failure.cause.as_str());
+        record.failure_stage = Some(failure.stage.as_str());
+        record.failure_side = failure.side.map(FailureSide::as_str);
+        record.evidence = Some(failure.evidence);
+    }
+}
+
+/// Who spoke with whom, as far as it may leave the probe.
+struct Ends {
+    client: Option<Octets>,
+    server: Octets,
+    /// The client's and the server's; ICMP has none.
+    ports: Option<(u16, u16)>,
+}
+
+impl Ends {
+    fn of(key: &FlowKey, up: Direction, shown: ClientAddress) -> Self {
+        let (client, client_port) = key.sender(up);
+        let (server, server_port) = key.sender(up.opposite());
+        let has_ports = !matches!(key.transport, Transport::Icmp);
+        Self {
+            client: shown_client(client, shown).map(Octets::of),
+            server: Octets::of(server),
+            ports: has_ports.then_some((client_port, server_port)),
+        }
+    }
 }
 
 fn transport_name(transport: Transport) -> &'static str {

@@ -30,6 +30,9 @@ pub struct Capture {
     #[serde(default)]
     pub interface: Option<String>,
     pub time_offset_ns: i64,
+    /// A mirror port only receives; a host that watches its own traffic sends too.
+    #[serde(default)]
+    pub ignore_outgoing: bool,
 }
 
 /// How much of the client's address leaves the probe.

@@ -1,4 +1,4 @@
-//! What can be wrong with a capture file, in words for a person.
+//! What can be wrong with a capture, in words for a person.
 
 use super::SourceError;
 
@@ -30,8 +30,13 @@ pub(super) enum Fault {
         offset: u64,
         error: std::io::Error,
     },
+    #[error("cannot {step}: {error}")]
+    Capture {
+        step: &'static str,
+        error: std::io::Error,
+    },
     #[error("{0}")]
-    Usage(&'static str),
+    Plain(&'static str),
 }
 
 impl Fault {

@@ -62,6 +62,13 @@ impl Ledgers {
         }
     }
 
+    /// Adds packets that the network card reports as lost.
+    pub fn add_dropped_nic(&mut self, interface: u32, packets: u64) {
+        if let Some(entry) = self.entries.get_mut(interface as usize) {
+            entry.dropped_nic = entry.dropped_nic.saturating_add(packets);
+        }
+    }
+
     /// Adds packets that the capturing side reports as lost.
     pub fn add_dropped_kernel(&mut self, interface: u32, packets: u64) {
         if let Some(entry) = self.entries.get_mut(interface as usize) {

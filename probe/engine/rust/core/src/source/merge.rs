@@ -40,7 +40,7 @@ pub fn open_files(paths: &[PathBuf], time_offset_ns: i64) -> Result<Box<dyn Sour
         let directory = paths
             .first()
             .map_or_else(String::new, |path| path.display().to_string());
-        return Err(Fault::Usage("there is no capture file in it").of(&directory));
+        return Err(Fault::Plain("there is no capture file in it").of(&directory));
     }
     Ok(Box::new(merge))
 }

@@ -1,18 +1,22 @@
 //! Capture sources: where packets come from.
 //!
 //! [`open_files`] reads capture files (pcap, pcapng and snoop, plain or compressed) in time order;
-//! [`open_reader`] reads one capture from any stream of bytes. Both give a [`Source`].
+//! [`open_reader`] reads one capture from any stream of bytes; [`open_interface`] captures live.
+//! Each gives a [`Source`].
 
 mod bytes;
 mod capture_file;
 mod coding;
 mod fault;
+mod frame;
 mod ledger;
+mod live;
 mod merge;
 mod paths;
 mod pcap;
 mod pcapng;
 mod record;
+mod ring;
 mod snoop;
 mod span;
 #[cfg(test)]
@@ -20,6 +24,7 @@ mod tests;
 mod window;
 
 pub use ledger::InterfaceLedger;
+pub use live::{LiveOptions, open_interface};
 pub use merge::{open_files, open_reader};
 pub use span::capture_span;
 

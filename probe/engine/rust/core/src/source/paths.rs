@@ -99,10 +99,10 @@ pub(super) fn expand(paths: &[PathBuf]) -> Result<Vec<CapturePath>, SourceError>
 fn check(files: &[CapturePath]) -> Result<(), SourceError> {
     let inputs = files.iter().filter(|file| file.is_standard_input());
     if inputs.count() > 1 {
-        return Err(Fault::Usage("can be read only once").of("standard input"));
+        return Err(Fault::Plain("can be read only once").of("standard input"));
     }
     if files.is_empty() {
-        return Err(Fault::Usage("there is no file to read").of("capture"));
+        return Err(Fault::Plain("there is no file to read").of("capture"));
     }
     Ok(())
 }

@@ -30,13 +30,13 @@ pub fn capture_span(paths: &[PathBuf]) -> Result<(u64, u64, u64), SourceError> {
     let first = paths
         .first()
         .map_or_else(String::new, |path| path.display().to_string());
-    let nothing = || Fault::Usage("there is no packet with a time in it").of(&first);
+    let nothing = || Fault::Plain("there is no packet with a time in it").of(&first);
     span.whole().ok_or_else(nothing)
 }
 
 fn open(path: &CapturePath) -> Result<(CaptureFile, Ledgers), Fault> {
     if path.is_a_stream() {
-        return Err(Fault::Usage(
+        return Err(Fault::Plain(
             "can be read only once, so its span is not known before",
         ));
     }

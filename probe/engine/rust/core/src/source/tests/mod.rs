@@ -4,6 +4,7 @@ mod build;
 mod compressed;
 mod files;
 mod hostile;
+mod live;
 mod pcap;
 mod pcapng;
 mod reference;
