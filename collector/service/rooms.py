@@ -11,7 +11,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from collector import __version__, query
+from collector import __version__, portal, query
 from collector.config import ChdbStore, CollectorConfig, ConfigError
 from collector.errors import StoreError
 from collector.identity import tokens
@@ -157,6 +157,9 @@ def store_options(config: CollectorConfig) -> StoreOptions:
     common: dict[str, Any] = {
         "raw_retention_s": _seconds(config.retention.raw),
         "rollup_retention_s": _seconds(config.retention.rollups),
+        "query_threads": config.limits.query_threads,
+        "query_timeout_s": _seconds(config.limits.query_timeout),
+        "query_memory_bytes": config.limits.query_memory,
     }
     store = config.store
     if isinstance(store, ChdbStore):
@@ -197,6 +200,7 @@ def _wired(
         *Lookup(database, site_key).operations(),
         *IncidentEndpoint(database, evaluator).operations(),
         *query.operations(store, models),
+        *portal.operations(),
     ]
     operations.append(described(operations))
     authenticator = Authenticator(database)

@@ -76,19 +76,40 @@ def wireshark_packets(capture: Path, filter_text: str) -> list[str]:
         ) from error
     if shutil.which("tshark") is None:
         raise ExtraMissingError("explain needs tshark; install it with: apt-get install tshark")
-    source = pyshark.FileCapture(
-        str(capture), display_filter=filter_text, only_summaries=True, keep_packets=False
-    )
+    source = pyshark.FileCapture(str(capture), display_filter=filter_text, keep_packets=False)
     try:
-        return [_packet_line(packet) for packet in source]
+        return [packet_line(packet) for packet in source]
     except pyshark.capture.capture.TSharkCrashException as error:
         raise CaptureError(f"{capture}: tshark failed: {' '.join(str(error).split())}") from error
     finally:
         source.close()
 
 
-def _packet_line(packet: Any) -> str:
-    return (
-        f"{packet.no:>7} {packet.time:>12} {packet.source} -> {packet.destination} "
-        f"{packet.protocol} {packet.length} {packet.info}"
-    )
+def packet_line(packet: Any) -> str:
+    """Return tshark's view of one packet in one line: number, time, ends, and what it says of TCP.
+
+    pyshark's own one-line summaries lose packets, so the line is made from the dissected fields.
+    """
+    network = [layer for layer in packet.layers if layer.layer_name in ("ip", "ipv6")]
+    ends = f"{network[-1].src} -> {network[-1].dst}" if network else "-"
+    protocols = str(packet.frame_info.protocols).split(":")
+    words = [
+        f"{packet.number:>7}",
+        f"{packet.sniff_time:%H:%M:%S.%f}",
+        ends,
+        f"{packet.length} bytes",
+        protocols[-1],
+        *_tcp_words(packet),
+    ]
+    return " ".join(words)
+
+
+def _tcp_words(packet: Any) -> Iterator[str]:
+    tcp = next((layer for layer in packet.layers if layer.layer_name == "tcp"), None)
+    if tcp is None:
+        return
+    flags = str(tcp.get("flags_str", "")).replace("\N{MIDDLE DOT}", "")
+    yield f"[{flags}] seq {tcp.get('seq')} ack {tcp.get('ack')} payload {tcp.get('len')}"
+    for name in sorted(tcp.field_names):
+        if name.startswith("analysis_") and name not in ("analysis_flags", "analysis_acks_frame"):
+            yield f"{name.removeprefix('analysis_')}={tcp.get(name)}"

@@ -4,6 +4,7 @@ use std::fmt;
 
 /// Why a packet's innermost IP packet cannot be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+// As wide as a register: it shares its place in a `Result` with whole words then, not with half of one.
 #[repr(u64)]
 pub enum Undecodable {
     /// The link type is not one of those that are read.
