@@ -75,6 +75,9 @@ class Limits(Section):
     body_timeout: Duration = timedelta(seconds=30)
     store_timeout: Duration = timedelta(seconds=60)
     drain_timeout: Duration = timedelta(seconds=30)
+    query_threads: int = Field(default=2, ge=1, le=64)
+    query_timeout: Duration = timedelta(seconds=30)
+    query_memory: Size = 1 << 30
 
     @field_validator("max_sent")
     @classmethod

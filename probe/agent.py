@@ -52,6 +52,7 @@ class PacketEngine(Protocol):
     def next_body(self, timeout_s: float) -> bytes | None: ...
     def finished(self) -> bool: ...
     def stop(self) -> None: ...
+    def progress(self) -> tuple[int, int] | None: ...
     def counters(self) -> dict[str, int]: ...
 
 
@@ -203,7 +204,7 @@ class Agent:
                 self._engine_failure = f"the engine did not stop within {ENGINE_STOP_S:.0f} s"
                 log.error("engine stopped=no waited_s=%.0f", ENGINE_STOP_S)
                 return
-        await self._in_thread(self._spool.sync)
+        await self._in_thread(self._sync)
         shipper.wake()
 
     def _take_one(self) -> bool:
@@ -254,11 +255,14 @@ class Agent:
             return
         while True:
             await asyncio.sleep(interval.total_seconds())
-            try:
-                await asyncio.to_thread(self._spool.sync)
-            except SpoolWriteError as error:
-                self._say_storing_fails(error)
+            await asyncio.to_thread(self._sync)
             shipper.wake()
+
+    def _sync(self) -> None:
+        try:
+            self._spool.sync()
+        except SpoolWriteError as error:
+            self._say_storing_fails(error)
 
     # --------------------------------------------------------------------------- stop and the end
 

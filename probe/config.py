@@ -25,6 +25,7 @@ from probe.settings import (
     load,
     load_list,
     parse_duration,
+    secret_problems,
     text_like,
     validate,
 )
@@ -419,6 +420,34 @@ def load_probe_config(path: Path) -> ProbeConfig:
 def load_replay_config(path: Path) -> ReplayConfig:
     """Return the configuration in the file `path` for a replay, or raise `ConfigError`."""
     return load(path, ReplayConfig)
+
+
+def content_problems(config: ProbeConfig) -> list[str]:
+    """Return what is wrong with the files that `config` names, a line for each fault."""
+    problems = secret_problems(config)
+    for name in ("ca_file", "certificate_file"):
+        path = getattr(config.collector.tls, name)
+        if path is not None and not path.is_file():
+            problems.append(f"collector.tls.{name}: {path}: there is no such file")
+    for index, capture in enumerate(config.capture):
+        problems += _capture_problems(f"capture[{index}]", capture)
+    try:
+        config.attribution.rules()
+    except ConfigError as error:
+        problems += error.problems
+    return problems
+
+
+def _capture_problems(key: str, capture: InterfaceCapture | FileCapture) -> list[str]:
+    if isinstance(capture, InterfaceCapture):
+        return []  # interfaces come and go: `doctor` looks at them
+    missing = [path for path in capture.paths() if str(path) != "-" and not path.exists()]
+    problems = [f"{key}: {path}: there is no such file" for path in missing]
+    try:
+        capture_files(path for path in capture.paths() if path.is_dir())
+    except ConfigError as error:
+        problems += [f"{key}: {problem}" for problem in error.problems]
+    return problems
 
 
 def engine_options(

@@ -157,10 +157,10 @@ def _unscored(models: Models) -> Score:
     return combine(models, ())
 
 
-def _rank(found: Score, group: Group, descending: bool) -> tuple[bool, float, Group]:
-    """Return a sorting key: null last either way, ties in the order of the groups."""
+def _rank(found: Score, group: Group, descending: bool) -> tuple[bool, bool, float, Group]:
+    """Return a sorting key: what is unknown or has no score last, ties in the order of groups."""
     value = found.value if found.value is not None else 0.0
-    return found.value is None, -value if descending else value, group
+    return not group[0], found.value is None, -value if descending else value, group
 
 
 def _order(ask: Ask, part: Slice) -> str:
@@ -170,7 +170,7 @@ def _order(ask: Ask, part: Slice) -> str:
     else:
         by = _FAILURE_RATIO if part.sort == "failure_ratio" else BY_NAME[part.sort].name
     direction = "DESC" if part.descending else "ASC"
-    order = ", ".join([f"{by} {direction} NULLS LAST", *names])
+    order = ", ".join(["key_0 = ''", f"{by} {direction} NULLS LAST", *names])
     return f"ORDER BY {order} LIMIT {part.limit:d} OFFSET {part.offset:d}"
 
 
@@ -214,8 +214,8 @@ def failure_ratio(row: Mapping[str, Any]) -> float | None:
     """Return failed sessions per attempt, at most 1, None without attempts."""
     if not row["attempts"]:
         return None
-    failed: int = row["failures"] - row["transactions_failed"]
-    return min(1.0, failed / row["attempts"])
+    failed = int(row["failures"]) - int(row["transactions_failed"])
+    return min(1.0, failed / int(row["attempts"]))
 
 
 def quantiles(histogram: Mapping[int, int]) -> Row:

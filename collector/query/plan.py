@@ -57,7 +57,7 @@ def source_of(ask: Ask) -> Rollup | None:
         rollup = _ROLLUP[name]
         if needed <= {*rollup.dimensions} and _divides(rollup.step_s, ask):
             if name == "subscriber_hour" and "subscriber_id" not in needed:
-                continue  # it leaves out who is not known
+                continue  # the largest of them
             return rollup
     return None
 

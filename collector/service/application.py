@@ -13,6 +13,7 @@ from collector.identity.authentication import Authenticator, Guard, roles_of
 from collector.identity.operations import Operation
 from collector.identity.problem import Handler, problem_middleware
 from collector.metrics import Metrics
+from collector.service.drain import Drain
 
 _http_log = logging.getLogger("collector.http")
 # What is not HTTP is answered 400 and closed; a log line for each would be a gift to a scanner.
@@ -36,6 +37,7 @@ def build_application(
     metrics: Metrics,
     *,
     open_on_loopback: bool,
+    drain: Drain | None = None,
 ) -> web.Application:
     """Return the application that answers `operations` and nothing else."""
     guard = Guard(
@@ -46,6 +48,8 @@ def build_application(
     )
     # From the outside in: counting sees the status of problems, problems come from the guard too.
     middlewares = [_counting(metrics), problem_middleware, guard.admit]
+    if drain is not None:
+        middlewares.insert(0, drain.middleware())
     application = web.Application(
         middlewares=middlewares, client_max_size=_MAX_BODY_BYTES, handler_args=_HANDLER_ARGS
     )

@@ -18,6 +18,7 @@ from collector.config import CollectorConfig, ConfigError, Tls, file_problems, i
 from collector.errors import CollectorError
 from collector.service import admin, upkeep
 from collector.service.application import build_application
+from collector.service.drain import Drain
 from collector.service.rooms import Rooms, opened
 from probe.settings import ListenAddress
 
@@ -79,16 +80,18 @@ async def _serving(
 
 @asynccontextmanager
 async def _listening(rooms: Rooms, tls: ssl.SSLContext | None) -> AsyncIterator[str]:
-    config = rooms.config
+    config, drain = rooms.config, Drain()
+    drain_s = config.limits.drain_timeout.total_seconds()
     application = build_application(
         rooms.operations,
         rooms.authenticator,
         rooms.metrics,
         open_on_loopback=config.open_on_loopback,
+        drain=drain,
     )
     runner = web.AppRunner(
         application,
-        shutdown_timeout=config.limits.drain_timeout.total_seconds(),
+        shutdown_timeout=drain_s,
         keepalive_timeout=_KEEP_ALIVE_S,
     )
     await runner.setup()
@@ -98,6 +101,10 @@ async def _listening(rooms: Rooms, tls: ssl.SSLContext | None) -> AsyncIterator[
         port = runner.addresses[0][1]
         yield f"{'https' if tls else 'http'}://{ListenAddress(config.listen.host, port)}"
     finally:
+        for site in runner.sites:
+            await site.stop()
+        if not await drain.finished(drain_s):
+            _log.warning("stopping although requests did not end within %g s", drain_s)
         await runner.cleanup()
 
 

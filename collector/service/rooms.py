@@ -157,6 +157,9 @@ def store_options(config: CollectorConfig) -> StoreOptions:
     common: dict[str, Any] = {
         "raw_retention_s": _seconds(config.retention.raw),
         "rollup_retention_s": _seconds(config.retention.rollups),
+        "query_threads": config.limits.query_threads,
+        "query_timeout_s": _seconds(config.limits.query_timeout),
+        "query_memory_bytes": config.limits.query_memory,
     }
     store = config.store
     if isinstance(store, ChdbStore):

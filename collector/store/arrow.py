@@ -29,6 +29,7 @@ _LAST_INT64: Final = np.uint64((1 << 63) - 1)
 
 DAYS_PER_INSERT: Final = 90  # the engine refuses inserts that touch more than 100 partitions
 ROWS_PER_INSERT: Final = 262_144
+MAX_DAYS: Final = 1000  # of one batch: each day is files of its own, and a probe spans a few
 
 _NUMPY: Final[dict[WireType, np.dtype[Any]]] = {
     WireType.U8: np.dtype("u1"),
@@ -68,6 +69,13 @@ def sessions_table(entries: Sequence[StoredBatch], classify: Classify) -> Any:
     columns = [column for column in COLUMNS if column.name in present]
     tables = [_batch_table(entry, columns, classify) for entry in entries if entry.batch.rows]
     return pa.concat_tables(tables).unify_dictionaries() if tables else None
+
+
+def refusal(batch: Batch) -> str | None:
+    """Return why the store should never be given `batch`, None if it may be."""
+    data = batch.columns["start_time"].data
+    days = len(np.unique(np.frombuffer(data, "<u8", batch.rows) // NS_PER_DAY))
+    return f"records begin on {days} days, more than {MAX_DAYS}" if days > MAX_DAYS else None
 
 
 def inserts(table: Any) -> Iterator[Any]:

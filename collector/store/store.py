@@ -1,6 +1,7 @@
 """The store: batches go in, durable and counted once; questions in SQL come out as rows."""
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -32,9 +33,10 @@ def unclassified(server_name: str | None, app_protocol: str | None) -> tuple[str
 class Store:
     """One open store. Inserts and questions run in threads of their own, never in each other's."""
 
-    def __init__(self, options: StoreOptions, classify: Classify) -> None:
-        self._options = options
+    def __init__(self, options: StoreOptions, classify: Classify, anchor: Client) -> None:
+        self._layout = Layout(options.cluster)
         self._classify = classify
+        self._anchor = anchor  # holds the embedded engine, and its path, until `close`
         self._inserts = Lane("insert", 1, options.waiting_limit)
         self._queries = Lane("query", options.query_threads, options.waiting_limit)
         self._writers = Connections(partial(connect, options, insert_settings(options)))
@@ -48,14 +50,15 @@ class Store:
         """
         _prepare_path(options)
         layout = Layout(options.cluster)
-        client = connect(options, {})
+        anchor = connect(options, {})
         try:
             with translated("the store cannot be migrated"):
-                migrate(client, layout)
-                apply_retention(client, layout, options)
-        finally:
-            client.close()
-        return cls(options, classify)
+                migrate(anchor, layout)
+                apply_retention(anchor, layout, options)
+        except StoreError:
+            anchor.close()
+            raise
+        return cls(options, classify, anchor)
 
     async def insert(self, entries: Sequence[StoredBatch], token: str) -> None:
         """Store the batches: once, however often the same entries come with the same `token`.
@@ -92,11 +95,10 @@ class Store:
 
     async def erase_subscriber(self, subscriber_id: str) -> None:
         """Delete every row of the subscriber; what is asked afterwards does not see them."""
-        layout = Layout(self._options.cluster)
-        await self._inserts.run(lambda: self._writers.run(
-            "the subscriber cannot be erased",
-            partial(erase_subscriber, layout=layout, subscriber_id=subscriber_id),
-        ))  # fmt: skip
+        layout = self._layout
+        erase = partial(erase_subscriber, layout=layout, subscriber_id=subscriber_id)
+        what = "the subscriber cannot be erased"
+        await self._inserts.run(lambda: self._writers.run(what, erase))
 
     async def check(self) -> list[str]:
         """Return a line for each table whose files are damaged; reads everything."""
@@ -111,6 +113,7 @@ class Store:
             lane.close()
         for connections in (self._writers, self._readers):
             connections.close()
+        self._anchor.close()
 
 
 def _prepare_path(options: StoreOptions) -> None:
@@ -134,6 +137,14 @@ def _fetch(sql: str, parameters: Mapping[str, Any], client: Client) -> list[dict
 
 def _damage(client: Client) -> list[str]:
     tables = ["sessions", *(name for name, _, _ in SMALL_TABLES), *(r.name for r in ROLLUPS)]
-    settings = "check_query_single_value_result = 1"
-    sound = {table: client.command(f"CHECK TABLE {table} SETTINGS {settings}") for table in tables}
-    return [f"{table}: files are damaged" for table, answer in sound.items() if str(answer) != "1"]
+    return [line for table in tables for line in _damaged_parts(client, table)]
+
+
+def _damaged_parts(client: Client, table: str) -> list[str]:
+    sql = f"CHECK TABLE {table} SETTINGS check_query_single_value_result = 0"
+    parts = [json.loads(line) for line in client.raw_query(sql, fmt="JSONEachRow").splitlines()]
+    return [
+        f"{table}: part {part['part_path']}: {part['message']}"
+        for part in parts
+        if not part["is_passed"]
+    ]

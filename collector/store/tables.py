@@ -2,6 +2,10 @@
 
 Null and key columns: a column of a sorting key cannot be null without loss, so in the columns of
 `TEXT_KEYS` the empty text stands for null; no identity in them is ever empty.
+
+Partitions: raw records by day, since their sorting key begins with the subscriber and time must be
+found otherwise; rollups by month, since theirs begins with time and each partition that an insert
+touches costs files and their syncing.
 """
 
 from collections.abc import Iterable
@@ -59,7 +63,6 @@ class Rollup:
     step_s: int  # the width of its `time`
     dimensions: tuple[str, ...]
     order: str
-    partition: str
     aggregates: tuple[Aggregate, ...] = TRAFFIC
     where: str = ""
 
@@ -75,24 +78,23 @@ _FAILURE = (
 
 ROLLUPS: Final = (
     Rollup(
-        "cell_minute", "sessions", 60, _CELL, partition=_BY_DAY,
+        "cell_minute", "sessions", 60, _CELL,
         order="toStartOfHour(time), cell_id, time, capture_point, service_class, rat, probe_id",
     ),
     Rollup(
-        "cell_hour", "cell_minute", 3600, _CELL, partition=_BY_MONTH,
+        "cell_hour", "cell_minute", 3600, _CELL,
         order="time, cell_id, capture_point, service_class, rat, probe_id",
     ),
     Rollup(
-        "service_minute", "sessions", 60, _SERVICE, partition=_BY_DAY,
+        "service_minute", "sessions", 60, _SERVICE,
         order="toStartOfHour(time), service, time, capture_point, service_class, probe_id",
     ),
     Rollup(
-        "subscriber_hour", "sessions", 3600, _SUBSCRIBER, partition=_BY_MONTH,
+        "subscriber_hour", "sessions", 3600, _SUBSCRIBER,
         order="subscriber_id, time, capture_point, service_class, probe_id",
-        where="s.subscriber_id != ''",
     ),
     Rollup(
-        "failure_minute", "sessions", 60, _FAILURE, partition=_BY_DAY,
+        "failure_minute", "sessions", 60, _FAILURE,
         order="toStartOfHour(time), failure_cause, time, " + ", ".join(
             name for name in _FAILURE if name != "failure_cause"
         ),
@@ -221,7 +223,7 @@ def _rollup_table(layout: Layout, rollup: Rollup) -> str:
         rollup.name,
         rollup_columns(rollup),
         engine="AggregatingMergeTree",
-        partition=rollup.partition,
+        partition="toYYYYMM(time)",
         order=rollup.order,
     )
 

@@ -74,8 +74,8 @@ class TlsSession:
 
     def _client_extensions(self, versions: Iterable[int]) -> bytes:
         name = _vector(2, b"\x00" + _vector(2, self._server_name.encode("ascii")))
-        offered = [self._alpn] if self._alpn == "http/1.1" else [self._alpn, "http/1.1"]
-        protocols = b"".join(_vector(1, protocol.encode("ascii")) for protocol in offered)
+        offered = [protocol.encode("ascii") for protocol in offered_protocols(self._alpn)]
+        protocols = b"".join(_vector(1, protocol) for protocol in offered)
         ticket = b"" if self._is_13 else self._random.randbytes(160)
         extensions = [
             _extension(_GREASE, b""),
@@ -137,6 +137,11 @@ class TlsSession:
     def _ciphertext(self, content_type: ContentType, length: int) -> bytes:
         start = self._random.randrange(len(self._noise) - length)
         return _record(content_type, self._noise[start : start + length], _TLS12)
+
+
+def offered_protocols(preferred: str) -> list[str]:
+    """Return the ALPN protocols of a client that prefers `preferred` (RFC 7301)."""
+    return [preferred] if preferred == "http/1.1" else [preferred, "http/1.1"]
 
 
 def fatal_alert(description: AlertDescription) -> bytes:

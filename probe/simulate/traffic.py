@@ -19,7 +19,7 @@ from probe.simulate.quic import QuicTransfer
 from probe.simulate.services import FAULT_DECK, SERVICES, Resolver, Service
 from probe.simulate.tap import Tap
 from probe.simulate.tcp import ServerAttitude, connect_ends
-from probe.simulate.tls import TlsSession, fatal_alert
+from probe.simulate.tls import TlsSession, fatal_alert, offered_protocols
 from probe.simulate.truth import SessionTruth
 
 SECOND: Final = 1_000_000
@@ -164,7 +164,8 @@ class Traffic:
         version = "1.2" if fault is Fault.TLS_VERSION else service.tls_version
         alpn = "h2" if service.quic else service.alpn
         truth = _truth(device, service, "tcp", _addresses(device, service), _HTTPS)
-        truth.app_protocol, truth.server_name, truth.alpn = "tls", service.server_name, alpn
+        truth.app_protocol, truth.server_name = "tls", service.server_name
+        truth.alpn = ",".join(offered_protocols(alpn))
         truth.tls_version = None if fault in ALERTS else version
         truth.planned_cause = fault.cause
         flow, path = _flow(device, TCP, truth), self._path(device, service.rtt_ms)

@@ -24,7 +24,7 @@ class DirectionTruth:
     retransmitted_bytes: int = 0
     lost_before_tap: int = 0  # packets with payload
     lost_after_tap: int = 0
-    seen_offsets: set[int] = field(default_factory=set, repr=False)
+    highest_offset: int = -1  # of a segment with payload
 
     def count(self, ip_length: int, payload_length: int) -> None:
         self.packets += 1
@@ -32,11 +32,11 @@ class DirectionTruth:
         self.payload += payload_length
 
     def note_stream_offset(self, offset: int, payload_length: int) -> None:
-        """Tell retransmissions from first transmissions; segments never change their bounds."""
-        if offset in self.seen_offsets:
+        """Tell retransmissions from first transmissions: links never change the order."""
+        if offset <= self.highest_offset:
             self.retransmitted_packets += 1
             self.retransmitted_bytes += payload_length
-        self.seen_offsets.add(offset)
+        self.highest_offset = max(offset, self.highest_offset)
 
 
 @dataclass(slots=True)
@@ -104,7 +104,7 @@ class SessionTruth:
     server_ip: str
     server_port: int
     server_name: str | None = None  # to be sent in the clear
-    alpn: str | None = None  # the first that the client offers
+    alpn: str | None = None  # what the client offers, joined by commas
     tls_version: str | None = None
     dns_query: str | None = None
     planned_cause: str | None = None
@@ -162,12 +162,10 @@ class SessionTruth:
 
     @property
     def end_reason(self) -> str | None:
-        """Null for UDP, whose end is the probe's time limit."""
-        if self.transport != "tcp":
-            return None
+        """Null where only the probe's time limit or the end of the capture ends the session."""
         if self.reset_by is not None:
             return "reset"
-        return "fin" if self.fins == 3 else "capture_end"
+        return "fin" if self.fins == 3 else None
 
     def row(self, start_ns: int) -> Row:
         """Return the session's labels, times in ns since the Unix epoch."""

@@ -4,6 +4,7 @@ use std::fmt;
 
 /// Why a packet's innermost IP packet cannot be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+// As wide as a register: it shares its place in a `Result` with whole words then, not with half of one.
 #[repr(u64)]
 pub enum Undecodable {
     /// The link type is not one of those that are read.
@@ -137,16 +138,19 @@ pub(super) struct Ledger {
 impl Ledger {
     #[inline]
     pub fn of(&mut self, interface: u32) -> &mut Counters {
-        let index = (interface as usize).min(MAX_INTERFACES - 1);
-        if index >= self.interfaces.len() {
-            self.grow(index + 1);
+        let index = interface as usize;
+        if index < self.interfaces.len() {
+            return &mut self.interfaces[index];
         }
-        &mut self.interfaces[index]
+        self.new_entry(index)
     }
 
     #[cold]
-    fn grow(&mut self, count: usize) {
+    fn new_entry(&mut self, index: usize) -> &mut Counters {
+        let index = index.min(MAX_INTERFACES - 1);
+        let count = self.interfaces.len().max(index + 1);
         self.interfaces.resize(count, Counters::default());
+        &mut self.interfaces[index]
     }
 
     pub fn all(&self) -> &[Counters] {

@@ -4,7 +4,7 @@ use std::slice::IterMut;
 
 use super::counters::{Counters, Ledger};
 use super::fragment::{FragmentLimits, Fragments, Key, Part};
-use super::gtpu::{self, Gpdu, Message, Signal};
+use super::gtpu::{self, Gpdu, Message, Signal, Stop};
 use super::ip::{self, Datagram, Upper};
 use super::link::{self, Layers, Network};
 use super::view::{View, be16};
@@ -165,13 +165,14 @@ impl<'p> Walk<'_, 'p> {
         if protocol != ip::UDP || !has_gtpu_port(payload.data()) {
             return self.end(datagram);
         }
-        match gtpu::parse(payload.data(), payload.wire_len())? {
-            Message::Foreign => self.end(datagram),
-            Message::Signal(signal) => {
+        match gtpu::parse(payload.data(), payload.wire_len()) {
+            Err(Stop::Foreign) => self.end(datagram),
+            Err(Stop::Undecodable(reason)) => Err(reason),
+            Ok(Message::Signal(signal)) => {
                 self.count().decoded += self.packets;
                 Ok(Decoded::TunnelSignal(tunnel_signal(&datagram, signal)))
             }
-            Message::Packet(gpdu) => {
+            Ok(Message::Packet(gpdu)) => {
                 self.enter(&datagram, &gpdu)?;
                 self.ip(gpdu.network, gpdu.packet)
             }
@@ -184,13 +185,14 @@ impl<'p> Walk<'_, 'p> {
         let Upper {
             protocol, payload, ..
         } = datagram.upper;
+        // Lengths are of 16-bit fields, or of the packet and then within `Packet::wire_len`.
         Ok(Decoded::Inner(Inner {
             source: datagram.source,
             destination: datagram.destination,
             transport: protocol.into(),
             segment: payload.data(),
-            segment_len: saturating_u32(payload.wire_len()),
-            ip_len: saturating_u32(datagram.ip_len),
+            segment_len: payload.wire_len() as u32,
+            ip_len: datagram.ip_len as u32,
             ttl: datagram.ttl,
             layers: self.layers.list,
             tunnel: self.tunnel,
@@ -294,10 +296,4 @@ fn tunnel_signal(datagram: &Datagram<'_>, signal: Signal) -> TunnelSignal {
         teid: signal.teid,
         sequence: signal.sequence,
     }
-}
-
-/// Lengths come from 16-bit fields or from `Packet::wire_len`, so none is ever cut here.
-#[inline]
-fn saturating_u32(length: usize) -> u32 {
-    u32::try_from(length).unwrap_or(u32::MAX)
 }

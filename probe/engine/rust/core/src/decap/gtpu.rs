@@ -7,11 +7,9 @@ use super::{TunnelDirection, Undecodable};
 /// UDP port of GTP-U, at either end (TS 29.281 4.4.2).
 pub(super) const PORT: u16 = 2152;
 
-/// What a UDP packet of the GTP-U port turned out to be.
+/// A GTP-U message.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Message<'a> {
-    /// Something else that uses the port.
-    Foreign,
     Signal(Signal),
     Packet(Gpdu<'a>),
 }
@@ -40,8 +38,9 @@ pub(super) struct Container {
     pub qfi: Option<u8>,
 }
 
-/// Why reading a message ends early.
-enum Stop {
+/// Why there is no message.
+pub(super) enum Stop {
+    /// Something else uses the port.
     Foreign,
     Undecodable(Undecodable),
 }
@@ -55,16 +54,6 @@ impl From<Short> for Stop {
     }
 }
 
-/// Reads the GTP-U message in a UDP packet: `segment` is what was captured of it, header included, and
-/// `wire_len` its length on the wire.
-pub(super) fn parse(segment: &[u8], wire_len: usize) -> Result<Message<'_>, Undecodable> {
-    match message(View::new(segment, wire_len)) {
-        Ok(message) => Ok(message),
-        Err(Stop::Foreign) => Ok(Message::Foreign),
-        Err(Stop::Undecodable(reason)) => Err(reason),
-    }
-}
-
 const VERSION_AND_TYPE: u8 = 0xf0;
 /// Version 1, protocol type GTP (not GTP').
 const VERSION_1_GTP: u8 = 0x30;
@@ -75,26 +64,35 @@ const SEQUENCE_FLAG: u8 = 0x02;
 const ERROR_INDICATION: u8 = 26;
 const G_PDU: u8 = 255;
 
-#[inline]
-fn message(segment: View<'_>) -> Result<Message<'_>, Stop> {
-    let payload = udp_payload(segment)?;
+/// Reads the GTP-U message in a UDP packet: `segment` is what was captured of it, header included, and
+/// `wire_len` its length on the wire.
+pub(super) fn parse(segment: &[u8], wire_len: usize) -> Result<Message<'_>, Stop> {
+    let payload = udp_payload(View::new(segment, wire_len))?;
     let header: &[u8; 8] = payload.header()?;
     let [flags, message_type, ..] = *header;
-    let body = payload.skip(8);
     let length = usize::from(be16(header[2], header[3]));
+    let body = payload.skip(8);
     if flags & VERSION_AND_TYPE != VERSION_1_GTP || length > body.wire_len() {
         return Err(Stop::Foreign);
     }
     let teid = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
-    let options = options(flags, body.limit(length))?;
+    let fields = Fields::without_options(body.limit(length));
+    if flags & OPTIONAL_FIELDS == 0 {
+        return message(message_type, teid, fields);
+    }
+    message(message_type, teid, options(flags, fields.body)?)
+}
+
+#[inline(always)]
+fn message(message_type: u8, teid: u32, fields: Fields<'_>) -> Result<Message<'_>, Stop> {
     match message_type {
-        G_PDU => gpdu(teid, options),
+        G_PDU => gpdu(teid, fields),
         // Echo Request and Response, Error Indication, Supported Extension Headers Notification,
         // Tunnel Status, End Marker (TS 29.281 6.1).
         1 | 2 | ERROR_INDICATION | 31 | 253 | 254 => Ok(Message::Signal(Signal {
             message_type,
-            teid: reported_teid(message_type, options.body).unwrap_or(teid),
-            sequence: options.sequence,
+            teid: reported_teid(message_type, fields.body).unwrap_or(teid),
+            sequence: fields.sequence,
         })),
         _ => Err(Stop::Foreign),
     }
@@ -112,31 +110,33 @@ fn udp_payload(segment: View<'_>) -> Result<View<'_>, Stop> {
 }
 
 /// What follows the first eight bytes of the header.
-struct Options<'a> {
+struct Fields<'a> {
     sequence: Option<u16>,
     container: Container,
     body: View<'a>,
 }
 
+impl<'a> Fields<'a> {
+    #[inline]
+    fn without_options(body: View<'a>) -> Self {
+        Self {
+            sequence: None,
+            container: Container::default(),
+            body,
+        }
+    }
+}
+
 /// Sequence number, N-PDU number and next extension header type stand there together if any of the
 /// three flags is set, and each counts only if its own flag is set (TS 29.281 5.1).
-#[inline]
-fn options(flags: u8, body: View<'_>) -> Result<Options<'_>, Stop> {
-    let mut options = Options {
-        sequence: None,
-        container: Container::default(),
-        body,
-    };
-    if flags & OPTIONAL_FIELDS == 0 {
-        return Ok(options);
-    }
-    let fields: &[u8; 4] = body.header()?;
-    options.sequence = (flags & SEQUENCE_FLAG != 0).then(|| be16(fields[0], fields[1]));
-    options.body = body.skip(4);
+fn options(flags: u8, body: View<'_>) -> Result<Fields<'_>, Stop> {
+    let optional: &[u8; 4] = body.header()?;
+    let mut fields = Fields::without_options(body.skip(4));
+    fields.sequence = (flags & SEQUENCE_FLAG != 0).then(|| be16(optional[0], optional[1]));
     if flags & EXTENSION_FLAG != 0 {
-        extensions(fields[3], &mut options)?;
+        extensions(optional[3], &mut fields)?;
     }
-    Ok(options)
+    Ok(fields)
 }
 
 /// Most extension headers of one message; TS 29.281 5.2.1 defines seven types.
@@ -144,22 +144,22 @@ const MAX_EXTENSION_HEADERS: usize = 16;
 const PDU_SESSION_CONTAINER: u8 = 0x85;
 
 /// Takes the extension headers off, of which `next` is the first one's type.
-fn extensions(mut next: u8, options: &mut Options<'_>) -> Result<(), Stop> {
+fn extensions(mut next: u8, fields: &mut Fields<'_>) -> Result<(), Stop> {
     for _ in 0..MAX_EXTENSION_HEADERS {
         if next == 0 {
             return Ok(());
         }
-        let view = options.body;
+        let view = fields.body;
         // The length counts units of four bytes, this byte and the next type included.
         let length = usize::from(view.byte(0)?) * 4;
         if length == 0 {
             return Err(Stop::Foreign);
         }
         if next == PDU_SESSION_CONTAINER {
-            options.container = container(view.header()?);
+            fields.container = container(view.header()?);
         }
         next = view.byte(length - 1)?;
-        options.body = view.skip(length);
+        fields.body = view.skip(length);
     }
     Err(Stop::Undecodable(Undecodable::TooDeep))
 }
@@ -178,20 +178,19 @@ fn container(header: &[u8; 4]) -> Container {
     }
 }
 
-#[inline]
-fn gpdu(teid: u32, options: Options<'_>) -> Result<Message<'_>, Stop> {
-    let network = match options.body.byte(0) {
+#[inline(always)]
+fn gpdu(teid: u32, fields: Fields<'_>) -> Result<Message<'_>, Stop> {
+    let network = match fields.body.byte(0) {
         Ok(first) if first >> 4 == 4 => Network::V4,
         Ok(first) if first >> 4 == 6 => Network::V6,
         Err(Short::Cut) => return Err(Stop::Undecodable(Undecodable::TruncatedGtpu)),
         _ => return Err(Stop::Undecodable(Undecodable::GtpuNotIp)),
     };
-    let (container, packet) = (options.container, options.body);
     Ok(Message::Packet(Gpdu {
         teid,
-        container,
+        container: fields.container,
         network,
-        packet,
+        packet: fields.body,
     }))
 }
 

@@ -1,0 +1,95 @@
+"""Schema: from nothing to what the column table says, and never back."""
+
+from pathlib import Path
+
+import pytest
+
+from collector.errors import StoreError
+from collector.store import Store, StoreOptions
+from collector.store.client import connect
+from collector.store.migrations import MIGRATIONS, migrate
+from collector.store.tables import (
+    ROLLUPS,
+    SESSION_COLUMNS,
+    SMALL_TABLES,
+    Layout,
+    rollup_columns,
+    table_statements,
+)
+from probe.record.schema import COLUMNS
+
+
+async def _columns(store: Store, table: str) -> dict[str, str]:
+    rows = await store.fetch(
+        "SELECT name, type FROM system.columns WHERE table = {t:String}"
+        " AND database = 'edgeqoe' ORDER BY position",
+        {"t": table},
+    )
+    return {row["name"]: row["type"] for row in rows}
+
+
+async def test_an_empty_store_becomes_what_the_column_table_says(store):
+    assert await _columns(store, "sessions") == SESSION_COLUMNS
+    assert {column.name for column in COLUMNS} <= SESSION_COLUMNS.keys()
+    for name, columns, _ in SMALL_TABLES:
+        assert await _columns(store, name) == columns
+    for rollup in ROLLUPS:
+        assert await _columns(store, rollup.name) == rollup_columns(rollup)
+
+
+async def test_each_migration_is_recorded_once(store, options):
+    client = connect(options, {})
+    assert migrate(client, Layout()) == []
+    client.close()
+    rows = await store.fetch("SELECT number, name FROM migrations ORDER BY number", {})
+    assert rows == [{"number": m.number, "name": m.name} for m in MIGRATIONS]
+
+
+async def test_an_interrupted_migration_is_completed(options):
+    client = connect(options, {})
+    for statement in table_statements(Layout())[:5]:
+        client.command(statement)
+    client.close()
+    opened = Store.open(options)
+    assert await _columns(opened, "failure_minute")
+    await opened.close()
+
+
+async def test_a_store_of_a_newer_program_is_refused(options):
+    await Store.open(options).close()
+    client = connect(options, {})
+    client.command("INSERT INTO migrations (number, name) VALUES (999, 'later')")
+    client.close()
+    with pytest.raises(StoreError, match="newer program"):
+        Store.open(options)
+
+
+def test_numbers_ascend_from_one():
+    assert [m.number for m in MIGRATIONS] == list(range(1, len(MIGRATIONS) + 1))
+
+
+def test_a_path_that_cannot_be_a_directory_is_one_clear_line(tmp_path: Path):
+    path = tmp_path / "file"
+    path.write_text("")
+    with pytest.raises(StoreError, match=r"store\.path .*file"):
+        Store.open(StoreOptions(path=path / "store"))
+
+
+async def test_a_second_path_in_one_process_is_refused(store, tmp_path: Path):
+    with pytest.raises(StoreError, match="cannot be opened"):
+        Store.open(StoreOptions(path=tmp_path / "another"))
+
+
+def test_a_server_that_does_not_answer_is_one_clear_line():
+    options = StoreOptions(engine="clickhouse", urls=("http://127.0.0.1:1",))
+    with pytest.raises(StoreError, match="cannot be opened") as caught:
+        Store.open(options)
+    assert "\n" not in str(caught.value)
+
+
+def test_on_a_cluster_tables_are_replicated():
+    for statement in table_statements(Layout("mine")):
+        assert " ON CLUSTER `mine`" in statement
+        if statement.startswith("CREATE TABLE"):
+            assert "ENGINE = Replicated" in statement
+            assert " replicated_deduplication_window = " in statement
