@@ -13,7 +13,7 @@ from collector.identity.operations import Operation
 from collector.qoe import Models
 from collector.query import answers, parameters, probes, records
 from collector.query.aggregates import SORTS, Reader, Slice
-from collector.query.cursor import Cursor, decode, encode, question_mark
+from collector.query.cursor import AFTER_RECORD, OFFSET, Cursor, decode, encode, question_mark
 from collector.query.failures import failures
 from collector.query.parameters import ListQuestion, Question, RecordsQuestion, TimelineQuestion
 from collector.query.plan import Ask, conditions, source_of, statement
@@ -154,7 +154,7 @@ class _Api:
     async def subscriber_sessions(self, request: web.Request) -> web.Response:
         question = parameters.parse_query(request, RecordsQuestion)
         mark = question_mark(question, request.path)
-        cursor = decode(question.cursor, mark, 3)
+        cursor = decode(question.cursor, mark, AFTER_RECORD)
         ids = await self._ids(request)
         span = cursor.span if cursor else await self._span(question, ids)
         asked = _ask(question, span).narrowed("subscriber_id", *ids)
@@ -216,7 +216,7 @@ class _Api:
         question = parameters.parse_query(request, ListQuestion)
         if question.sort or question.group_by:
             raise ProblemError(400, "Bad parameter", "sort and group_by are not parameters here")
-        cursor = decode(question.cursor, mark := question_mark(question, request.path), 1)
+        cursor = decode(question.cursor, mark := question_mark(question, request.path), OFFSET)
         span = cursor.span if cursor else await self._span(question, None)
         asked = _with_capture_point(_ask(question, span), question.capture_point)
         page = _ListPage(mark, _Scope(asked, question.capture_point), cursor)
@@ -225,7 +225,7 @@ class _Api:
 
     async def probes(self, request: web.Request) -> web.Response:
         question = parameters.parse_query(request, parameters.ProbesQuestion)
-        cursor = decode(question.cursor, mark := question_mark(question, request.path), 1)
+        cursor = decode(question.cursor, mark := question_mark(question, request.path), OFFSET)
         span = cursor.span if cursor else probes.asked_span(question, self._clock())
         offset = cursor.position[0] if cursor else 0
         wanted = question.limit + 1
@@ -239,7 +239,7 @@ class _Api:
         self, request: web.Request, question: ListQuestion, ids: tuple[str, ...] | None
     ) -> "_ListPage":
         mark = question_mark(question, request.path)
-        cursor = decode(question.cursor, mark, 1)
+        cursor = decode(question.cursor, mark, OFFSET)
         fixed = {} if ids is None else {"subscriber_id": ids}
         scope = await self._scope(question, cursor, **fixed)
         return _ListPage(mark, scope, cursor)

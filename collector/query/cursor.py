@@ -5,12 +5,12 @@ import binascii
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel
 
 from collector.errors import ProblemError
-from collector.query.times import LAST_NS, Span
+from collector.query.times import LAST_NS, MINUTE_NS, Span
 
 
 def question_mark(question: BaseModel, path: str) -> str:
@@ -40,8 +40,12 @@ def encode(cursor: Cursor) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def decode(text: str | None, mark: str, length: int) -> Cursor | None:
-    """Return the cursor in `text` whose position has `length` numbers; 400 if it does not fit."""
+OFFSET: Final = (1 << 31,)  # the position in a list that goes on by offset
+AFTER_RECORD: Final = (1 << 63, 1 << 64, 1 << 32)  # the position in a list of records
+
+
+def decode(text: str | None, mark: str, limits: tuple[int, ...]) -> Cursor | None:
+    """Return the cursor in `text` with a position below `limits`; 400 if it does not fit."""
     if text is None:
         return None
     try:
@@ -51,10 +55,11 @@ def decode(text: str | None, mark: str, length: int) -> Cursor | None:
         cursor = Cursor.model_validate(value, strict=True)
     except (ValueError, binascii.Error, RecursionError):
         raise _unfit() from None
-    numbers = [cursor.start, cursor.end, *cursor.position]
-    if cursor.mark != mark or len(cursor.position) != length:
+    if cursor.mark != mark or len(cursor.position) != len(limits):
         raise _unfit()
-    if any(not 0 <= number < 1 << 64 for number in numbers) or cursor.end > LAST_NS + 10**14:
+    if not 0 <= cursor.start < cursor.end <= LAST_NS + MINUTE_NS:
+        raise _unfit()
+    if any(not 0 <= n < limit for n, limit in zip(cursor.position, limits, strict=True)):
         raise _unfit()
     return cursor
 

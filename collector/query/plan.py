@@ -91,17 +91,28 @@ def _time_condition(query: Query, span: Span, source: Rollup | None) -> str:
             f"s.start_time >= fromUnixTimestamp64Nano({start}, 'UTC')"
             f" AND s.start_time < fromUnixTimestamp64Nano({end}, 'UTC')"
         )
-    start, end = (
-        query.bind(min(value // NS, (1 << 32) - 1), "UInt32") for value in (span.start, span.end)
-    )
-    return f"s.time >= toDateTime({start}, 'UTC') AND s.time < toDateTime({end}, 'UTC')"
+    seconds = [min(value // NS, (1 << 32) - 1) for value in (span.start, span.end)]
+    start, end = (f"toDateTime({query.bind(value, 'UInt32')}, 'UTC')" for value in seconds)
+    condition = f"s.time >= {start} AND s.time < {end}"
+    if source.step_s < 3600:  # their sorting key begins with the hour
+        condition += (
+            f" AND toStartOfHour(s.time) >= toStartOfHour({start})"
+            f" AND toStartOfHour(s.time) <= toStartOfHour({end})"
+        )
+    return condition
 
 
 def _filter(query: Query, name: str, values: Iterable[str], source: Rollup | None) -> str:
-    bound = query.bind(list(values), "Array(String)")
     if name == "subscriber_id":
-        return f"s.subscriber_id IN arrayMap(x -> unhex(x), {bound})"
+        return subscriber_condition(query, values)
+    bound = query.bind(list(values), "Array(String)")
     return f"{dimension(name, raw=source is None)} IN {bound}"
+
+
+def subscriber_condition(query: Query, ids: Iterable[str]) -> str:
+    """Return the condition for subscribers, in the form that the sorting key serves."""
+    bound = ", ".join(f"unhex({query.bind(value, 'String')})" for value in ids)
+    return f"s.subscriber_id IN ({bound})"
 
 
 def key(name: str, source: Rollup | None) -> str:

@@ -2,6 +2,7 @@
 
 from collector.errors import ProblemError
 from collector.query.parameters import Question
+from collector.query.plan import Query, subscriber_condition
 from collector.query.times import HOUR_NS, MINUTE_NS, NS, Span, parse_time
 from collector.store import Store
 
@@ -18,11 +19,10 @@ async def data_span(store: Store) -> Span | None:
 
 async def subscriber_span(store: Store, ids: tuple[str, ...]) -> Span | None:
     """Return the whole hours that hold records of a subscriber, None if there is none."""
-    sql = (
-        f"{_EVERYTHING} FROM subscriber_hour"
-        " WHERE subscriber_id IN arrayMap(x -> unhex(x), {ids:Array(String)})"
-    )
-    row = (await store.fetch(sql, {"ids": list(ids)}))[0]
+    query = Query()
+    condition = subscriber_condition(query, ids)
+    sql = f"{_EVERYTHING} FROM subscriber_hour AS s WHERE {condition}"
+    row = (await store.fetch(sql, query.parameters))[0]
     return Span(row["a"] * NS, row["b"] * NS + HOUR_NS) if row["n"] else None
 
 

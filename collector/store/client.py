@@ -50,8 +50,8 @@ def query_settings(options: StoreOptions) -> dict[str, Any]:
     }
 
 
-def connect(options: StoreOptions, settings: Mapping[str, Any]) -> Client:
-    """Return a new connection to the store's database. Raises `StoreError`."""
+def connect(options: StoreOptions, settings: Mapping[str, Any], *, create: bool = False) -> Client:
+    """Return a new connection to the store's database, made if `create`. Raises `StoreError`."""
     with translated("the store cannot be opened"):
         if options.engine == "chdb":
             client = clickhouse_connect.get_client(interface="chdb", path=str(options.path))
@@ -59,7 +59,9 @@ def connect(options: StoreOptions, settings: Mapping[str, Any]) -> Client:
             client = _connect_http(options)
     try:
         with translated("the store cannot be opened"):
-            _select_database(client, options)
+            if create:
+                _create_database(client, options)
+            client.database = options.database
             for name, value in settings.items():
                 client.set_client_setting(name, value)
     except StoreError:
@@ -68,10 +70,9 @@ def connect(options: StoreOptions, settings: Mapping[str, Any]) -> Client:
     return client
 
 
-def _select_database(client: Client, options: StoreOptions) -> None:
+def _create_database(client: Client, options: StoreOptions) -> None:
     on_cluster = f" ON CLUSTER `{options.cluster}`" if options.cluster else ""
     client.command(f"CREATE DATABASE IF NOT EXISTS `{options.database}`{on_cluster}")
-    client.database = options.database
 
 
 def _connect_http(options: StoreOptions) -> Client:

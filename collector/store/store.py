@@ -50,7 +50,7 @@ class Store:
         """
         _prepare_path(options)
         layout = Layout(options.cluster)
-        anchor = connect(options, {})
+        anchor = connect(options, {}, create=True)
         try:
             with translated("the store cannot be migrated"):
                 migrate(anchor, layout)

@@ -1,5 +1,7 @@
 """Answers of the read operations against the records that went in."""
 
+import base64
+import json
 import math
 from collections import Counter
 from typing import Any
@@ -178,6 +180,24 @@ async def test_a_cursor_of_another_question_is_refused(api):
     await api.ask("/services", limit=1, cursor=cursor, status=400)
     for text in ("x", "!!!!", "e30", "W10", "bnVsbA", "9" * 400):
         await api.ask("/cells", cursor=text, status=400)
+
+
+async def test_a_cursor_that_was_changed_is_refused(api, known):
+    path = f"/subscribers/{known['bad_subscriber']}/sessions"
+    text = (await api.ask(path, limit=1))["next_cursor"]
+    good = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    changes = (
+        {"position": [1 << 63, 0, 0]},
+        {"position": [0, 0, 1 << 32]},
+        {"position": [0, -1, 0]},
+        {"position": [0]},
+        {"position": ["0", 0, 0]},
+        {"start": good["end"]},
+        {"end": 1 << 63},
+    )
+    for change in changes:
+        changed = base64.urlsafe_b64encode(json.dumps(good | change).encode()).decode()
+        await api.ask(path, limit=1, cursor=changed, status=400)
 
 
 async def test_sessions_are_the_records_as_sent(api, rows, known):

@@ -46,7 +46,7 @@ async def test_each_migration_is_recorded_once(store, options):
 
 
 async def test_an_interrupted_migration_is_completed(options):
-    client = connect(options, {})
+    client = connect(options, {}, create=True)
     for statement in table_statements(Layout())[:5]:
         client.command(statement)
     client.close()
