@@ -104,9 +104,7 @@ def test_the_api_ranks_the_bad_subscriber_worst(street: Street) -> None:
     worst = max(by_subscriber, key=lambda subscriber: by_subscriber[subscriber])
     bad = street.truth["bad_subscribers"][0]
     addresses = {
-        session["client_ip"]
-        for session in street.truth["sessions"]
-        if session["subscriber"] == bad
+        session["client_ip"] for session in street.truth["sessions"] if session["subscriber"] == bad
     }
     assert {row["subscriber_id"] for row in street.rows if row["client_ip"] in addresses} == {worst}
 
@@ -174,7 +172,9 @@ def test_an_outage_of_the_collector_loses_nothing(street: Street, tmp_path: Path
 
 
 def test_no_identity_is_found_in_what_was_stored_or_said(street: Street) -> None:
-    identities = {session["subscriber"].removeprefix("imsi:") for session in street.truth["sessions"]}
+    identities = {
+        session["subscriber"].removeprefix("imsi:") for session in street.truth["sessions"]
+    }
     directory = street.config.parent
     for path in directory.rglob("*"):
         private = path.name.startswith("traffic.") or not path.is_file()
