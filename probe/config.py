@@ -215,6 +215,7 @@ class InterfaceCapture(Section):
 
     interface: Annotated[str, text_like(r"[^\s/:]{1,15}", "a name as ip link shows it")]
     capture_point: Name
+    outgoing: bool = False  # true on a host that watches its own traffic: a mirror only receives
 
 
 class FileCapture(Section):
@@ -268,6 +269,7 @@ _CAPTURE_MAGIC: Final = (
     b"\x0a\x0d\x0d\x0a",  # pcapng
     b"\x28\xb5\x2f\xfd",  # zstd
     b"\x1f\x8b",  # gzip
+    b"snoop\0\0\0",
 )
 
 
@@ -297,7 +299,7 @@ def _is_capture(path: Path) -> bool:
     if not path.is_file():
         return False
     with path.open("rb") as file:
-        return file.read(4).startswith(_CAPTURE_MAGIC)
+        return file.read(8).startswith(_CAPTURE_MAGIC)
 
 
 # ------------------------------------------------------------------------------- limits and spool

@@ -5,7 +5,7 @@ import { ApiError, getWithClock, post } from "./api.js";
 import { byId, element } from "./dom.js";
 import * as format from "./format.js";
 import { notesOf } from "./notes.js";
-import { purgePlots } from "./plots.js";
+import { plotly, purgePlots } from "./plots.js";
 import { heldFrom, openingChoice, PRESETS, Question, rangeOf } from "./question.js";
 import { signInBox } from "./signin.js";
 import { forgetToken, storedToken } from "./token.js";
@@ -45,6 +45,7 @@ function askAgain() {
 }
 
 async function showData(held, clock, signal) {
+  plotly().catch(() => null); // each plot says so itself
   const address = readAddress();
   const choice = address.choice ?? openingChoice(held, clock);
   const range = rangeOf(choice, held, clock);

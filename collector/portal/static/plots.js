@@ -1,4 +1,4 @@
-// Plots by plotly.js: loaded once, drawn in the page's colours, each with its data as a table too.
+// Plots by plotly.js: loaded when first needed, drawn in the page's colours, each with its data as a table too.
 
 import { element } from "./dom.js";
 import { sortableTable } from "./table.js";
@@ -9,8 +9,8 @@ const INCOMPLETE = 120_000; // ms; records of the last two minutes may still be 
 const drawn = new Set();
 let loading = null;
 
-/** Return plotly.js, which is loaded when the first plot is drawn. */
-function plotly() {
+/** Return plotly.js, loading it at the first call: nobody who is not let in needs it. */
+export function plotly() {
   loading ??= new Promise((resolve, reject) => {
     const script = element("script", { src: document.documentElement.dataset.plotly });
     script.addEventListener("load", () => resolve(globalThis.Plotly));
