@@ -3,7 +3,7 @@
 The captures are generated (10 s of a site with 20,000 subscribers, plain and in GTP-U). The walk is
 C: mode 1 reads headers, 2 adds a flow table, 3 adds timestamp round trips. The engine is measured
 through its own front door, `qoe-probe replay --format msgpack`, the start of Python included.
-Packets per CPU-second vary with the neighbours of a shared machine: compare figures of one run only.
+Packets per CPU-second vary with the neighbours of a shared machine: compare within one run only.
 """
 
 import argparse
