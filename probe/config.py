@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -251,7 +252,13 @@ _FILE_SOURCES: Final = ("file", "files", "directory")
 
 
 def _capture_kind(value: object) -> str:
-    live = isinstance(value, InterfaceCapture) or (isinstance(value, dict) and "interface" in value)
+    """Tell a live capture from files, in spite of a slip of the pen in the key that decides."""
+    if isinstance(value, dict):
+        known = ("interface", "outgoing", *_FILE_SOURCES, "time")
+        near = [match for key in value for match in get_close_matches(str(key), known, 1)]
+        live = any(key in ("interface", "outgoing") for key in near)
+    else:
+        live = isinstance(value, InterfaceCapture)
     return "interface capture" if live else "file capture"
 
 

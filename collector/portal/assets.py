@@ -1,4 +1,4 @@
-"""Static files: under a URL that names their content, compressed once, kept by browsers for ever."""
+"""Static files: under a URL that names their content, compressed once, kept by browsers."""
 
 import asyncio
 import gzip
@@ -12,8 +12,8 @@ from typing import Final
 
 import zstandard
 
-# Levels by measurement on plotly.min.js (4.8 MB): zstd 12 takes 0.6 s for 1.28 MB, 15 takes 3 s for
-# 1.26 MB; gzip 9 takes 0.35 s for 1.47 MB. Brotli would be a further dependency for what zstd gives.
+# Levels by measurement on plotly.min.js (4.8 MB): zstd 12 takes 0.6 s for 1.28 MB, 15 takes 3 s
+# for 1.26 MB; gzip 9 takes 0.35 s for 1.47 MB. Brotli would be one dependency more and gain little.
 _ZSTD_LEVEL: Final = 12
 _GZIP_LEVEL: Final = 9
 PLOTLY: Final = "plotly.min.js"

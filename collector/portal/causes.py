@@ -1,4 +1,4 @@
-"""What failure causes mean: for an engineer, for a customer, whose they are and what to do first."""
+"""What failure causes mean: for an engineer, for a customer, who owns them, what to do first."""
 
 import json
 from enum import StrEnum

@@ -13,12 +13,13 @@ from collector.identity.operations import Operation
 from collector.portal.assets import PLOTLY, Asset, accepted_coding, load_assets
 from collector.portal.causes import causes_json, load_causes
 
-# plotly.js 4.1.1 carries MapLibre, which adds a style sheet of its own, for maps, when it loads. This
-# is its hash; a plotly.js with another one draws as well, but the browser's console names it.
+# plotly.js 4.1.1 carries MapLibre, which adds a style sheet of its own, for maps, when it loads.
+# This is its hash; with a plotly.js that has another one the plots are the same, but the browser's
+# console tells of a sheet refused.
 _MAPLIBRE_SHEET: Final = "'sha256-ji27qzEtxXZW+7dun6UwjHXJ18e6WAin1VvNtkzIE/o='"
-# Nothing inline and nothing from elsewhere. Styles need no 'unsafe-inline': plotly.js puts its rules
-# into the style sheet whose id is plotly.js-style-global, which the page brings, and sets the style
-# of elements through the DOM, which a policy does not regard.
+# Nothing inline and nothing from elsewhere. Styles need no 'unsafe-inline': plotly.js puts its
+# rules into the style sheet whose id is plotly.js-style-global, which the page brings, and sets the
+# style of elements through the DOM, which a policy does not regard.
 CONTENT_SECURITY_POLICY: Final = "; ".join(
     (
         "default-src 'self'",

@@ -191,3 +191,10 @@ def test_files_that_the_configuration_names_are_looked_at(tmp_path: Path):
     write(tmp_path / "x.pcap", "")
     write(tmp_path / "m.csv", "vlan,apn\n1,internet\n")
     assert content_problems(load_probe_config(tmp_path / "p.yaml")) == []
+
+
+def test_a_slip_of_the_pen_in_a_capture_is_named_and_the_list_is_not_called_empty(tmp_path: Path):
+    slip = MINIMAL.replace("{interface: eth1,", "{interfce: eth1,")
+    text = problems(write(tmp_path / "p.yaml", slip))
+    assert "capture[0].interfce: unknown key, did you mean 'interface'" in text
+    assert "needs at least" not in text

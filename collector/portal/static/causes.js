@@ -32,7 +32,7 @@ export const ownerName = (owner) => OWNERS[owner] ?? owner;
 export function causesPanel(narrowed = {}) {
   const bars = causesPlot();
   const table = sortableTable({
-    caption: "Failure causes, the most frequent first", className: "causes",
+    caption: "Failure causes, the most frequent first", className: "causes cards",
     columns: COLUMNS, empty: "No failures in this range.",
   });
   return panel({

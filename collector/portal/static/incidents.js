@@ -11,7 +11,7 @@ const KINDS = { qoe: "Poor experience" };
 /** Return the panel of incidents that touch the range; `narrowed` are filters such as a cell. */
 export function incidentsPanel(narrowed = {}) {
   const table = sortableTable({
-    caption: "Incidents, the open ones first", columns: COLUMNS,
+    caption: "Incidents, the open ones first", columns: COLUMNS, className: "cards",
     empty: "No incidents in this range.",
   });
   return panel({

@@ -115,15 +115,19 @@ function axis(colours, more) {
   };
 }
 
+/** Say whether people point with a finger, which must be free to scroll the page. */
+export function coarsePointer() {
+  return matchMedia("(pointer: coarse)").matches;
+}
+
 /** Return the layout of values over time; `y` completes the value axis. */
 export function timeLayout(colours, question, y) {
   const { from, to, live } = question.range;
-  const coarse = matchMedia("(pointer: coarse)").matches;
   const dark = { type: "rect", yref: "paper", y0: 0, y1: 1, line: { width: 0 }, opacity: 0.5 };
   const start = Math.max(from, question.clock - INCOMPLETE);
   return {
     hovermode: "x unified",
-    dragmode: coarse ? false : "zoom", // a finger scrolls the page
+    dragmode: coarsePointer() ? false : "zoom",
     xaxis: axis(colours, { type: "date", range: [plotTime(from), plotTime(to)], nticks: 8 }),
     yaxis: axis(colours, { rangemode: "tozero", fixedrange: true, ...y }),
     shapes: live

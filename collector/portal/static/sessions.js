@@ -19,7 +19,7 @@ export function sessionsPanel(path) {
     type: "checkbox", id: "only-failed", change: () => asked && sessions.refresh(asked),
   });
   const table = sortableTable({
-    caption: "Last sessions, the newest first", columns: COLUMNS, className: "sessions",
+    caption: "Last sessions, the newest first", columns: COLUMNS, className: "sessions cards",
     empty: "No sessions in this range.",
   });
   const more = element("p", { class: "note" });

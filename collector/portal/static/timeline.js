@@ -3,14 +3,16 @@
 import { element } from "./dom.js";
 import * as format from "./format.js";
 import { panel } from "./panel.js";
-import { plot, plotTime, timeLayout } from "./plots.js";
+import { coarsePointer, plot, plotTime, timeLayout } from "./plots.js";
+
+const GAPS = "A gap is a time without records.";
 
 /** Return the panel of the timeline at `path`; `onNarrow(from, to)` is called for a dragged range. */
 export function timelinePanel(path, onNarrow) {
   const plots = [qoePlot, sessionsPlot, latencyPlot, volumePlot].map((make) => make(onNarrow));
   return panel({
     heading: "Over time",
-    note: "Drag across a plot to narrow the time range of the page. A gap is a time without records.",
+    note: `${coarsePointer() ? "" : "Drag across a plot to narrow the time range. "}${GAPS}`,
     className: "wide",
     load: async (question) => withGaps(await question.askTimeline(path), question.range.stepMs),
     content: {
