@@ -152,3 +152,39 @@ def test_the_session_id_is_the_documented_hash(run: Run) -> None:
     text = b"test-probe\0test\0" + low + high + bytes([6]) + bytes(4) + MINUTE.to_bytes(8, "big")
     expected = hashlib.sha256(text).hexdigest()[:16]
     assert run(opened()).rows[0]["session_id"] == expected
+
+
+def alternating(count: int) -> Capture:
+    """Each packet at two hops of one tap, in tunnels of two cells."""
+    capture = Capture()
+    tunnelled(MINUTE, capture, up=True, teid=1, flags=SYN, enb=ENB)
+    for number in range(count):
+        now = MINUTE + 2 * SECOND + number * MS
+        enb, teid = ((ENB, 1), ("172.16.0.2", 2))[number % 2]
+        tunnelled(now, capture, up=True, teid=teid, flags=ACK, enb=enb)
+    return capture
+
+
+def test_tunnels_that_alternate_do_not_end_an_interval_with_each_packet(run: Run) -> None:
+    rows = run(alternating(500), attribution=CELLS, ran_prefixes=["172.16.0.0/24"]).rows
+    assert len(rows) <= 2
+    assert sum(row["packets_up"] for row in rows) == 501
+
+
+def with_qfi(time_ns: int, capture: Capture, qfi: int) -> None:
+    """A packet whose PDU session container names the QoS flow (TS 38.415 5.5.2, uplink)."""
+    inner = ipv4("10.0.0.1", "192.0.2.1", 17, udp(40000, 9000, b"x"))
+    extension = bytes([0, 0, 0, 0x85, 1, 0x10, qfi, 0])
+    head = bytes([0x34, 255]) + (len(inner) + len(extension)).to_bytes(2, "big")
+    message = head + (7).to_bytes(4, "big") + extension + inner
+    capture.add(time_ns, ipv4(ENB, GATEWAY, 17, udp(2152, 2152, message)))
+
+
+def test_a_change_of_qos_flow_ends_the_interval(run: Run) -> None:
+    capture = Capture()
+    for second, qfi in enumerate((9, 9, 9, 5, 5)):
+        with_qfi(MINUTE + second * SECOND, capture, qfi)
+    rows = run(capture).rows
+    assert [(row["qos_class"], row["packets_up"]) for row in rows] == [(9, 3), (5, 2)]
+    assert [row["record_kind"] for row in rows] == ["interim", "final"]
+    assert rows[0]["client_ip"] == "10.0.0.1"

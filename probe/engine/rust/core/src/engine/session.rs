@@ -44,12 +44,43 @@ pub struct Place {
     pub attribution: Attribution,
 }
 
-/// TEID and ends of the tunnel that carries one direction.
+impl Place {
+    /// The map, not the address alone, says whose this is.
+    pub fn is_known(&self) -> bool {
+        self.attribution != Attribution::default()
+    }
+
+    /// Both are known by the map, and they are two.
+    pub fn is_another_subscriber(&self, before: &Self) -> bool {
+        let named = |place: &Self| place.attribution.subscriber.is_some();
+        named(self) && named(before) && self.subscriber_id != before.subscriber_id
+    }
+
+    /// Both cells are known, and they are two.
+    pub fn is_another_cell(&self, before: &Self) -> bool {
+        let (now, then) = (&self.attribution.cell_id, &before.attribution.cell_id);
+        now.is_some() && then.is_some() && now != then
+    }
+}
+
+/// The tunnel and QoS flow that carry one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TunnelEnds {
+pub struct Bearer {
     pub teid: u32,
     pub source: Address,
     pub destination: Address,
+    pub qfi: Option<u8>,
+}
+
+impl Bearer {
+    pub fn of(inner: &Inner<'_>) -> Option<Self> {
+        inner.tunnel.map(|tunnel| Self {
+            teid: tunnel.teid,
+            source: tunnel.source,
+            destination: tunnel.destination,
+            qfi: tunnel.qfi,
+        })
+    }
 }
 
 /// The state of one flow.
@@ -70,7 +101,7 @@ pub struct Session {
     pub place: Arc<Place>,
     pub encapsulation: Option<Box<str>>,
     pub layers: [Layer; crate::decap::MAX_LAYERS],
-    pub tunnels: [Option<TunnelEnds>; 2],
+    pub bearers: [Option<Bearer>; 2],
     pub qfi: Option<u8>,
     pub missed_start: bool,
     pub truncated: bool,
@@ -104,7 +135,7 @@ impl Session {
             place,
             encapsulation: None,
             layers: Default::default(),
-            tunnels: [None; 2],
+            bearers: [None; 2],
             qfi: None,
             missed_start: false,
             truncated: false,

@@ -9,7 +9,7 @@ use crate::engine::clients::Clients;
 use crate::engine::emit::{IntervalEnd, Stamp, emit};
 use crate::engine::ledger::Untracked;
 use crate::engine::options::Limits;
-use crate::engine::session::{Place, Session, TunnelEnds};
+use crate::engine::session::{Bearer, Place, Session};
 use crate::flow::{Direction, FlowId, FlowKey, Table, Wheel};
 use crate::record::names::EndReason;
 use crate::record::pseudonym::Pseudonyms;
@@ -17,6 +17,8 @@ use crate::record::{Columns, session_id::SessionIds};
 use crate::tcp::{Connection, Segment};
 
 const SECOND_NS: u64 = 1_000_000_000;
+/// A change of cell or QoS flow ends an interval no sooner than this after its start.
+const SHORTEST_INTERVAL_NS: u64 = SECOND_NS;
 
 /// What the tracker knows of the place it watches.
 pub struct Site {
@@ -294,8 +296,7 @@ impl Tracker {
         read.ok_or(Untracked::Truncated)
     }
 
-    /// Ends the flow of a five-tuple that another connection or subscriber took over, and splits
-    /// its interval where it moved to another cell.
+    /// Ends the flow of a five-tuple that another connection or subscriber took over.
     fn still_the_same(
         &mut self,
         id: FlowId,
@@ -304,7 +305,7 @@ impl Tracker {
         inner: &Inner<'_>,
     ) -> Option<FlowId> {
         let now_ns = self.clock_ns;
-        let (key, session) = self.table.get_mut(id)?;
+        let (_, session) = self.table.get_mut(id)?;
         let reused = match (&packet.payload, &session.connection) {
             (Payload::Segment(segment), Some(tcp)) => tcp.is_reuse(direction, segment),
             _ => false,
@@ -313,26 +314,49 @@ impl Tracker {
             self.end(id, now_ns, EndReason::PortReused);
             return None;
         }
-        let tunnel = tunnel_ends(inner);
-        if tunnel.is_none() || tunnel == session.tunnels[direction.index()] {
+        self.follow_bearer(id, direction, inner)
+    }
+
+    /// Follows a flow into another tunnel or QoS flow: another subscriber ends it, another cell or
+    /// QoS flow ends the interval. What the map does not know changes nothing.
+    fn follow_bearer(
+        &mut self,
+        id: FlowId,
+        direction: Direction,
+        inner: &Inner<'_>,
+    ) -> Option<FlowId> {
+        let now_ns = self.clock_ns;
+        let (key, session) = self.table.get_mut(id)?;
+        let known = session.bearers[direction.index()];
+        let bearer = Bearer::of(inner);
+        if bearer.is_none() || bearer == known {
             return Some(id);
         }
-        session.tunnels[direction.index()] = tunnel;
+        // A mirror that shows a packet at two hops alternates between their tunnels: without a
+        // limit each packet would end an interval.
+        let too_soon = now_ns.saturating_sub(session.interval_start_ns) < SHORTEST_INTERVAL_NS;
+        if known.is_some() && too_soon {
+            return Some(id);
+        }
+        session.bearers[direction.index()] = bearer;
         let place = self
             .site
-            .place_of(session.client(key), &session.layers, &session.tunnels);
-        let before = &session.place;
-        if place.subscriber_id != before.subscriber_id && before.subscriber_source == "map" {
+            .place_of(session.client(key), &session.layers, &session.bearers);
+        let before = Arc::clone(&session.place);
+        if place.is_another_subscriber(&before) {
             self.end(id, now_ns, EndReason::PortReused);
             return None;
         }
-        let moved = before.attribution.cell_id.is_some()
-            && place.attribution.cell_id != before.attribution.cell_id;
-        if moved {
+        let qfi = bearer.and_then(|bearer| bearer.qfi).or(session.qfi);
+        let other_qos_flow = session.qfi.is_some() && qfi != session.qfi;
+        if other_qos_flow || place.is_another_cell(&before) {
             self.cut(id, now_ns);
         }
         let (_, session) = self.table.get_mut(id)?;
-        session.place = Arc::new(place);
+        session.qfi = qfi;
+        if place.is_known() || !before.is_known() {
+            session.place = Arc::new(place);
+        }
         Some(id)
     }
 
@@ -352,19 +376,20 @@ impl Tracker {
             self.end(victim, self.clock_ns, EndReason::Evicted);
         }
         let (up, initiator) = self.site.orientation(&key, direction, packet, inner);
-        let tunnel = tunnel_ends(inner);
-        let mut tunnels = [None; 2];
-        tunnels[direction.index()] = tunnel;
+        let bearer = Bearer::of(inner);
+        let mut bearers = [None; 2];
+        bearers[direction.index()] = bearer;
         let place = self
             .site
-            .place_of(key.sender(up).0, &inner.layers, &tunnels);
+            .place_of(key.sender(up).0, &inner.layers, &bearers);
         let session_id = self
             .site
             .session_ids
-            .of(&key, tunnel.map(|ends| ends.teid), time_ns);
+            .of(&key, bearer.map(|bearer| bearer.teid), time_ns);
         let mut session = Session::new(session_id, time_ns, up, Arc::new(place));
         session.initiator = initiator;
-        session.tunnels = tunnels;
+        session.bearers = bearers;
+        session.qfi = bearer.and_then(|bearer| bearer.qfi);
         session.layers = inner.layers;
         let path = encapsulation(&inner.layers).to_string();
         session.encapsulation = (!path.is_empty()).then(|| path.into());
@@ -388,9 +413,6 @@ impl Tracker {
             return;
         };
         session.count(direction, inner, packet.payload_len, time_ns);
-        if let Some(qfi) = inner.tunnel.and_then(|tunnel| tunnel.qfi) {
-            session.qfi = Some(qfi);
-        }
         match &packet.payload {
             Payload::Segment(segment) => session.on_segment(key, direction, segment, time_ns),
             Payload::Datagram(payload) => session.on_datagram(key, direction, payload, time_ns),
@@ -413,14 +435,6 @@ impl Tracker {
             self.set_timer(id, deadline_ns);
         }
     }
-}
-
-fn tunnel_ends(inner: &Inner<'_>) -> Option<TunnelEnds> {
-    inner.tunnel.map(|tunnel| TunnelEnds {
-        teid: tunnel.teid,
-        source: tunnel.source,
-        destination: tunnel.destination,
-    })
 }
 
 fn read_tcp<'a>(inner: &Inner<'a>) -> Option<Transported<'a>> {
@@ -540,12 +554,7 @@ impl Site {
         }
     }
 
-    fn place_of(
-        &self,
-        client: Address,
-        layers: &[Layer],
-        tunnels: &[Option<TunnelEnds>; 2],
-    ) -> Place {
+    fn place_of(&self, client: Address, layers: &[Layer], bearers: &[Option<Bearer>; 2]) -> Place {
         let mut vlans = [0; crate::decap::MAX_LAYERS];
         let mut vlan_count = 0;
         for layer in layers {
@@ -556,10 +565,10 @@ impl Site {
                 vlan_count += 1;
             }
         }
-        let ends = tunnels.iter().flatten();
-        let teids: Vec<u32> = ends.clone().map(|ends| ends.teid).collect();
-        let gtpu_addresses: Vec<Address> = ends
-            .flat_map(|ends| [ends.source, ends.destination])
+        let bearers = bearers.iter().flatten();
+        let teids: Vec<u32> = bearers.clone().map(|bearer| bearer.teid).collect();
+        let gtpu_addresses: Vec<Address> = bearers
+            .flat_map(|bearer| [bearer.source, bearer.destination])
             .collect();
         let attribution = self.map.look_up(&FlowFacts {
             client,
