@@ -82,7 +82,11 @@ def capture_options(config: ReplayConfig, kit: EngineKit, now_ns: int) -> list[d
     options: list[dict[str, Any]] = []
     for capture in config.capture:
         if isinstance(capture, InterfaceCapture):
-            source: dict[str, Any] = {"interface": capture.interface, "time_offset_ns": 0}
+            source: dict[str, Any] = {
+                "interface": capture.interface,
+                "ignore_outgoing": not capture.outgoing,
+                "time_offset_ns": 0,
+            }
         else:
             files = capture_files(capture.paths())
             offset = _offset_to_now(files, kit, now_ns) if capture.time == "now" else 0

@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -215,6 +216,7 @@ class InterfaceCapture(Section):
 
     interface: Annotated[str, text_like(r"[^\s/:]{1,15}", "a name as ip link shows it")]
     capture_point: Name
+    outgoing: bool = False  # true on a host that watches its own traffic: a mirror only receives
 
 
 class FileCapture(Section):
@@ -250,7 +252,13 @@ _FILE_SOURCES: Final = ("file", "files", "directory")
 
 
 def _capture_kind(value: object) -> str:
-    live = isinstance(value, InterfaceCapture) or (isinstance(value, dict) and "interface" in value)
+    """Tell a live capture from files, in spite of a slip of the pen in the key that decides."""
+    if isinstance(value, dict):
+        known = ("interface", "outgoing", *_FILE_SOURCES, "time")
+        near = [match for key in value for match in get_close_matches(str(key), known, 1)]
+        live = any(key in ("interface", "outgoing") for key in near)
+    else:
+        live = isinstance(value, InterfaceCapture)
     return "interface capture" if live else "file capture"
 
 
@@ -268,6 +276,7 @@ _CAPTURE_MAGIC: Final = (
     b"\x0a\x0d\x0d\x0a",  # pcapng
     b"\x28\xb5\x2f\xfd",  # zstd
     b"\x1f\x8b",  # gzip
+    b"snoop\0\0\0",
 )
 
 
@@ -297,7 +306,7 @@ def _is_capture(path: Path) -> bool:
     if not path.is_file():
         return False
     with path.open("rb") as file:
-        return file.read(4).startswith(_CAPTURE_MAGIC)
+        return file.read(8).startswith(_CAPTURE_MAGIC)
 
 
 # ------------------------------------------------------------------------------- limits and spool

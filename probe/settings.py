@@ -235,6 +235,8 @@ def _problems(errors: list[ErrorDetails], form: Any, value: object) -> list[tupl
     """Return (location, text) of each error, those of a union's wrong members left out."""
     found: dict[Location, list[str]] = {}
     for error in errors:
+        if error["type"] == "too_short" and _has_faulty_items(error, errors):
+            continue  # pydantic counts the items that are right
         location, owner, in_union = _resolve(form, error["loc"])
         if error["type"] == "union_tag_invalid" and _is_key_name(error):
             location = (*location, error["ctx"]["discriminator"].strip("'"))
@@ -247,6 +249,11 @@ def _problems(errors: list[ErrorDetails], form: Any, value: object) -> list[tupl
         for location, texts in found.items()
         if not _explained_deeper(location, texts, found)
     ]
+
+
+def _has_faulty_items(listed: ErrorDetails, errors: list[ErrorDetails]) -> bool:
+    place = listed["loc"]
+    return any(error["loc"][: len(place)] == place and error["loc"] != place for error in errors)
 
 
 _UNION_MARK: Final = "\0"  # sets apart "this member of the union is another type altogether"

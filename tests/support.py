@@ -24,7 +24,7 @@ def command(name: str) -> str:
 
 @dataclass(frozen=True)
 class Replay:
-    """What `qoe-probe replay --format jsonl` left behind. `error` leaves the key warning out."""
+    """What `qoe-probe replay --format jsonl` left behind. `error` leaves warnings out."""
 
     code: int
     rows: list[dict[str, Any]]
@@ -37,5 +37,5 @@ def replay(*arguments: str | Path, stdin: bytes | None = None) -> Replay:
     done = subprocess.run(words, input=stdin, capture_output=True, timeout=120, check=False)
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     lines = done.stderr.decode().splitlines()
-    error = "\n".join(line for line in lines if "well-known key" not in line)
+    error = "\n".join(line for line in lines if not line.startswith("qoe-probe: warning: "))
     return Replay(done.returncode, rows, error, done.stdout)

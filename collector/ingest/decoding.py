@@ -8,6 +8,7 @@ from typing import Final
 import zstandard
 
 from collector.errors import ProblemError
+from collector.store import refusal
 from probe.errors import BatchError
 from probe.record import codec
 
@@ -38,6 +39,8 @@ def decode(body: bytes, encoding: str, max_decoded: int) -> DecodedBatch:
         batch = codec.decode(content)
     except BatchError as error:
         raise ProblemError(400, "Malformed batch", str(error)) from error
+    if (why := refusal(batch)) is not None:
+        raise ProblemError(400, "Unusable batch", why)
     return DecodedBatch(batch, hashlib.sha256(content).digest())
 
 

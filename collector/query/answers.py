@@ -150,7 +150,7 @@ class Timeline(AggregateScope):
 
     step: int = Field(description="Seconds.")
     data: list[Aggregate]
-    next_cursor: None = None
+    next_cursor: str | None
 
 
 class FailureList(AggregateScope):

@@ -8,14 +8,20 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from collector.errors import ProblemError, StoreError
+from collector.errors import ProblemError
 from collector.identity.operations import Operation
 from collector.qoe import Models
 from collector.query import answers, parameters, probes, records
 from collector.query.aggregates import SORTS, Reader, Slice
 from collector.query.cursor import AFTER_RECORD, OFFSET, Cursor, decode, encode, question_mark
 from collector.query.failures import failures
-from collector.query.parameters import ListQuestion, Question, RecordsQuestion, TimelineQuestion
+from collector.query.parameters import (
+    MAX_STEPS,
+    ListQuestion,
+    Question,
+    RecordsQuestion,
+    TimelineQuestion,
+)
 from collector.query.plan import Ask, conditions, source_of, statement
 from collector.query.quality import quality
 from collector.query.range import asked_span, data_span, subscriber_span
@@ -29,7 +35,6 @@ Clock = Callable[[], int]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Row = dict[str, Any]
 
-MAX_STEPS: Final = 5000
 MAX_KEYS: Final = 4
 _API: Final = "/api/v1"
 
@@ -71,17 +76,7 @@ def operations(store: Store, models: Models, clock: Clock = time.time_ns) -> lis
 
 
 def _get(path: str, summary: str, handler: Handler, query: Any, response: Any) -> Operation:
-    return Operation("GET", _API + path, summary, _guarded(handler), query=query, response=response)
-
-
-def _guarded(handler: Handler) -> Handler:
-    async def guarded(request: web.Request) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except StoreError as error:
-            raise ProblemError(503, "Store unavailable", str(error)) from error
-
-    return guarded
+    return Operation("GET", _API + path, summary, handler, query=query, response=response)
 
 
 @dataclass(frozen=True)
@@ -118,8 +113,7 @@ class _Api:
         return _json({"data": await self._reader.one(scope.ask), **scope.told()})
 
     async def network_timeline(self, request: web.Request) -> web.Response:
-        question = parameters.parse_query(request, TimelineQuestion)
-        return await self._timeline(question, await self._scope(question))
+        return await self._timeline(request)
 
     # ------------------------------------------------------------------------------ cells
 
@@ -129,9 +123,7 @@ class _Api:
         return _json({"data": _found(await self._reader.one(scope.ask)), **scope.told()})
 
     async def cell_timeline(self, request: web.Request) -> web.Response:
-        question = parameters.parse_query(request, TimelineQuestion)
-        scope = await self._scope(question, cell_id=(request.match_info["cell_id"],))
-        return await self._timeline(question, scope)
+        return await self._timeline(request, cell_id=(request.match_info["cell_id"],))
 
     # ------------------------------------------------------------------------ subscribers
 
@@ -143,9 +135,8 @@ class _Api:
         return _json({"data": data, **scope.told(), "linked": list(ids[1:])})
 
     async def subscriber_timeline(self, request: web.Request) -> web.Response:
-        question = parameters.parse_query(request, TimelineQuestion)
-        scope = await self._subscriber_scope(question, await self._ids(request))
-        return await self._timeline(question, scope, by_session=True)
+        ids = await self._ids(request)
+        return await self._timeline(request, by_session=True, subscriber_id=ids)
 
     async def subscriber_services(self, request: web.Request) -> web.Response:
         ids = await self._ids(request)
@@ -283,20 +274,34 @@ class _Api:
         return str(rows[0]["key_0"]) if rows else None
 
     async def _timeline(
-        self, question: TimelineQuestion, scope: _Scope, by_session: bool = False
+        self, request: web.Request, by_session: bool = False, **fixed: tuple[str, ...]
     ) -> web.Response:
+        question = parameters.parse_query(request, TimelineQuestion)
+        mark = question_mark(question, request.path)
+        cursor = decode(question.cursor, mark, OFFSET)
+        scope = await self._scope(question, cursor, **fixed)
         step_s = parse_step(question.step) if question.step else default_step(scope.ask.span)
-        span = scope.ask.span.widened(step_s)
-        if span.end - span.start > MAX_STEPS * step_s * NS:
-            raise ProblemError(
-                400, "Bad parameter", f"more than {MAX_STEPS} steps; take a longer one"
-            )
+        span = await self._steps_span(scope.ask.span, step_s)
         keys = tuple(question.group_by or ())
         _check_keys(keys)
         asked = replace(scope.ask, span=span, step_s=step_s).split(*keys)
-        data = await self._reader.timeline(asked, by_session)
-        told = {**scope.told(), **_span_told(span)}
-        return _json({"data": data, "next_cursor": None, "step": step_s, **told})
+        rows = await self._reader.timeline(asked, by_session)
+        if question.sort == "-time":
+            rows.reverse()
+        page = _ListPage(mark, scope, cursor)
+        shown = rows[page.offset : page.offset + question.limit + 1]
+        return page.answer(shown, question.limit, step=step_s, **_span_told(span))
+
+    async def _steps_span(self, span: Span, step_s: int) -> Span:
+        """Return `span` in whole steps; a span of too many steps is cut to what holds data."""
+        longest = MAX_STEPS * step_s * NS
+        if span.end - span.start > longest:
+            span = span.within(await data_span(self._store))
+        if span.end - span.start > longest:
+            raise ProblemError(
+                400, "Bad parameter", f"more than {MAX_STEPS} steps; take a longer one"
+            )
+        return span.widened(step_s)
 
 
 @dataclass(frozen=True)
@@ -311,11 +316,11 @@ class _ListPage:
     def offset(self) -> int:
         return self.cursor.position[0] if self.cursor else 0
 
-    def answer(self, rows: list[Row], limit: int, scope: bool = True) -> web.Response:
+    def answer(self, rows: list[Row], limit: int, scope: bool = True, **more: Any) -> web.Response:
         """Return `rows`, of which there is one more than `limit` if the list goes on."""
         going_on = self._next(limit) if len(rows) > limit else None
         told = self.scope.told() if scope else {}
-        return _json({"data": rows[:limit], "next_cursor": going_on, **told})
+        return _json({"data": rows[:limit], "next_cursor": going_on, **told, **more})
 
     def _next(self, limit: int) -> str:
         span = self.scope.ask.span

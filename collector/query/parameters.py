@@ -1,7 +1,7 @@
 """Query strings: one model for each kind of question; what a model does not name is refused."""
 
 import types
-from typing import Annotated, Any, Final, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_origin
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -11,6 +11,7 @@ from collector.errors import ProblemError
 Word = Annotated[str, StringConstraints(max_length=256)]
 Words = Annotated[list[Word] | None, Field(max_length=64)]
 
+MAX_STEPS: Final = 5000  # of one timeline
 _TIME: Final = "RFC 3339, Unix seconds, or now, now-15m, now-1h, now-7d"
 _SUBSCRIBER: Final = r"^([0-9a-f]{32})?$"
 Pseudonym = Annotated[str, StringConstraints(pattern=_SUBSCRIBER)]
@@ -72,9 +73,11 @@ class ListQuestion(Question, Page):
     group_by: Words = Field(None, description="Further dimensions that split each entry.")
 
 
-class TimelineQuestion(Question):
+class TimelineQuestion(Question, Page):
     """Aggregates step by step."""
 
+    limit: int = Field(MAX_STEPS, ge=1, le=MAX_STEPS)
+    sort: Literal["time", "-time"] = Field("time", description="Oldest or newest step first.")
     step: Word | None = Field(None, description="1m, 5m, 15m, 1h, 6h or 1d.")
     group_by: Words = Field(None, description="Dimensions that split each step.")
 

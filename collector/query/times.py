@@ -31,6 +31,13 @@ class Span:
         step = step_s * NS
         return Span(self.start // step * step, -(-self.end // step) * step)
 
+    def within(self, other: "Span | None") -> "Span":
+        """Return the part inside `other`, empty if there is none."""
+        if other is None:
+            return Span(self.start, self.start)
+        start = max(self.start, other.start)
+        return Span(start, max(start, min(self.end, other.end)))
+
 
 def parse_time(text: str, name: str, now_ns: int) -> int:
     """Return the ns of the parameter `name`; `ProblemError` 400 if it is no time."""

@@ -74,7 +74,10 @@ def _run(state: Path, pcap: Path | None, once: bool) -> None:
         _write_secret(state / "probe.token", token.strip())
         if pcap is None:
             _say("simulating two minutes of a network with a bad cell and a bad subscriber")
-            console.print("    " + _command(state, "qoe-probe", "simulate", "demo.pcap").strip())
+            console.print(
+                "    " + _command(state, "qoe-probe", "simulate", "demo.pcap").strip(),
+                soft_wrap=True,
+            )
         _say("probe: measuring and shipping")
         _command(state, "qoe-probe", "run", "--config", "probe.yaml")
         _show_cells(url)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import aiohttp
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from probe.config import InterfaceCapture, ProbeConfig, SpoolConfig, content_problems
 

@@ -5,6 +5,7 @@ import io
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -19,6 +20,7 @@ from probe.settings import read_secret
 WELL_KNOWN_KEY: Final = b"edgeqoe: a well-known key, for replays only"
 CAPTURE_POINT: Final = "replay"
 TAKE_TIMEOUT_S: Final = 0.2
+_NO_KEY: Final = "no site key file: pseudonyms come from a well-known key"
 
 
 def replay_to(
@@ -34,11 +36,17 @@ def replay_to(
     Raises `ConfigError`, or `ProbeError` after the records that could be had.
     """
     config = _config(config_file)
-    engine = _engine(captures, config, _site_key(config, site_key_file))
-    with _opened(output) as stream, Progress() as progress:
-        batches = _batches(engine, config.probe_id, progress)
-        _WRITERS[form](batches, stream)
-        stream.flush()
+    key = _site_key(config, site_key_file)
+    engine = _engine(captures, config, key.secret)
+    try:
+        with _opened(output) as stream, Progress() as progress:
+            batches = _batches(engine, config.probe_id, progress)
+            _WRITERS[form](batches, stream)
+            stream.flush()
+    except CaptureError as error:  # a failure stays one line
+        raise CaptureError(f"{error} ({_NO_KEY})" if key.well_known else str(error)) from error
+    if key.well_known:
+        print(f"qoe-probe: warning: {_NO_KEY}", file=sys.stderr)
     return 0
 
 
@@ -47,7 +55,7 @@ def replayed_rows(
 ) -> Iterator[codec.Row]:
     """Yield the records of `captures` in the form they have in JSON; errors as `replay_to`."""
     config = _config(config_file)
-    engine = _engine(captures, config, _site_key(config, site_key_file))
+    engine = _engine(captures, config, _site_key(config, site_key_file).secret)
     with Progress() as progress:
         for batch in _batches(engine, config.probe_id, progress):
             yield from codec.rows(codec.decode(batch))
@@ -57,15 +65,17 @@ def _config(file: Path | None) -> ReplayConfig:
     return ReplayConfig() if file is None else load_replay_config(file)
 
 
-def _site_key(config: ReplayConfig, file: Path | None) -> bytes:
+@dataclass(frozen=True)
+class _SiteKey:
+    secret: bytes
+    well_known: bool
+
+
+def _site_key(config: ReplayConfig, file: Path | None) -> _SiteKey:
     chosen = file or config.site_key_file
-    if chosen is not None:
-        return read_secret(chosen)
-    print(
-        "qoe-probe: warning: no site key file: pseudonyms come from a well-known key",
-        file=sys.stderr,
-    )
-    return WELL_KNOWN_KEY
+    if chosen is None:
+        return _SiteKey(WELL_KNOWN_KEY, well_known=True)
+    return _SiteKey(read_secret(chosen), well_known=False)
 
 
 def _engine(captures: Sequence[Path], config: ReplayConfig, site_key: bytes) -> PacketEngine:
@@ -110,15 +120,18 @@ def _batches(engine: PacketEngine, probe_id: str, progress: Progress) -> Iterato
 
 @contextlib.contextmanager
 def _opened(path: Path | None) -> Iterator[BinaryIO]:
-    if path is None:
-        yield sys.stdout.buffer
-        return
+    """Give the stream to write to; failing to write is told by the name of the file."""
     try:
-        file = path.open("wb")
+        if path is None:
+            yield sys.stdout.buffer
+        else:
+            with path.open("wb") as file:
+                yield file
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        raise ProbeError(f"{path}: cannot be written: {error.strerror}") from error
-    with file:
-        yield file
+        name = "standard output" if path is None else path
+        raise ProbeError(f"{name}: cannot be written: {error.strerror}") from error
 
 
 # ---------------------------------------------------------------------------------------- writers

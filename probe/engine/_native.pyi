@@ -1,8 +1,13 @@
 """Types of the native engine, `probe.engine._native` (Rust, behind PyO3)."""
 
+from typing import final
+
+__all__ = ["Engine", "EngineError", "capture_span", "schema"]
+
 class EngineError(Exception):
     """The engine cannot start, or its source cannot be read (on): one line for a person."""
 
+@final
 class Engine:
     """One thread per capture; each hands over bodies (`probe.record.codec`) as it fills them.
 

@@ -1,6 +1,6 @@
 """The probe host's health, measured once for each batch.
 
-One snapshot costs well under a millisecond: a few reads of /proc and one `statvfs`. A value that
+One snapshot costs about a millisecond: a few reads of /proc and one `statvfs`. A value that
 the host does not give is left out; no clock offset is claimed, since nothing here measures it.
 """
 
@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from probe import __version__
 

@@ -85,7 +85,7 @@ class RecordFlag(IntFlag):
 
 
 class FailureCause(StrEnum):
-    """The closed list of failure causes, grouped by stage (see `STAGE_OF_CAUSE`)."""
+    """The closed list of failure causes, in the order of the stages."""
 
     GTP_APN_UNKNOWN = "gtp_apn_unknown"
     GTP_AUTH_FAILED = "gtp_auth_failed"

@@ -112,7 +112,7 @@ class CollectorClient:
 
 
 def interpret(status: int, body: bytes, retry_after: str | None) -> Answer:
-    """Return the meaning of an HTTP answer (docs/http.md, POST /api/v1/batches)."""
+    """Return the meaning of an HTTP answer (docs/api.md, POST /api/v1/batches)."""
     detail = f"{status} {_detail(body)}".strip()
     if status == 200:
         return Answer(_stored(body), detail)

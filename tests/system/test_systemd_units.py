@@ -102,3 +102,22 @@ def _service_section(path: Path) -> configparser.SectionProxy:
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     parser.read(path)
     return parser["Service"]
+
+
+@pytest.mark.parametrize(
+    ("example", "unit", "instance"),
+    [
+        ("probe-sgi.yaml", "qoe-probe@.service", "probe"),
+        ("probe-s1u.yaml", "qoe-probe@.service", "probe"),
+        ("collector.yaml", "qoe-collector.service", ""),
+    ],
+)
+def test_the_examples_write_only_where_the_unit_lets_them(
+    example: str, unit: str, instance: str, repository: Path
+) -> None:
+    state = _service_section(repository / "systemd" / unit)["StateDirectory"]
+    allowed = "/var/lib/" + state.replace("%i", instance) + "/"
+    text = (repository / "configs" / example).read_text()
+    paths = re.findall(r"path: (/var/\S+)", text)
+    assert paths
+    assert [path for path in paths if not path.startswith(allowed)] == []

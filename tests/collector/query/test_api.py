@@ -63,6 +63,23 @@ async def test_every_timeline_adds_up_to_the_network(api, step, group_by):
     assert all(set(group_by) <= point.keys() for point in line["data"])
 
 
+async def test_a_timeline_goes_on_page_by_page_in_either_direction(api):
+    whole = (await api.ask("/network/timeline", step="1m"))["data"]
+    assert len(whole) > 3
+    first = await api.ask("/network/timeline", step="1m", limit=3)
+    rest = await api.ask("/network/timeline", step="1m", limit=3, cursor=first["next_cursor"])
+    assert first["data"] + rest["data"] == whole[:6]
+    newest = (await api.ask("/network/timeline", step="1m", sort="-time"))["data"]
+    assert newest == whole[::-1]
+
+
+async def test_a_timeline_of_all_time_is_cut_to_what_holds_data(api):
+    whole = (await api.ask("/network"))["data"]
+    line = await api.ask("/network/timeline", step="1m", from_="0", to="now")
+    assert sum(point["sessions"] for point in line["data"]) >= whole["sessions"]
+    assert not line["from"].startswith("1970")
+
+
 async def test_the_bad_cell_and_the_bad_subscriber_rank_worst(api, known):
     cells = (await api.ask("/cells", sort="qoe"))["data"]
     assert cells[0]["cell_id"] == known["bad_cell"]

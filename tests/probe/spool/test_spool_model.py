@@ -1,7 +1,6 @@
 """The spool against a model of what it promises, with crashes at any byte that was not synced."""
 
 import json
-import os
 import random
 import shutil
 import tempfile
@@ -57,10 +56,15 @@ class SpoolMachine(RuleBasedStateMachine):
         self.random = random.Random(0)
         self.root = Path(tempfile.mkdtemp(prefix="spool-model-"))
         self.disk = Disk()
+        disk = self.disk
+
+        def unlink(path: Path, missing_ok: bool = False) -> None:
+            disk.unlink(path, missing_ok)
+
         self.patches = [
             patch("os.fdatasync", self.disk.sync),
             patch("os.fsync", self.disk.sync),
-            patch.object(Path, "unlink", lambda path, **kw: self.disk.unlink(path, **kw)),
+            patch.object(Path, "unlink", unlink),
         ]
         for each in self.patches:
             each.start()
