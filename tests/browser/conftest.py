@@ -42,7 +42,7 @@ class Page:
         """Wait until every panel has its answer, or a message stands in their place."""
         self.until(
             "return document.querySelector('main .panel') !== null"
-            " && document.querySelector('main [aria-busy=true]') === null"
+            " && document.querySelector('[aria-busy=true]') === null"
         )
 
     def until(self, script: str, *arguments: Any) -> Any:
