@@ -113,7 +113,7 @@ lint: setup ## Style, types, stubs and import rules
 	$(call step,ruff format,ruff format --quiet --check .)
 	$(call step,mypy,mypy)
 	$(call step,stubtest,stubtest --concise probe.engine._native)
-	$(call step,import rules,lint-imports)
+	$(call step,import rules,lint-imports --no-logo)
 	$(call step,rustfmt,cd $(RUST) && cargo fmt --all --check)
 	$(call step,clippy,cd $(RUST) && cargo clippy --quiet --locked --workspace --all-targets -- -D warnings)
 

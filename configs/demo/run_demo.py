@@ -42,7 +42,8 @@ class DemoError(Exception):
 
 def main() -> int:
     arguments = _arguments()
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell in the background ignores the former
+        signal.signal(number, _interrupt)
     try:
         with tempfile.TemporaryDirectory(prefix="edgeqoe-demo-") as directory:
             _run(Path(directory), arguments.pcap, arguments.once)

@@ -75,7 +75,7 @@ def test_an_interval_without_packets_leaves_no_record(run: Run) -> None:
 def test_a_flow_ends_after_its_idle_time_in_packet_time(run: Run) -> None:
     capture = Capture()
     Dialogue(capture).open(MINUTE)
-    Dialogue(capture, client_port=40001).open(MINUTE + 400 * SECOND)
+    Dialogue(capture, client_port=40001).open(MINUTE + 1000 * SECOND)
     first = next(row for row in run(capture).rows if row["record_kind"] == "final")
     assert (first["client_port"], first["end_reason"]) == (40000, "idle")
 

@@ -206,3 +206,16 @@ def test_bytes_acknowledged_but_never_seen_flag_a_capture_loss(run: Run) -> None
     dialogue.server_sequence += 5000
     dialogue.up(now + SECOND, ACK)
     assert only(run(capture))["flags"] == ["capture_loss"]
+
+
+def test_a_client_reached_by_its_other_address_is_reached(run: Run) -> None:
+    capture = Capture()
+    Dialogue(capture, client="10.0.0.9").open(MINUTE)
+    dialogue = Dialogue(capture, server="192.0.2.66")
+    for wait in (1, 2, 4, 8):
+        dialogue.client_sequence = 1000
+        dialogue.up(MINUTE + wait * SECOND, SYN)
+    assert cause_of_silence(run(capture))[0] == "unknown"
+    keys = "vlan teid gtpu_address cell_id ran_node_id tracking_area rat apn".split()
+    one = {"client_prefix": "10.0.0.0/28", "subscriber": "imsi:1", **dict.fromkeys(keys)}
+    assert cause_of_silence(run(capture, attribution=[one]))[1] == "connect_timeout"

@@ -7,9 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use edgeqoe_core::engine::options::Capture;
 use edgeqoe_core::engine::{Counters, Pipeline};
-use edgeqoe_core::source::{
-    Event, LiveOptions, Source, SourceError, open_files, open_interface,
-};
+use edgeqoe_core::source::{Event, LiveOptions, Source, SourceError, open_files, open_interface};
 
 /// What a worker hands to Python's side.
 pub enum Delivery {

@@ -1,8 +1,11 @@
 //! Which clients have lately received anything: without that, silence says nothing of the server.
+//!
+//! A client is a subscriber, by whatever address: one that has IPv4 and IPv6 is reached by either.
 
 use std::collections::HashMap;
 
-use crate::decap::Address;
+/// A subscriber's pseudonym.
+pub type Client = [u8; 16];
 
 /// How long a packet to the client counts as proof that its return path is visible (DESIGN: 60 s).
 const MEMORY_NS: u64 = 60_000_000_000;
@@ -10,8 +13,8 @@ const MEMORY_NS: u64 = 60_000_000_000;
 /// When each client was last sent a packet. Two generations, so that ageing costs nothing per entry.
 #[derive(Debug)]
 pub struct Clients {
-    current: HashMap<Address, u64>,
-    previous: HashMap<Address, u64>,
+    current: HashMap<Client, u64>,
+    previous: HashMap<Client, u64>,
     turned_ns: u64,
     capacity: usize,
     /// Clients that were not remembered because the table was full.
@@ -32,7 +35,7 @@ impl Clients {
     }
 
     /// Notes a packet to `client`.
-    pub fn reached(&mut self, client: Address, now_ns: u64) {
+    pub fn reached(&mut self, client: Client, now_ns: u64) {
         if now_ns.saturating_sub(self.turned_ns) >= MEMORY_NS {
             self.previous = std::mem::take(&mut self.current);
             self.turned_ns = now_ns;
@@ -45,7 +48,7 @@ impl Clients {
     }
 
     /// Whether a packet to `client` was seen at or after `since_ns`, or up to 60 s before it.
-    pub fn was_reached(&self, client: Address, since_ns: u64) -> bool {
+    pub fn was_reached(&self, client: Client, since_ns: u64) -> bool {
         [&self.current, &self.previous]
             .into_iter()
             .filter_map(|generation| generation.get(&client))
@@ -58,7 +61,7 @@ mod tests {
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
-    const CLIENT: Address = Address(7);
+    const CLIENT: Client = [7; 16];
 
     #[test]
     fn a_client_reached_in_the_last_minute_is_remembered() {
@@ -66,13 +69,13 @@ mod tests {
         clients.reached(CLIENT, 100 * SECOND);
         assert!(clients.was_reached(CLIENT, 159 * SECOND));
         assert!(!clients.was_reached(CLIENT, 161 * SECOND));
-        assert!(!clients.was_reached(Address(8), 100 * SECOND));
+        assert!(!clients.was_reached([8; 16], 100 * SECOND));
     }
 
     #[test]
     fn a_flood_of_clients_is_shed_and_counted() {
         let mut clients = Clients::new(10);
-        (0..100).for_each(|number| clients.reached(Address(number), SECOND));
+        (0..100).for_each(|number| clients.reached([number; 16], SECOND));
         assert_eq!(clients.shed, 90);
     }
 
@@ -80,7 +83,7 @@ mod tests {
     fn clients_outlive_one_turn_of_the_generations() {
         let mut clients = Clients::new(10);
         clients.reached(CLIENT, 100 * SECOND);
-        clients.reached(Address(8), 161 * SECOND);
+        clients.reached([8; 16], 161 * SECOND);
         assert!(clients.was_reached(CLIENT, 155 * SECOND));
     }
 }

@@ -19,7 +19,8 @@ mod idle {
 
     /// SYN retries wait up to 32 s in most stacks; the next would come after 64 s.
     pub const TCP_OPENING_NS: u64 = 65 * SECOND_NS;
-    pub const TCP_ESTABLISHED_NS: u64 = 300 * SECOND_NS;
+    /// Clients keep connections for push and polling; a mobile network forgets them in 5 to 30 min.
+    pub const TCP_ESTABLISHED_NS: u64 = 900 * SECOND_NS;
     /// Long enough for stragglers of a closed connection, which must not look like a new one.
     pub const TCP_CLOSED_NS: u64 = 15 * SECOND_NS;
     pub const UDP_NS: u64 = 60 * SECOND_NS;

@@ -225,8 +225,9 @@ impl Tracker {
         let Some((key, mut session)) = self.table.remove(id) else {
             return;
         };
-        let client = session.client(&key);
-        let reached = self.clients.was_reached(client, session.last_ns);
+        let reached = self
+            .clients
+            .was_reached(session.place.subscriber_id, session.last_ns);
         let end = IntervalEnd {
             end_ns: session.last_ns.max(session.interval_start_ns),
             verdict: session.final_verdict(now_ns, reached),
@@ -398,7 +399,7 @@ impl Tracker {
         let down = direction != session.up;
         if down && time_ns.saturating_sub(session.noted_reached_ns) >= SECOND_NS {
             session.noted_reached_ns = time_ns;
-            let client = session.client(key);
+            let client = session.place.subscriber_id;
             self.clients.reached(client, time_ns);
         }
     }
