@@ -42,7 +42,7 @@ class Page:
         """Wait until every panel has its answer, or a message stands in their place."""
         self.until(
             "return document.querySelector('main .panel') !== null"
-            " && document.querySelector('main [aria-busy=true]') === null"
+            " && document.querySelector('[aria-busy=true]') === null"
         )
 
     def until(self, script: str, *arguments: Any) -> Any:
@@ -84,8 +84,7 @@ class Page:
 
     def complaints(self) -> list[str]:
         """Return what the console has held since it was last asked, and what the policy refused."""
-        log = [entry["message"] for entry in self.driver.get_log("browser")]
-        return log + list(self.run("return window.violations"))
+        return console(self.driver) + list(self.run("return window.violations"))
 
 
 @pytest.fixture(scope="session")
@@ -160,8 +159,14 @@ def fresh(driver: webdriver.Chrome, collector: CollectorProcess) -> Page:
     page.scheme("light")
     driver.get(f"{collector.url}/healthz")
     driver.execute_script("sessionStorage.clear(); localStorage.clear();")
-    driver.get_log("browser")
+    console(driver)  # what an earlier test left
     return page
+
+
+def console(driver: webdriver.Chrome) -> list[str]:
+    """Return what the browser's console has held since it was last asked."""
+    entries: list[dict[str, Any]] = driver.get_log("browser")  # type: ignore[no-untyped-call]
+    return [entry["message"] for entry in entries]
 
 
 @pytest.fixture

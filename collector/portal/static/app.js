@@ -27,6 +27,7 @@ async function refresh() {
   stopping = new AbortController();
   clearTimeout(timer);
   const { signal } = stopping;
+  byId("view").setAttribute("aria-busy", "true");
   try {
     const { body, clock } = await getWithClock("/range", signal);
     const held = heldFrom(body);
@@ -35,7 +36,9 @@ async function refresh() {
   } catch (error) {
     if (!signal.aborted) showTrouble(error);
   }
-  if (!signal.aborted) timer = setTimeout(askAgain, question ? EVERY : EVERY_WHILE_EMPTY);
+  if (signal.aborted) return;
+  byId("view").setAttribute("aria-busy", "false");
+  timer = setTimeout(askAgain, question ? EVERY : EVERY_WHILE_EMPTY);
 }
 
 function askAgain() {
@@ -121,9 +124,13 @@ function showEmpty() {
 }
 
 function showTrouble(error) {
-  if (!(error instanceof ApiError)) throw error;
-  if (error.status === 401 || error.status === 403) showSignIn(error);
-  else showMessage("No answer", element("p", { role: "alert" }, error.words));
+  if (error.status === 401 || error.status === 403) {
+    showSignIn(error);
+    return;
+  }
+  if (!(error instanceof ApiError)) console.error(error);
+  const words = error.words ?? "The page has a fault; the browser's console says which.";
+  showMessage("No answer", element("p", { role: "alert" }, words));
 }
 
 function showMessage(heading, ...content) {
