@@ -6,6 +6,7 @@ Only what the tests need: Ethernet, IPv4, TCP, UDP, GTP-U, and the classic pcap 
 import ipaddress
 import struct
 from dataclasses import dataclass, field
+from typing import Any
 
 SECOND = 1_000_000_000
 MS = 1_000_000
@@ -124,3 +125,11 @@ class Dialogue:
         self.up(time_ns, FIN | ACK)
         self.down(time_ns + 20 * MS, FIN | ACK)
         self.up(time_ns + 50 * MS, ACK)
+
+
+def rule(**known: Any) -> dict[str, Any]:
+    """Return an attribution rule of the engine's options: what is not known is null."""
+    keys = (
+        "client_prefix vlan teid gtpu_address subscriber cell_id ran_node_id tracking_area rat apn"
+    )
+    return dict.fromkeys(keys.split()) | known

@@ -3,7 +3,6 @@
 import hashlib
 import hmac
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -19,6 +18,7 @@ from tests.probe.engine.packets import (
     Dialogue,
     gtpu,
     ipv4,
+    rule,
     tcp,
     udp,
 )
@@ -29,13 +29,6 @@ ENB, GATEWAY = "172.16.0.1", "172.16.9.9"
 
 def pseudonym(identity: str) -> str:
     return hmac.new(SITE_KEY, identity.encode(), hashlib.sha256).hexdigest()[:32]
-
-
-def rule(**known: Any) -> dict[str, Any]:
-    keys = (
-        "client_prefix vlan teid gtpu_address subscriber cell_id ran_node_id tracking_area rat apn"
-    )
-    return dict.fromkeys(keys.split()) | known
 
 
 def opened() -> Capture:

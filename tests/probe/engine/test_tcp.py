@@ -17,6 +17,7 @@ from tests.probe.engine.packets import (
     Capture,
     Dialogue,
     ipv4,
+    rule,
     tcp,
 )
 
@@ -216,6 +217,5 @@ def test_a_client_reached_by_its_other_address_is_reached(run: Run) -> None:
         dialogue.client_sequence = 1000
         dialogue.up(MINUTE + wait * SECOND, SYN)
     assert cause_of_silence(run(capture))[0] == "unknown"
-    keys = "vlan teid gtpu_address cell_id ran_node_id tracking_area rat apn".split()
-    one = {"client_prefix": "10.0.0.0/28", "subscriber": "imsi:1", **dict.fromkeys(keys)}
-    assert cause_of_silence(run(capture, attribution=[one]))[1] == "connect_timeout"
+    one_person = rule(client_prefix="10.0.0.0/28", subscriber="imsi:1")
+    assert cause_of_silence(run(capture, attribution=[one_person]))[1] == "connect_timeout"
