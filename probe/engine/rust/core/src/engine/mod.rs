@@ -11,7 +11,9 @@ mod ledger;
 pub mod options;
 mod pipeline;
 mod session;
+mod site;
 mod tracker;
+mod transport;
 mod volume;
 
 pub use pipeline::{Counters, Pipeline};

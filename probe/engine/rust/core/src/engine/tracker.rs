@@ -3,33 +3,22 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::control::attribution::{AttributionMap, FlowFacts, Prefix};
-use crate::decap::{Address, Inner, Layer, Transport, TunnelDirection, encapsulation};
+use crate::decap::{Inner, Transport, encapsulation};
 use crate::engine::clients::Clients;
-use crate::engine::emit::{IntervalEnd, Stamp, emit};
+use crate::engine::emit::{IntervalEnd, emit};
 use crate::engine::ledger::Untracked;
 use crate::engine::options::Limits;
-use crate::engine::session::{Bearer, Place, Session};
+use crate::engine::session::{Bearer, Session};
+use crate::engine::site::Site;
+use crate::engine::transport::{Payload, Transported};
 use crate::flow::{Direction, FlowId, FlowKey, Table, Wheel};
+use crate::record::Columns;
 use crate::record::names::EndReason;
-use crate::record::pseudonym::Pseudonyms;
-use crate::record::{Columns, session_id::SessionIds};
-use crate::tcp::{Connection, Segment};
+use crate::tcp::Connection;
 
 const SECOND_NS: u64 = 1_000_000_000;
 /// A change of cell or QoS flow ends an interval no sooner than this after its start.
 const SHORTEST_INTERVAL_NS: u64 = SECOND_NS;
-
-/// What the tracker knows of the place it watches.
-pub struct Site {
-    pub session_ids: SessionIds,
-    pub pseudonyms: Pseudonyms,
-    pub map: AttributionMap,
-    pub subscriber_prefixes: Vec<Prefix>,
-    pub ran_prefixes: Vec<Prefix>,
-    pub stamp: Stamp,
-    pub active_timeout_ns: u64,
-}
 
 /// Totals since the start.
 #[derive(Debug, Clone, Copy, Default)]
@@ -37,20 +26,6 @@ pub struct Totals {
     pub flows: u64,
     pub flows_evicted: u64,
     pub records: u64,
-}
-
-/// A packet's transport header, read.
-enum Payload<'a> {
-    Segment(Segment<'a>),
-    Datagram(&'a [u8]),
-    Opaque,
-}
-
-struct Transported<'a> {
-    source_port: u16,
-    destination_port: u16,
-    payload: Payload<'a>,
-    payload_len: u32,
 }
 
 /// All sessions of one capture.
@@ -262,7 +237,7 @@ impl Tracker {
 
     /// Gives a packet to its flow.
     pub fn on_packet(&mut self, inner: &Inner<'_>, time_ns: u64) -> Result<(), Untracked> {
-        let packet = Self::read_transport(inner)?;
+        let packet = Transported::read(inner)?;
         let (key, direction) = FlowKey::of(
             inner.source,
             packet.source_port,
@@ -283,17 +258,6 @@ impl Tracker {
             self.bring_timer_forward(id, key.transport);
         }
         Ok(())
-    }
-
-    fn read_transport<'a>(inner: &Inner<'a>) -> Result<Transported<'a>, Untracked> {
-        let read = match inner.transport {
-            Transport::Tcp => read_tcp(inner),
-            Transport::Udp => read_udp(inner),
-            Transport::Sctp => read_sctp(inner),
-            Transport::Icmp => read_icmp(inner),
-            Transport::Other(_) => return Err(Untracked::Unsupported),
-        };
-        read.ok_or(Untracked::Truncated)
     }
 
     /// Ends the flow of a five-tuple that another connection or subscriber took over.
@@ -434,174 +398,5 @@ impl Tracker {
         if session.timer_ns == 0 || deadline_ns < session.timer_ns {
             self.set_timer(id, deadline_ns);
         }
-    }
-}
-
-fn read_tcp<'a>(inner: &Inner<'a>) -> Option<Transported<'a>> {
-    let segment = Segment::parse(inner.segment, inner.segment_len)?;
-    Some(Transported {
-        source_port: segment.source_port,
-        destination_port: segment.destination_port,
-        payload_len: segment.payload_len,
-        payload: Payload::Segment(segment),
-    })
-}
-
-const UDP_HEADER: u32 = 8;
-
-fn read_udp<'a>(inner: &Inner<'a>) -> Option<Transported<'a>> {
-    let header: &[u8; UDP_HEADER as usize] = inner.segment.first_chunk()?;
-    // The length field of a super-segment or a jumbogram is 0 (RFC 2675 4): the IP length counts.
-    let stated = u32::from(u16::from_be_bytes([header[4], header[5]]));
-    let length = if stated < UDP_HEADER {
-        inner.segment_len
-    } else {
-        stated.min(inner.segment_len)
-    };
-    let payload_len = length.saturating_sub(UDP_HEADER);
-    let captured = inner.segment.get(UDP_HEADER as usize..)?;
-    let payload = captured.get(..payload_len as usize).unwrap_or(captured);
-    Some(Transported {
-        source_port: u16::from_be_bytes([header[0], header[1]]),
-        destination_port: u16::from_be_bytes([header[2], header[3]]),
-        payload_len,
-        payload: Payload::Datagram(payload),
-    })
-}
-
-const SCTP_HEADER: u32 = 12;
-
-fn read_sctp<'a>(inner: &Inner<'a>) -> Option<Transported<'a>> {
-    let ports: &[u8; 4] = inner.segment.first_chunk()?;
-    Some(Transported {
-        source_port: u16::from_be_bytes([ports[0], ports[1]]),
-        destination_port: u16::from_be_bytes([ports[2], ports[3]]),
-        payload_len: inner.segment_len.saturating_sub(SCTP_HEADER),
-        payload: Payload::Opaque,
-    })
-}
-
-/// Echo requests and replies of one identifier are one flow; all other messages between two hosts
-/// are another (identifier 0).
-fn read_icmp<'a>(inner: &Inner<'a>) -> Option<Transported<'a>> {
-    const ECHO_TYPES: [u8; 4] = [0, 8, 128, 129];
-    let header: &[u8; 4] = inner.segment.first_chunk()?;
-    let identifier = match inner.segment.get(4..6) {
-        Some(&[high, low]) if ECHO_TYPES.contains(&header[0]) => u16::from_be_bytes([high, low]),
-        _ => 0,
-    };
-    Some(Transported {
-        source_port: identifier,
-        destination_port: identifier,
-        payload_len: inner.segment_len.saturating_sub(8),
-        payload: Payload::Opaque,
-    })
-}
-
-impl Site {
-    /// Decides which way is up, and who opened the flow where that shows.
-    ///
-    /// In this order: the tunnel's direction, the subscribers' prefixes, the SYN, the well-known
-    /// port; what says nothing of these starts at its first sender.
-    fn orientation(
-        &self,
-        key: &FlowKey,
-        direction: Direction,
-        packet: &Transported<'_>,
-        inner: &Inner<'_>,
-    ) -> (Direction, Option<Direction>) {
-        let opener = opener(direction, packet);
-        let missed_start =
-            matches!(&packet.payload, Payload::Segment(segment) if !segment.has_syn());
-        let up = self
-            .tunnel_direction(direction, inner)
-            .or_else(|| self.by_prefix(key))
-            .or(opener)
-            .or_else(|| by_port(direction, packet))
-            .unwrap_or(direction);
-        (up, opener.or((!missed_start).then_some(direction)))
-    }
-
-    fn tunnel_direction(&self, direction: Direction, inner: &Inner<'_>) -> Option<Direction> {
-        let tunnel = inner.tunnel?;
-        match tunnel.direction {
-            Some(TunnelDirection::Up) => return Some(direction),
-            Some(TunnelDirection::Down) => return Some(direction.opposite()),
-            None => {}
-        }
-        let from_ran = |address| {
-            self.ran_prefixes
-                .iter()
-                .any(|prefix| prefix.contains(address))
-        };
-        match (from_ran(tunnel.source), from_ran(tunnel.destination)) {
-            (true, false) => Some(direction),
-            (false, true) => Some(direction.opposite()),
-            _ => None,
-        }
-    }
-
-    fn by_prefix(&self, key: &FlowKey) -> Option<Direction> {
-        let ours = |address| {
-            self.subscriber_prefixes
-                .iter()
-                .any(|prefix| prefix.contains(address))
-        };
-        match (ours(key.low), ours(key.high)) {
-            (true, false) => Some(Direction::Forward),
-            (false, true) => Some(Direction::Reverse),
-            _ => None,
-        }
-    }
-
-    fn place_of(&self, client: Address, layers: &[Layer], bearers: &[Option<Bearer>; 2]) -> Place {
-        let mut vlans = [0; crate::decap::MAX_LAYERS];
-        let mut vlan_count = 0;
-        for layer in layers {
-            if let Layer::Vlan(vlan) = layer
-                && let Some(place) = vlans.get_mut(vlan_count)
-            {
-                *place = *vlan;
-                vlan_count += 1;
-            }
-        }
-        let bearers = bearers.iter().flatten();
-        let teids: Vec<u32> = bearers.clone().map(|bearer| bearer.teid).collect();
-        let gtpu_addresses: Vec<Address> = bearers
-            .flat_map(|bearer| [bearer.source, bearer.destination])
-            .collect();
-        let attribution = self.map.look_up(&FlowFacts {
-            client,
-            vlans: &vlans[..vlan_count],
-            teids: &teids,
-            gtpu_addresses: &gtpu_addresses,
-        });
-        let (subscriber_id, subscriber_source) = match &attribution.subscriber {
-            Some(identity) => (self.pseudonyms.of(identity), "map"),
-            None => (self.pseudonyms.of_address(client), "address"),
-        };
-        Place {
-            subscriber_id,
-            subscriber_source,
-            attribution,
-        }
-    }
-}
-
-/// Who opened the flow, where the packet says so.
-fn opener(direction: Direction, packet: &Transported<'_>) -> Option<Direction> {
-    match &packet.payload {
-        Payload::Segment(segment) if segment.is_syn() => Some(direction),
-        Payload::Segment(segment) if segment.is_syn_ack() => Some(direction.opposite()),
-        _ => None,
-    }
-}
-
-/// The side with the well-known port (below 1024, RFC 6335 6) is the server.
-fn by_port(direction: Direction, packet: &Transported<'_>) -> Option<Direction> {
-    match (packet.source_port < 1024, packet.destination_port < 1024) {
-        (false, true) => Some(direction),
-        (true, false) => Some(direction.opposite()),
-        _ => None,
     }
 }

@@ -1,0 +1,134 @@
+//! What an engine knows of the place it watches: which way is up, who and where.
+
+use crate::control::attribution::{AttributionMap, FlowFacts, Prefix};
+use crate::decap::{Address, Inner, Layer, TunnelDirection};
+use crate::engine::emit::Stamp;
+use crate::engine::session::{Bearer, Place};
+use crate::engine::transport::{Payload, Transported};
+use crate::flow::{Direction, FlowKey};
+use crate::record::pseudonym::Pseudonyms;
+use crate::record::session_id::SessionIds;
+
+/// The names, keys and maps of one capture.
+pub struct Site {
+    pub session_ids: SessionIds,
+    pub pseudonyms: Pseudonyms,
+    pub map: AttributionMap,
+    pub subscriber_prefixes: Vec<Prefix>,
+    pub ran_prefixes: Vec<Prefix>,
+    pub stamp: Stamp,
+    pub active_timeout_ns: u64,
+}
+
+impl Site {
+    /// Decides which way is up, and who opened the flow where that shows.
+    ///
+    /// In this order: the tunnel's direction, the subscribers' prefixes, the SYN, the well-known
+    /// port; what says nothing of these starts at its first sender.
+    pub fn orientation(
+        &self,
+        key: &FlowKey,
+        direction: Direction,
+        packet: &Transported<'_>,
+        inner: &Inner<'_>,
+    ) -> (Direction, Option<Direction>) {
+        let opener = opener(direction, packet);
+        let missed_start =
+            matches!(&packet.payload, Payload::Segment(segment) if !segment.has_syn());
+        let up = self
+            .tunnel_direction(direction, inner)
+            .or_else(|| self.by_prefix(key))
+            .or(opener)
+            .or_else(|| by_port(direction, packet))
+            .unwrap_or(direction);
+        (up, opener.or((!missed_start).then_some(direction)))
+    }
+
+    fn tunnel_direction(&self, direction: Direction, inner: &Inner<'_>) -> Option<Direction> {
+        let tunnel = inner.tunnel?;
+        match tunnel.direction {
+            Some(TunnelDirection::Up) => return Some(direction),
+            Some(TunnelDirection::Down) => return Some(direction.opposite()),
+            None => {}
+        }
+        let from_ran = |address| {
+            self.ran_prefixes
+                .iter()
+                .any(|prefix| prefix.contains(address))
+        };
+        match (from_ran(tunnel.source), from_ran(tunnel.destination)) {
+            (true, false) => Some(direction),
+            (false, true) => Some(direction.opposite()),
+            _ => None,
+        }
+    }
+
+    fn by_prefix(&self, key: &FlowKey) -> Option<Direction> {
+        let ours = |address| {
+            self.subscriber_prefixes
+                .iter()
+                .any(|prefix| prefix.contains(address))
+        };
+        match (ours(key.low), ours(key.high)) {
+            (true, false) => Some(Direction::Forward),
+            (false, true) => Some(Direction::Reverse),
+            _ => None,
+        }
+    }
+
+    pub fn place_of(
+        &self,
+        client: Address,
+        layers: &[Layer],
+        bearers: &[Option<Bearer>; 2],
+    ) -> Place {
+        let mut vlans = [0; crate::decap::MAX_LAYERS];
+        let mut vlan_count = 0;
+        for layer in layers {
+            if let Layer::Vlan(vlan) = layer
+                && let Some(place) = vlans.get_mut(vlan_count)
+            {
+                *place = *vlan;
+                vlan_count += 1;
+            }
+        }
+        let bearers = bearers.iter().flatten();
+        let teids: Vec<u32> = bearers.clone().map(|bearer| bearer.teid).collect();
+        let gtpu_addresses: Vec<Address> = bearers
+            .flat_map(|bearer| [bearer.source, bearer.destination])
+            .collect();
+        let attribution = self.map.look_up(&FlowFacts {
+            client,
+            vlans: &vlans[..vlan_count],
+            teids: &teids,
+            gtpu_addresses: &gtpu_addresses,
+        });
+        let (subscriber_id, subscriber_source) = match &attribution.subscriber {
+            Some(identity) => (self.pseudonyms.of(identity), "map"),
+            None => (self.pseudonyms.of_address(client), "address"),
+        };
+        Place {
+            subscriber_id,
+            subscriber_source,
+            attribution,
+        }
+    }
+}
+
+/// Who opened the flow, where the packet says so.
+fn opener(direction: Direction, packet: &Transported<'_>) -> Option<Direction> {
+    match &packet.payload {
+        Payload::Segment(segment) if segment.is_syn() => Some(direction),
+        Payload::Segment(segment) if segment.is_syn_ack() => Some(direction.opposite()),
+        _ => None,
+    }
+}
+
+/// The side with the well-known port (below 1024, RFC 6335 6) is the server.
+fn by_port(direction: Direction, packet: &Transported<'_>) -> Option<Direction> {
+    match (packet.source_port < 1024, packet.destination_port < 1024) {
+        (false, true) => Some(direction),
+        (true, false) => Some(direction.opposite()),
+        _ => None,
+    }
+}
