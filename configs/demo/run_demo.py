@@ -80,12 +80,23 @@ def _run(state: Path, pcap: Path | None, once: bool) -> None:
                 soft_wrap=True,
             )
         _say("probe: measuring and shipping")
-        _command(state, "qoe-probe", "run", "--config", "probe.yaml")
+        damage = _measure(state)
         _show_cells(url)
+        if damage is not None and once:
+            raise damage
         console.print(f"\nPortal: {url}/", highlight=False)
         if not once:
             console.print("Ctrl-C ends it.")
             signal.pause()
+
+
+def _measure(state: Path) -> DemoError | None:
+    """Run the probe; what a damaged capture held up to the damage is worth seeing."""
+    try:
+        _command(state, "qoe-probe", "run", "--config", "probe.yaml")
+    except DemoError as error:
+        return error
+    return None
 
 
 # --------------------------------------------------------------------------------- preparation
