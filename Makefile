@@ -70,7 +70,7 @@ $(VENV)/packages.stamp: requirements.lock | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/engine.stamp: $(VENV)/packages.stamp pyproject.toml $(RUST_SOURCES)
-	$(call step,engine,VIRTUAL_ENV=$(CURDIR)/$(VENV) maturin develop --release --locked)
+	$(call step,engine,PIP_QUIET=1 VIRTUAL_ENV=$(CURDIR)/$(VENV) maturin develop --release --locked)
 	@touch $@
 
 .PHONY: system-tools
