@@ -181,3 +181,46 @@ def test_a_change_of_qos_flow_ends_the_interval(run: Run) -> None:
     assert [(row["qos_class"], row["packets_up"]) for row in rows] == [(9, 3), (5, 2)]
     assert [row["record_kind"] for row in rows] == ["interim", "final"]
     assert rows[0]["client_ip"] == "10.0.0.1"
+
+
+def vlan_packet(time_ns: int, capture: Capture, vlan: int) -> None:
+    packet = ipv4("10.0.0.1", "192.0.2.1", 17, udp(123, 123, b"ntp"))
+    frame = b"\x02" * 12 + b"\x81\x00" + vlan.to_bytes(2, "big") + b"\x08\x00" + packet
+    capture.packets.append((time_ns, frame))
+
+
+def test_one_address_in_two_vlans_is_two_subscribers(run: Run) -> None:
+    rules = [rule(vlan=1, subscriber="imsi:1"), rule(vlan=2, subscriber="imsi:2")]
+    capture = Capture()
+    for second, vlan in enumerate((1, 1, 2, 2)):
+        vlan_packet(MINUTE + second * SECOND // 10, capture, vlan)
+    rows = run(capture, attribution=rules, subscriber_prefixes=["10.0.0.0/8"]).rows
+    assert [(row["subscriber_id"], row["packets_up"]) for row in rows] == [
+        (pseudonym("imsi:1"), 2),
+        (pseudonym("imsi:2"), 2),
+    ]
+
+
+def test_a_reused_teid_ends_the_flow_at_once(run: Run) -> None:
+    owners = [rule(teid=1, subscriber="imsi:1"), rule(teid=2, subscriber="imsi:2")]
+    capture = Capture()
+    tunnelled(MINUTE, capture, up=True, teid=1, flags=SYN, enb=ENB)
+    tunnelled(MINUTE + 200 * MS, capture, up=True, teid=2, flags=ACK | PSH, enb=ENB)
+    rows = run(capture, attribution=owners, ran_prefixes=["172.16.0.0/24"]).rows
+    assert [row["subscriber_id"] for row in rows] == [pseudonym("imsi:1"), pseudonym("imsi:2")]
+
+
+def test_the_direction_that_moved_last_decides_the_cell(run: Run) -> None:
+    """Whichever end has the lower address; the downlink is silent after the move."""
+    for server in ("1.1.1.1", "192.0.2.1"):
+        capture = Capture()
+        for number, (up, enb) in enumerate([(True, ENB), (False, ENB), (True, "172.16.0.2")]):
+            inner = (
+                ipv4("10.0.0.1", server, 17, udp(40000, 9000, b"x"))
+                if up
+                else ipv4(server, "10.0.0.1", 17, udp(9000, 40000, b"x"))
+            )
+            ends = (enb, GATEWAY) if up else (GATEWAY, enb)
+            capture.add(MINUTE + number * 2 * SECOND, gtpu(*ends, number + 1, inner))
+        rows = run(capture, attribution=CELLS, ran_prefixes=["172.16.0.0/24"]).rows
+        assert [row["cell_id"] for row in rows] == ["001-01-0000A01", "001-01-0000A02"], server

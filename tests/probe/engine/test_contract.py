@@ -1,6 +1,7 @@
 """Engine and schema agree, and the engine refuses what it does not understand."""
 
 import json
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from probe.engine import Engine, EngineError, capture_span, schema
 from probe.record.schema import COLUMNS
 from tests.probe.engine.conftest import Result, options, run_engine
-from tests.probe.engine.packets import MINUTE, Capture, Dialogue, ipv4
+from tests.probe.engine.packets import MINUTE, SYN, Capture, Dialogue, ipv4
 
 Run = Callable[..., Result]
 
@@ -97,3 +98,29 @@ def test_time_can_be_shifted(tmp_path: Path) -> None:
     shifted = {"capture_point": "t", "files": [str(path)], "time_offset_ns": -1_000_000_000}
     rows = run_engine([], captures=[shifted]).rows
     assert rows[0]["start_time"] == "2023-11-14T22:13:59.000000000Z"
+
+
+def pcapng(ticks: int, frame: bytes) -> bytes:
+    """A pcapng file of one packet at `ticks` microseconds (draft-ietf-opsawg-pcapng 4)."""
+
+    def block(kind: int, body: bytes) -> bytes:
+        body += bytes(-len(body) % 4)
+        length = 12 + len(body)
+        return struct.pack("<II", kind, length) + body + struct.pack("<I", length)
+
+    section = block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1))
+    interface = block(1, struct.pack("<HHI", 1, 0, 0))
+    head = struct.pack("<IIIII", 0, ticks >> 32, ticks & 0xFFFFFFFF, len(frame), len(frame))
+    return section + interface + block(6, head + frame)
+
+
+@pytest.mark.parametrize("ticks", [2**64 - 1, 18_618_768_000_000_000, 2**54])
+def test_times_at_the_end_of_what_can_be_written_do_not_stop_the_engine(
+    tmp_path: Path, ticks: int
+) -> None:
+    capture = Capture()
+    Dialogue(capture).up(MINUTE, SYN)
+    path = tmp_path / "late.pcapng"
+    path.write_bytes(pcapng(ticks, capture.packets[0][1]))
+    result = run_engine([str(path)])
+    assert (result.ledger("received"), len(result.rows)) == (1, 1)

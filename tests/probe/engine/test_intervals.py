@@ -165,3 +165,50 @@ def test_attempts_and_failures_can_be_counted_from_records(run: Run) -> None:
     assert len(attempts) == 3
     assert [row["failure_cause"] for row in failures] == ["connect_timeout"]
     assert failures[0]["evidence"] == ["syn_unanswered", "client_reached"]
+
+
+def with_clock_trouble(extra: Capture | None, shift_ns: int = 0) -> Capture:
+    """A connection that speaks each 5 s for three minutes; in between comes trouble."""
+    capture = Capture()
+    dialogue = Dialogue(capture)
+    dialogue.open(MINUTE)
+    for number in range(36):
+        if number == 6 and extra is not None:
+            capture.packets += extra.packets
+        moment = MINUTE + number * 5 * SECOND + (shift_ns if number >= 6 else 0) + SECOND
+        dialogue.up(moment, ACK | PSH, b"x")
+        dialogue.down(moment + 20 * MS, ACK | PSH, b"y")
+        dialogue.up(moment + 50 * MS, ACK)
+    return capture
+
+
+def test_one_packet_of_another_century_disturbs_no_other_session(run: Run) -> None:
+    wrong = Capture()
+    Dialogue(wrong, client_port=999).up(4_102_444_800 * SECOND, SYN)
+    calm = run(with_clock_trouble(None)).rows
+    result = run(with_clock_trouble(wrong))
+    ours = [row for row in result.rows if row["client_port"] != 999]
+    assert ours == calm
+    assert len(calm) == 3
+    assert result.counters["time_leaps_doubted"] == 1
+    assert [row["outcome"] for row in result.rows if row["outcome"] == "failed"] == []
+
+
+def test_a_clock_set_back_by_an_hour_is_followed(run: Run) -> None:
+    result = run(with_clock_trouble(None, shift_ns=-3600 * SECOND))
+    assert result.counters["clock_set_back"] == 1
+    assert {row["session_id"] for row in result.rows} == {result.rows[0]["session_id"]}
+    assert sum(row["packets_up"] for row in result.rows) == 2 + 36 * 2
+    ends = [time_from_text(row["end_time"]) for row in result.rows]
+    assert MINUTE - 3540 * SECOND in ends or MINUTE - 3480 * SECOND in ends
+    assert all(row["outcome"] != "failed" for row in result.rows)
+
+
+def test_a_wrong_first_timestamp_invents_no_failure(run: Run) -> None:
+    capture = Capture()
+    Dialogue(capture, client_port=999).up(4_102_444_800 * SECOND, SYN)
+    Dialogue(capture, client_port=1000).open(MINUTE)
+    unanswered = Dialogue(capture, client_port=1001, server="192.0.2.66")
+    unanswered.up(MINUTE + SECOND, SYN)
+    rows = run(capture).rows
+    assert {row["outcome"] for row in rows} == {"ok", "unknown"}

@@ -219,3 +219,17 @@ def test_a_client_reached_by_its_other_address_is_reached(run: Run) -> None:
     assert cause_of_silence(run(capture))[0] == "unknown"
     one_person = rule(client_prefix="10.0.0.0/28", subscriber="imsi:1")
     assert cause_of_silence(run(capture, attribution=[one_person]))[1] == "connect_timeout"
+
+
+def test_a_connection_whose_syn_ack_was_missed_is_established_all_the_same(run: Run) -> None:
+    capture = Capture()
+    dialogue = Dialogue(capture)
+    dialogue.up(MINUTE, SYN)
+    dialogue.server_sequence += 1
+    dialogue.up(MINUTE + 50 * MS, ACK | PSH, b"request")
+    dialogue.down(MINUTE + 70 * MS, ACK | PSH, b"answer")
+    dialogue.up(MINUTE + 71 * SECOND, ACK | PSH, b"another")
+    rows = run(capture).rows
+    assert len({row["session_id"] for row in rows}) == 1
+    assert (rows[0]["setup_us"], rows[0]["handshake_rtt_server_us"]) == (50_000, None)
+    assert rows[-1]["outcome"] == "ok"

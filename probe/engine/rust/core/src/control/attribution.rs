@@ -109,8 +109,16 @@ pub fn parse_address(text: &str) -> Option<Address> {
 pub struct FlowFacts<'a> {
     pub client: Address,
     pub vlans: &'a [u16],
-    pub teids: &'a [u32],
-    pub gtpu_addresses: &'a [Address],
+    /// The tunnels that carry the flow, the one seen last first.
+    pub tunnels: &'a [TunnelFacts],
+}
+
+/// The facts of one tunnel.
+#[derive(Debug, Clone, Copy)]
+pub struct TunnelFacts {
+    pub teid: u32,
+    /// Both ends of the outer header.
+    pub addresses: [Address; 2],
 }
 
 #[derive(Debug, Clone)]
@@ -129,8 +137,11 @@ impl Rule {
         } = &self.conditions;
         client_prefix.is_none_or(|prefix| prefix.contains(facts.client))
             && vlan.is_none_or(|vlan| facts.vlans.contains(&vlan))
-            && teid.is_none_or(|teid| facts.teids.contains(&teid))
-            && gtpu_address.is_none_or(|address| facts.gtpu_addresses.contains(&address))
+            && ((teid.is_none() && gtpu_address.is_none())
+                || facts.tunnels.iter().any(|tunnel| {
+                    teid.is_none_or(|teid| tunnel.teid == teid)
+                        && gtpu_address.is_none_or(|address| tunnel.addresses.contains(&address))
+                }))
     }
 }
 
@@ -190,14 +201,18 @@ impl AttributionMap {
     /// What the map says of a flow. Looked up once per flow and tunnel, not per packet.
     pub fn look_up(&self, facts: &FlowFacts<'_>) -> Attribution {
         let mut found = Attribution::default();
-        let by_teid = facts.teids.iter().filter_map(|teid| self.by_teid.get(teid));
+        let by_teid = facts
+            .tunnels
+            .iter()
+            .filter_map(|tunnel| self.by_teid.get(&tunnel.teid));
         let by_prefix = self
             .prefix_lengths
             .iter()
             .filter_map(|&length| self.by_prefix.get(&Prefix::cut(facts.client, length)));
         let by_address = facts
-            .gtpu_addresses
+            .tunnels
             .iter()
+            .flat_map(|tunnel| &tunnel.addresses)
             .filter_map(|address| self.by_gtpu_address.get(address));
         let by_vlan = facts.vlans.iter().filter_map(|vlan| self.by_vlan.get(vlan));
         let rules = by_teid
@@ -231,8 +246,14 @@ mod tests {
         FlowFacts {
             client: address(client),
             vlans: &[],
-            teids: &[],
-            gtpu_addresses: &[],
+            tunnels: &[],
+        }
+    }
+
+    fn tunnel(teid: u32, end: &str) -> TunnelFacts {
+        TunnelFacts {
+            teid,
+            addresses: [address(end), address("192.0.2.1")],
         }
     }
 
@@ -288,7 +309,7 @@ mod tests {
         ]);
         let found = map.look_up(&FlowFacts {
             vlans: &[7],
-            teids: &[9],
+            tunnels: &[tunnel(9, "192.0.2.8")],
             ..facts("10.0.0.1")
         });
         assert_eq!(found.subscriber.as_deref(), Some("imsi:1"));
@@ -304,16 +325,20 @@ mod tests {
             ..Conditions::default()
         };
         let map = AttributionMap::new([(both, cell("a"))]);
-        let one = FlowFacts {
-            teids: &[9],
-            ..facts("10.0.0.1")
+        let found = |tunnels: &[TunnelFacts]| {
+            let facts = FlowFacts {
+                tunnels,
+                ..facts("10.0.0.1")
+            };
+            map.look_up(&facts).cell_id
         };
-        assert_eq!(map.look_up(&one), Attribution::default());
-        let two = FlowFacts {
-            gtpu_addresses: &[gateway],
-            ..one
-        };
-        assert_eq!(map.look_up(&two).cell_id.as_deref(), Some("a"));
+        assert_eq!(found(&[tunnel(9, "192.0.2.8")]), None);
+        // Each condition holds of a tunnel, but both of neither.
+        assert_eq!(
+            found(&[tunnel(9, "192.0.2.8"), tunnel(8, "192.0.2.9")]),
+            None
+        );
+        assert_eq!(found(&[tunnel(9, "192.0.2.9")]).as_deref(), Some("a"));
     }
 
     #[test]

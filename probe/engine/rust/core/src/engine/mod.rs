@@ -5,6 +5,7 @@
 
 mod application;
 mod clients;
+mod clock;
 mod emit;
 mod failure;
 mod ledger;

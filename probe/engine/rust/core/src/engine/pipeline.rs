@@ -92,16 +92,22 @@ impl Pipeline {
 
     /// Moves packet time on: with each packet, or when there is none to tell it.
     pub fn on_time(&mut self, now_ns: u64) {
-        if self.batch_started_ns == 0 {
-            self.batch_started_ns = now_ns;
-        }
         self.tracker.advance(now_ns);
+        if self.batch_started_ns == 0 {
+            self.batch_started_ns = self.tracker.clock_ns();
+        }
     }
 
     /// Whether there are bodies to close: enough records, or old enough in packet time.
     pub fn is_body_due(&self) -> bool {
+        self.tracker.has_full() || self.is_body_old()
+    }
+
+    /// Old enough, or from before the clock was set back.
+    fn is_body_old(&self) -> bool {
+        let now_ns = self.tracker.clock_ns();
         let due_ns = self.batch_started_ns.saturating_add(self.batch_interval_ns);
-        self.tracker.has_full() || self.tracker.clock_ns() >= due_ns
+        now_ns >= due_ns || now_ns < self.batch_started_ns
     }
 
     /// Closes the bodies that are due. `source` is the source's own account.
@@ -109,8 +115,7 @@ impl Pipeline {
         while let Some(full) = self.tracker.take_full() {
             self.close_body(full, source);
         }
-        let due_ns = self.batch_started_ns.saturating_add(self.batch_interval_ns);
-        if self.tracker.clock_ns() >= due_ns {
+        if self.is_body_old() {
             self.batch_started_ns = self.tracker.clock_ns();
             let rest = self.tracker.take_rest();
             self.close_body(rest, source);
@@ -163,6 +168,8 @@ impl Pipeline {
             ("flows", totals.flows),
             ("flows_live", self.tracker.live_flows() as u64),
             ("flows_evicted", totals.flows_evicted),
+            ("time_leaps_doubted", self.tracker.clock().leaps_doubted),
+            ("clock_set_back", self.tracker.clock().set_back),
             ("clients_shed", self.tracker.clients_shed()),
             ("paths_shed", self.paths.shed()),
             ("records", totals.records),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::control::attribution::Attribution;
-use crate::decap::{Address, Inner, Layer, Transport};
+use crate::decap::{Address, Inner, Layer, MAX_LAYERS, Transport, Tunnel};
 use crate::engine::application::Application;
 use crate::engine::failure::{Failure, Verdict};
 use crate::engine::volume::Volume;
@@ -63,23 +63,27 @@ impl Place {
     }
 }
 
-/// The tunnel and QoS flow that carry one direction.
+/// The way by which one direction comes: the layers around it, and its innermost tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bearer {
-    pub teid: u32,
-    pub source: Address,
-    pub destination: Address,
-    pub qfi: Option<u8>,
+pub struct Path {
+    pub layers: [Layer; MAX_LAYERS],
+    pub tunnel: Option<Tunnel>,
 }
 
-impl Bearer {
-    pub fn of(inner: &Inner<'_>) -> Option<Self> {
-        inner.tunnel.map(|tunnel| Self {
-            teid: tunnel.teid,
-            source: tunnel.source,
-            destination: tunnel.destination,
-            qfi: tunnel.qfi,
-        })
+impl Path {
+    pub fn of(inner: &Inner<'_>) -> Self {
+        Self {
+            layers: inner.layers,
+            tunnel: inner.tunnel,
+        }
+    }
+
+    pub fn teid(&self) -> Option<u32> {
+        self.tunnel.map(|tunnel| tunnel.teid)
+    }
+
+    pub fn qfi(&self) -> Option<u8> {
+        self.tunnel.and_then(|tunnel| tunnel.qfi)
     }
 }
 
@@ -100,8 +104,8 @@ pub struct Session {
     pub application: Application,
     pub place: Arc<Place>,
     pub encapsulation: Option<Box<str>>,
-    pub layers: [Layer; crate::decap::MAX_LAYERS],
-    pub bearers: [Option<Bearer>; 2],
+    /// By which way each direction came last.
+    pub paths: [Option<Path>; 2],
     pub qfi: Option<u8>,
     pub missed_start: bool,
     pub truncated: bool,
@@ -134,8 +138,7 @@ impl Session {
             application: Application::default(),
             place,
             encapsulation: None,
-            layers: Default::default(),
-            bearers: [None; 2],
+            paths: [None; 2],
             qfi: None,
             missed_start: false,
             truncated: false,
@@ -148,17 +151,19 @@ impl Session {
         }
     }
 
-    /// Counts a packet of `direction`.
+    /// Counts a packet of `direction`; `now_ns` is the time that is believed, which keeps a wrong
+    /// timestamp from holding the flow alive.
     pub fn count(
         &mut self,
         direction: Direction,
         inner: &Inner<'_>,
         payload_len: u32,
         time_ns: u64,
+        now_ns: u64,
     ) {
         self.volumes[direction.index()].add(inner.ip_len, payload_len, time_ns);
         self.seen[direction.index()] = true;
-        self.last_ns = self.last_ns.max(time_ns);
+        self.last_ns = self.last_ns.max(time_ns.min(now_ns));
         self.truncated |= (inner.segment.len() as u32) < inner.segment_len;
     }
 
@@ -254,6 +259,11 @@ impl Session {
         self.failure.get_or_insert(failure);
     }
 
+    /// No packet was counted since the last record.
+    pub fn is_interval_empty(&self) -> bool {
+        self.volumes.iter().all(|volume| volume.packets == 0)
+    }
+
     pub fn is_one_way(&self) -> bool {
         self.seen[0] != self.seen[1]
     }
@@ -322,7 +332,8 @@ impl Session {
         {
             return Verdict::Failed(failure);
         }
-        if self.is_one_way() || self.is_half_open() {
+        let undecided = self.is_half_open() || self.application.is_in_tls_handshake();
+        if self.is_one_way() || undecided {
             Verdict::Unknown
         } else {
             Verdict::Good

@@ -1,9 +1,9 @@
 //! What an engine knows of the place it watches: which way is up, who and where.
 
-use crate::control::attribution::{AttributionMap, FlowFacts, Prefix};
+use crate::control::attribution::{AttributionMap, FlowFacts, Prefix, TunnelFacts};
 use crate::decap::{Address, Inner, Layer, TunnelDirection};
 use crate::engine::emit::Stamp;
-use crate::engine::session::{Bearer, Place};
+use crate::engine::session::{Path, Place};
 use crate::engine::transport::{Payload, Transported};
 use crate::flow::{Direction, FlowKey};
 use crate::record::pseudonym::Pseudonyms;
@@ -76,32 +76,27 @@ impl Site {
         }
     }
 
-    pub fn place_of(
-        &self,
-        client: Address,
-        layers: &[Layer],
-        bearers: &[Option<Bearer>; 2],
-    ) -> Place {
-        let mut vlans = [0; crate::decap::MAX_LAYERS];
-        let mut vlan_count = 0;
-        for layer in layers {
-            if let Layer::Vlan(vlan) = layer
-                && let Some(place) = vlans.get_mut(vlan_count)
-            {
-                *place = *vlan;
-                vlan_count += 1;
-            }
-        }
-        let bearers = bearers.iter().flatten();
-        let teids: Vec<u32> = bearers.clone().map(|bearer| bearer.teid).collect();
-        let gtpu_addresses: Vec<Address> = bearers
-            .flat_map(|bearer| [bearer.source, bearer.destination])
+    /// Looks up whose a flow is and where; `paths` has the one seen last first.
+    pub fn place_of(&self, client: Address, paths: [Option<&Path>; 2]) -> Place {
+        let paths = paths.into_iter().flatten();
+        let layers = paths.clone().flat_map(|path| &path.layers);
+        let vlans: Vec<u16> = layers
+            .filter_map(|layer| match layer {
+                Layer::Vlan(vlan) => Some(*vlan),
+                _ => None,
+            })
+            .collect();
+        let tunnels: Vec<TunnelFacts> = paths
+            .filter_map(|path| path.tunnel)
+            .map(|tunnel| TunnelFacts {
+                teid: tunnel.teid,
+                addresses: [tunnel.source, tunnel.destination],
+            })
             .collect();
         let attribution = self.map.look_up(&FlowFacts {
             client,
-            vlans: &vlans[..vlan_count],
-            teids: &teids,
-            gtpu_addresses: &gtpu_addresses,
+            vlans: &vlans,
+            tunnels: &tunnels,
         });
         let (subscriber_id, subscriber_source) = match &attribution.subscriber {
             Some(identity) => (self.pseudonyms.of(identity), "map"),

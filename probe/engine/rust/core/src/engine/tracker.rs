@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use crate::decap::{Inner, Transport, encapsulation};
 use crate::engine::clients::Clients;
+use crate::engine::clock::{Clock, Step};
 use crate::engine::emit::{IntervalEnd, emit};
 use crate::engine::ledger::Untracked;
 use crate::engine::options::Limits;
-use crate::engine::session::{Bearer, Session};
+use crate::engine::session::{Path, Session};
 use crate::engine::site::Site;
 use crate::engine::transport::{Payload, Transported};
 use crate::flow::{Direction, FlowId, FlowKey, Table, Wheel};
@@ -19,6 +20,8 @@ use crate::tcp::Connection;
 const SECOND_NS: u64 = 1_000_000_000;
 /// A change of cell or QoS flow ends an interval no sooner than this after its start.
 const SHORTEST_INTERVAL_NS: u64 = SECOND_NS;
+/// Longer than any flow lives without a packet.
+const LONGEST_WALK_NS: u64 = 1024 * SECOND_NS;
 
 /// Totals since the start.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,7 +35,7 @@ pub struct Totals {
 pub struct Tracker {
     table: Table<Session>,
     wheel: Option<Wheel>,
-    clock_ns: u64,
+    clock: Clock,
     site: Site,
     clients: Clients,
     columns: Columns,
@@ -48,7 +51,7 @@ impl Tracker {
         Self {
             table: Table::new(limits.flows as usize, hash_seed),
             wheel: None,
-            clock_ns: 0,
+            clock: Clock::default(),
             site,
             clients: Clients::new(limits.clients as usize),
             columns: Columns::default(),
@@ -59,36 +62,56 @@ impl Tracker {
         }
     }
 
-    /// The latest packet time seen.
+    /// The packet time that is believed.
     pub fn clock_ns(&self) -> u64 {
-        self.clock_ns
+        self.clock.now_ns()
     }
 
     pub fn live_flows(&self) -> usize {
         self.table.len()
     }
 
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     pub fn clients_shed(&self) -> u64 {
         self.clients.shed
     }
 
-    /// Moves the clock on to `now_ns` and writes every record that came due; a time in the past
-    /// changes nothing.
-    pub fn advance(&mut self, now_ns: u64) {
+    /// Tells the time of a packet, and writes every record that came due; see `Clock` for what is
+    /// believed.
+    pub fn advance(&mut self, packet_ns: u64) {
+        match self.clock.observe(packet_ns) {
+            Step::Stay => {}
+            Step::Forward(now_ns) => self.go_on_to(now_ns),
+            Step::Back(now_ns) => self.go_back_to(now_ns),
+        }
+    }
+
+    fn go_on_to(&mut self, now_ns: u64) {
         let next_ns = match &self.wheel {
             Some(wheel) => wheel.next_ns(),
             None => self.wheel.insert(Wheel::new(now_ns)).next_ns(),
         };
-        if now_ns >= next_ns {
-            self.tick_until(now_ns);
+        if now_ns < next_ns {
+            return;
         }
-        self.clock_ns = self.clock_ns.max(now_ns);
+        // In so many ticks every idle flow has ended; the rest of a long silence is skipped.
+        self.tick_until(now_ns.min(next_ns.saturating_add(LONGEST_WALK_NS)));
+        if self
+            .wheel
+            .as_ref()
+            .is_some_and(|wheel| wheel.next_ns() <= now_ns)
+        {
+            self.start_wheel(now_ns);
+        }
     }
 
-    fn tick_until(&mut self, now_ns: u64) {
+    fn tick_until(&mut self, last_ns: u64) {
         while let Some(wheel) = &mut self.wheel {
             let tick_ns = wheel.next_ns();
-            if now_ns < tick_ns {
+            if last_ns < tick_ns || self.table.is_empty() {
                 return;
             }
             let mut due = std::mem::take(&mut self.due);
@@ -96,15 +119,42 @@ impl Tracker {
             self.tick(tick_ns, &due);
             due.clear();
             self.due = due;
-            if self.table.is_empty() {
-                self.skip(now_ns);
-            }
         }
     }
 
-    /// With no flow alive nothing can come due: a capture may be silent for years.
-    fn skip(&mut self, now_ns: u64) {
+    /// The capturing clock was set back: intervals end, and what is alive goes on from here.
+    fn go_back_to(&mut self, now_ns: u64) {
+        for (_, id) in self.flows_by_session_id() {
+            let Some((_, session)) = self.table.get_mut(id) else {
+                continue;
+            };
+            let end_ns = session.last_ns;
+            self.cut(id, end_ns);
+            if let Some((_, session)) = self.table.get_mut(id) {
+                session.last_ns = session.last_ns.min(now_ns);
+                session.interval_start_ns = session.interval_start_ns.min(now_ns);
+            }
+        }
+        self.start_wheel(now_ns);
+    }
+
+    /// Starts a wheel at `now_ns` with the timers of all that lives.
+    fn start_wheel(&mut self, now_ns: u64) {
         self.wheel = Some(Wheel::new(now_ns));
+        for (_, id) in self.flows_by_session_id() {
+            let Some((key, session)) = self.table.get_mut(id) else {
+                continue;
+            };
+            let deadline_ns = session.deadline_ns(key.transport);
+            self.set_timer(id, deadline_ns);
+        }
+    }
+
+    fn flows_by_session_id(&self) -> Vec<(u64, FlowId)> {
+        let flows = self.table.iter().map(|(id, _, session)| (session.id, id));
+        let mut flows: Vec<(u64, FlowId)> = flows.collect();
+        flows.sort_unstable();
+        flows
     }
 
     fn tick(&mut self, tick_ns: u64, due: &[FlowId]) {
@@ -126,7 +176,10 @@ impl Tracker {
         if tick_ns.is_multiple_of(self.site.active_timeout_ns) {
             let ending: std::collections::HashSet<FlowId> =
                 ends.iter().map(|&(_, id, _)| id).collect();
-            let active = self.table.iter().filter(|(id, _, _)| !ending.contains(id));
+            // A session that begins later than now was started by a time that is not believed.
+            let active = self.table.iter().filter(|(id, _, session)| {
+                !ending.contains(id) && session.interval_start_ns < tick_ns
+            });
             ends.extend(active.map(|(id, _, session)| (session.id, id, None)));
         }
         ends.sort_unstable_by_key(|&(session_id, id, _)| (session_id, id));
@@ -183,7 +236,7 @@ impl Tracker {
         let Some((key, session)) = table.get_mut(id) else {
             return;
         };
-        if session.volumes.iter().all(|volume| volume.packets == 0) {
+        if session.is_interval_empty() {
             session.interval_start_ns = end_ns;
             return;
         }
@@ -205,6 +258,10 @@ impl Tracker {
         let reached = self
             .clients
             .was_reached(session.place.subscriber_id, session.last_ns);
+        if session.is_interval_empty() {
+            // The record says how the flow ended, and stands where its last packet was.
+            session.interval_start_ns = session.last_ns;
+        }
         let end = IntervalEnd {
             end_ns: session.last_ns.max(session.interval_start_ns),
             verdict: session.final_verdict(now_ns, reached),
@@ -216,13 +273,7 @@ impl Tracker {
 
     /// Ends every flow: nothing more will be captured.
     pub fn finish(&mut self) {
-        let mut ends: Vec<(u64, FlowId)> = self
-            .table
-            .iter()
-            .map(|(id, _, session)| (session.id, id))
-            .collect();
-        ends.sort_unstable();
-        for (_, id) in ends {
+        for (_, id) in self.flows_by_session_id() {
             let reason = match self
                 .table
                 .get_mut(id)
@@ -231,7 +282,7 @@ impl Tracker {
                 Some(EndReason::Idle) | None => EndReason::CaptureEnd,
                 Some(reason) => reason,
             };
-            self.end(id, self.clock_ns, reason);
+            self.end(id, self.clock.closing_ns(), reason);
         }
     }
 
@@ -268,7 +319,7 @@ impl Tracker {
         packet: &Transported<'_>,
         inner: &Inner<'_>,
     ) -> Option<FlowId> {
-        let now_ns = self.clock_ns;
+        let now_ns = self.clock.now_ns();
         let (_, session) = self.table.get_mut(id)?;
         let reused = match (&packet.payload, &session.connection) {
             (Payload::Segment(segment), Some(tcp)) => tcp.is_reuse(direction, segment),
@@ -278,46 +329,53 @@ impl Tracker {
             self.end(id, now_ns, EndReason::PortReused);
             return None;
         }
-        self.follow_bearer(id, direction, inner)
+        self.follow_path(id, direction, inner)
     }
 
-    /// Follows a flow into another tunnel or QoS flow: another subscriber ends it, another cell or
-    /// QoS flow ends the interval. What the map does not know changes nothing.
-    fn follow_bearer(
+    /// Follows a flow to another way (VLAN, tunnel, QoS flow): another subscriber ends it, another
+    /// cell or QoS flow ends the interval. What the map does not know changes nothing.
+    fn follow_path(
         &mut self,
         id: FlowId,
         direction: Direction,
         inner: &Inner<'_>,
     ) -> Option<FlowId> {
-        let now_ns = self.clock_ns;
+        let now_ns = self.clock.now_ns();
         let (key, session) = self.table.get_mut(id)?;
-        let known = session.bearers[direction.index()];
-        let bearer = Bearer::of(inner);
-        if bearer.is_none() || bearer == known {
+        let known = session.paths[direction.index()];
+        let path = Path::of(inner);
+        if known == Some(path) {
             return Some(id);
         }
-        // A mirror that shows a packet at two hops alternates between their tunnels: without a
-        // limit each packet would end an interval.
-        let too_soon = now_ns.saturating_sub(session.interval_start_ns) < SHORTEST_INTERVAL_NS;
-        if known.is_some() && too_soon {
-            return Some(id);
-        }
-        session.bearers[direction.index()] = bearer;
-        let place = self
-            .site
-            .place_of(session.client(key), &session.layers, &session.bearers);
+        let client = session.client(key);
+        let back = session.paths[direction.opposite().index()];
+        // The newer way decides; the other direction completes what the map does not know of it.
+        let alone = self.site.place_of(client, [Some(&path), None]);
+        let place = self.site.place_of(client, [Some(&path), back.as_ref()]);
         let before = Arc::clone(&session.place);
-        if place.is_another_subscriber(&before) {
+        if alone.is_another_subscriber(&before) {
             self.end(id, now_ns, EndReason::PortReused);
             return None;
         }
-        let qfi = bearer.and_then(|bearer| bearer.qfi).or(session.qfi);
-        let other_qos_flow = session.qfi.is_some() && qfi != session.qfi;
-        if other_qos_flow || place.is_another_cell(&before) {
+        let other_qos_flow = known.is_some_and(|known| {
+            let (then, now) = (known.qfi(), path.qfi());
+            then.is_some() && now.is_some() && then != now && now != session.qfi
+        });
+        let ends_interval = other_qos_flow || place.is_another_cell(&before);
+        // A mirror that shows a packet at two hops alternates between their tunnels: without a
+        // limit each packet would end an interval.
+        let too_soon = now_ns.saturating_sub(session.interval_start_ns) < SHORTEST_INTERVAL_NS;
+        if ends_interval && too_soon {
+            return Some(id);
+        }
+        if ends_interval {
             self.cut(id, now_ns);
         }
         let (_, session) = self.table.get_mut(id)?;
-        session.qfi = qfi;
+        session.paths[direction.index()] = Some(path);
+        if other_qos_flow || session.qfi.is_none() {
+            session.qfi = path.qfi().or(session.qfi);
+        }
         if place.is_known() || !before.is_known() {
             session.place = Arc::new(place);
         }
@@ -337,26 +395,18 @@ impl Tracker {
             && let Some(victim) = self.table.victim(|session| session.last_ns)
         {
             self.totals.flows_evicted += 1;
-            self.end(victim, self.clock_ns, EndReason::Evicted);
+            self.end(victim, self.clock.now_ns(), EndReason::Evicted);
         }
         let (up, initiator) = self.site.orientation(&key, direction, packet, inner);
-        let bearer = Bearer::of(inner);
-        let mut bearers = [None; 2];
-        bearers[direction.index()] = bearer;
-        let place = self
-            .site
-            .place_of(key.sender(up).0, &inner.layers, &bearers);
-        let session_id = self
-            .site
-            .session_ids
-            .of(&key, bearer.map(|bearer| bearer.teid), time_ns);
+        let path = Path::of(inner);
+        let place = self.site.place_of(key.sender(up).0, [Some(&path), None]);
+        let session_id = self.site.session_ids.of(&key, path.teid(), time_ns);
         let mut session = Session::new(session_id, time_ns, up, Arc::new(place));
         session.initiator = initiator;
-        session.bearers = bearers;
-        session.qfi = bearer.and_then(|bearer| bearer.qfi);
-        session.layers = inner.layers;
-        let path = encapsulation(&inner.layers).to_string();
-        session.encapsulation = (!path.is_empty()).then(|| path.into());
+        session.paths[direction.index()] = Some(path);
+        session.qfi = path.qfi();
+        let layers = encapsulation(&path.layers).to_string();
+        session.encapsulation = (!layers.is_empty()).then(|| layers.into());
         if let Payload::Segment(segment) = &packet.payload {
             session.connection = Some(Connection::default());
             session.missed_start = !segment.is_syn();
@@ -373,10 +423,11 @@ impl Tracker {
         packet: &Transported<'_>,
         time_ns: u64,
     ) {
+        let now_ns = self.clock.now_ns();
         let Some((key, session)) = self.table.get_mut(id) else {
             return;
         };
-        session.count(direction, inner, packet.payload_len, time_ns);
+        session.count(direction, inner, packet.payload_len, time_ns, now_ns);
         match &packet.payload {
             Payload::Segment(segment) => session.on_segment(key, direction, segment, time_ns),
             Payload::Datagram(payload) => session.on_datagram(key, direction, payload, time_ns),

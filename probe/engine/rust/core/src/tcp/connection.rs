@@ -253,10 +253,16 @@ impl Connection {
         if self.handshake.established_ns.is_some() || self.initiator != Some(direction) {
             return;
         }
+        let initiator = &self.halves[direction.index()];
         let responder = &self.halves[direction.opposite().index()];
-        let covers_syn_ack =
-            responder.syn_seen && before(responder.initial, segment.acknowledgment);
-        if self.handshake.syn_ack_ns.is_some() && covers_syn_ack {
+        let covers_syn_ack = if responder.syn_seen {
+            before(responder.initial, segment.acknowledgment)
+        } else {
+            // The SYN-ACK was not seen: it shows in that the initiator goes on.
+            let first = initiator.initial.wrapping_add(1);
+            initiator.syn_seen && !before(segment.sequence, first)
+        };
+        if covers_syn_ack {
             self.handshake
                 .on_final_ack(time_ns, segment.timestamps.map(|(_, echo)| echo));
         }
