@@ -45,9 +45,16 @@ def replay_to(
             stream.flush()
     except CaptureError as error:  # a failure stays one line
         raise CaptureError(f"{error} ({_NO_KEY})" if key.well_known else str(error)) from error
+    counters = engine.counters()
+    if not counters["records"]:
+        _warn(f"no session was found: {counters['packets']} packets could be read")
     if key.well_known:
-        print(f"qoe-probe: warning: {_NO_KEY}", file=sys.stderr)
+        _warn(_NO_KEY)
     return 0
+
+
+def _warn(text: str) -> None:
+    print(f"qoe-probe: warning: {text}", file=sys.stderr)
 
 
 def replayed_rows(
