@@ -17,7 +17,8 @@ async def test_the_document_is_valid_and_tells_every_operation(empty_api):
     OpenAPIV31SpecValidator(told).validate()
     json.dumps(told, allow_nan=False)
     assert told["info"]["version"] == "1.2.3"
-    assert told["paths"].keys() == {operation.path for operation in listed}
+    assert told["paths"].keys() == {operation.route for operation in listed}
+    assert "/api/v1/cells/{cell_id}" in told["paths"]
     cells = told["paths"]["/api/v1/cells"]["get"]
     names = {parameter["name"]: parameter for parameter in cells["parameters"]}
     assert {"from", "to", "cell_id", "sort", "limit", "cursor", "group_by"} <= names.keys()
