@@ -248,10 +248,11 @@ async def test_garbage_is_400_with_the_reason(served: Served, body: bytes) -> No
 @pytest.mark.parametrize("encoding", ["zstd", "gzip"])
 async def test_what_does_not_decompress_is_400(served: Served, encoding: str) -> None:
     compress = {"zstd": zstandard.compress, "gzip": gzip.compress}[encoding]
-    for body in (b"", b"garbage", compress(batch())[:-9], compress(batch()) + b"tail"):
+    whole = compress(batch())
+    for body in (b"", b"garbage", whole[:-9], whole + b"tail", whole + compress(b"more")):
         status, _ = await served.send(body, **{"Content-Encoding": encoding})
-        assert status == 400 or (encoding, body[-4:]) == ("gzip", b"tail")
-    assert all(token == "edge-1/1700000000000/1" for token in served.writer.calls)
+        assert status == 400
+    assert served.writer.calls == []
 
 
 async def test_a_batch_too_large_as_sent_is_413_announced_or_not(served: Served) -> None:
