@@ -121,7 +121,7 @@ def may(role: Role, needed: Role) -> bool:
 
 def roles_of(operations: Iterable[Operation]) -> dict[tuple[str, str], Role | None]:
     """Return the role that each (method, route) needs."""
-    return {(operation.method, operation.path): operation.role for operation in operations}
+    return {(operation.method, operation.route): operation.role for operation in operations}
 
 
 def _bearer(request: web.Request) -> str:

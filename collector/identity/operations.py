@@ -1,5 +1,6 @@
 """HTTP operations as data: the rooms list theirs; the service mounts, guards, documents them."""
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -28,3 +29,8 @@ class Operation:
     query: type[BaseModel] | None = None  # the query string, validated with extra="forbid"
     body: type[BaseModel] | None = None
     response: type[BaseModel] | None = None
+
+    @property
+    def route(self) -> str:
+        """The path without the patterns of its variables: as routers and OpenAPI name it."""
+        return re.sub(r"\{(\w+):[^{}]*(?:\{[^{}]*\}[^{}]*)*\}", r"{\1}", self.path)

@@ -75,6 +75,8 @@ def _gunzip(body: bytes, limit: int) -> bytes:
     content = decompressor.decompress(body, limit + 1)
     if len(content) <= limit and not decompressor.eof:
         raise EOFError("the data ends early")
+    if len(content) <= limit and decompressor.unused_data:
+        raise EOFError("something follows the data")
     return content
 
 

@@ -37,6 +37,7 @@ Row = dict[str, Any]
 
 MAX_KEYS: Final = 4
 _API: Final = "/api/v1"
+_CELL: Final = "{cell_id:[^/]+}"  # aiohttp's own pattern leaves out ids that hold a brace
 
 
 def operations(store: Store, models: Models, clock: Clock = time.time_ns) -> list[Operation]:
@@ -49,8 +50,8 @@ def operations(store: Store, models: Models, clock: Clock = time.time_ns) -> lis
              TimelineQuestion, answers.Timeline),
         _get("/cells", "Cells, the worst first", api.list_of("cell_id"),
              ListQuestion, answers.AggregateList),
-        _get("/cells/{cell_id}", "One cell", api.cell, Question, answers.AggregateAnswer),
-        _get("/cells/{cell_id}/timeline", "One cell step by step", api.cell_timeline,
+        _get(f"/cells/{_CELL}", "One cell", api.cell, Question, answers.AggregateAnswer),
+        _get(f"/cells/{_CELL}/timeline", "One cell step by step", api.cell_timeline,
              TimelineQuestion, answers.Timeline),
         _get("/subscribers", "Subscribers, the worst first", api.list_of("subscriber_id"),
              ListQuestion, answers.AggregateList),
@@ -151,15 +152,14 @@ class _Api:
         asked = _ask(question, span).narrowed("subscriber_id", *ids)
         if question.capture_point is not None:
             asked = asked.narrowed("capture_point", question.capture_point)
-        after = (cursor.position[0], cursor.position[1], cursor.position[2]) if cursor else None
+        after = records.position_in(cursor) if cursor else None
         rows = await records.records(self._store, asked, after, question.limit + 1)
+        shown = rows[: question.limit]
         going_on = None
         if len(rows) > question.limit:
-            last = records.position(rows[question.limit - 1])
-            going_on = encode(
-                Cursor(mark=mark, start=span.start, end=span.end, position=list(last))
-            )
-        data = [records.told(row) for row in rows[: question.limit]]
+            last = records.position(shown, after)
+            going_on = encode(records.cursor_after(last, mark, span))
+        data = [records.told(row) for row in shown]
         return _json({"data": data, "next_cursor": going_on, **_span_told(span)})
 
     async def _ids(self, request: web.Request) -> tuple[str, ...]:
@@ -239,11 +239,14 @@ class _Api:
         self, question: Question, cursor: Cursor | None = None, **fixed: tuple[str, ...]
     ) -> _Scope:
         """Decide the range and the capture point of a question."""
-        if cursor is not None:
-            span, capture_point = cursor.span, cursor.capture_point
-        else:
-            span = await self._span(question, fixed.get("subscriber_id"))
-            capture_point = question.capture_point
+        span = cursor.span if cursor else await self._span(question, fixed.get("subscriber_id"))
+        return await self._scope_in(span, question, cursor, **fixed)
+
+    async def _scope_in(
+        self, span: Span, question: Question, cursor: Cursor | None, **fixed: tuple[str, ...]
+    ) -> _Scope:
+        """Decide the capture point of a question about `span`."""
+        capture_point = cursor.capture_point if cursor else question.capture_point
         asked = _ask(question, span)
         for name, values in fixed.items():
             asked = asked.narrowed(name, *values)
@@ -279,16 +282,19 @@ class _Api:
         question = parameters.parse_query(request, TimelineQuestion)
         mark = question_mark(question, request.path)
         cursor = decode(question.cursor, mark, OFFSET)
-        scope = await self._scope(question, cursor, **fixed)
-        step_s = parse_step(question.step) if question.step else default_step(scope.ask.span)
-        span = await self._steps_span(scope.ask.span, step_s)
+        given = cursor.span if cursor else await self._span(question, fixed.get("subscriber_id"))
+        step_s = parse_step(question.step) if question.step else default_step(given)
+        # In whole steps first: they may hold capture points that the range itself does not.
+        span = await self._steps_span(given, step_s)
+        scope = await self._scope_in(span, question, cursor, **fixed)
         keys = tuple(question.group_by or ())
         _check_keys(keys)
-        asked = replace(scope.ask, span=span, step_s=step_s).split(*keys)
+        asked = replace(scope.ask, step_s=step_s).split(*keys)
         rows = await self._reader.timeline(asked, by_session)
         if question.sort == "-time":
             rows.reverse()
-        page = _ListPage(mark, scope, cursor)
+        # The next page begins with the range as given: the default step follows from it.
+        page = _ListPage(mark, replace(scope, ask=replace(scope.ask, span=given)), cursor)
         shown = rows[page.offset : page.offset + question.limit + 1]
         return page.answer(shown, question.limit, step=step_s, **_span_told(span))
 

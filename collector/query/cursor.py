@@ -5,9 +5,9 @@ import binascii
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from collector.errors import ProblemError
 from collector.query.times import LAST_NS, MINUTE_NS, Span
@@ -26,7 +26,8 @@ class Cursor(BaseModel):
     start: int
     end: int
     capture_point: str | None = None
-    position: list[int]  # an offset, or the key of the last record told
+    position: list[int]  # an offset, or the numbers of `records.Position`
+    probe_id: Annotated[str, Field(max_length=128)] = ""  # of the last record told
 
     @property
     def span(self) -> Span:
@@ -41,7 +42,8 @@ def encode(cursor: Cursor) -> str:
 
 
 OFFSET: Final = (1 << 31,)  # the position in a list that goes on by offset
-AFTER_RECORD: Final = (1 << 63, 1 << 64, 1 << 32)  # the position in a list of records
+# The position in a list of records; a batch holds 65,536 at most.
+AFTER_RECORD: Final = (1 << 63, 1 << 64, 1 << 32, 1 << 63, 1 << 63, (1 << 16) + 1)
 
 
 def decode(text: str | None, mark: str, limits: tuple[int, ...]) -> Cursor | None:

@@ -23,7 +23,7 @@ def document(operations: Iterable[Operation], version: str) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for operation in listed:
         described = _operation(operation, names)
-        paths.setdefault(_path(operation.path), {})[operation.method.lower()] = described
+        paths.setdefault(operation.route, {})[operation.method.lower()] = described
     return {
         "openapi": "3.1.0",
         "info": {
@@ -60,7 +60,7 @@ def _operation(operation: Operation, names: dict[type[BaseModel], str]) -> dict[
     described: dict[str, Any] = {
         "summary": operation.summary,
         "operationId": _operation_id(operation),
-        "parameters": [*_path_parameters(operation.path), *_query_parameters(operation.query)],
+        "parameters": [*_path_parameters(operation.route), *_query_parameters(operation.query)],
         "responses": {"200": _success(operation, names), **_errors(operation, names)},
         "security": [] if operation.role is None else [{"bearer": []}],
     }
@@ -74,19 +74,14 @@ def _operation(operation: Operation, names: dict[type[BaseModel], str]) -> dict[
 
 
 def _operation_id(operation: Operation) -> str:
-    words = re.findall(r"\w+", operation.path.removeprefix("/api/v1"))
+    words = re.findall(r"\w+", operation.route.removeprefix("/api/v1"))
     return "_".join([operation.method.lower(), *words]) or operation.method.lower()
-
-
-def _path(path: str) -> str:
-    """Return a path of aiohttp without the patterns of its variables."""
-    return re.sub(r"\{(\w+):[^{}]*(?:\{[^{}]*\}[^{}]*)*\}", r"{\1}", path)
 
 
 def _path_parameters(path: str) -> list[dict[str, Any]]:
     return [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in re.findall(r"\{(\w+)\}", _path(path))
+        for name in re.findall(r"\{(\w+)\}", path)
     ]
 
 

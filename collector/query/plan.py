@@ -28,7 +28,9 @@ class Ask:
     step_s: int | None = None
 
     def narrowed(self, name: str, *values: str) -> "Ask":
-        """Return the question narrowed to `values` of the dimension `name`."""
+        """Return the question narrowed to those of `values` that it admits as `name`."""
+        admitted = self.filters.get(name, values)
+        values = tuple(value for value in values if value in admitted)
         return replace(self, filters={**self.filters, name: values})
 
     def split(self, *keys: str) -> "Ask":
@@ -112,6 +114,8 @@ def _filter(query: Query, name: str, values: Iterable[str], source: Rollup | Non
 def subscriber_condition(query: Query, ids: Iterable[str]) -> str:
     """Return the condition for subscribers, in the form that the sorting key serves."""
     bound = ", ".join(f"unhex({query.bind(value, 'String')})" for value in ids)
+    if not bound:
+        return "0"
     return f"s.subscriber_id IN ({bound})"
 
 

@@ -11,10 +11,21 @@ _EVERYTHING = (
 )
 
 
+# A damaged time must not carry the default view away: what begins later than a day after the last
+# arrival has not begun.
+_BELIEVED = "time <= toDateTime((SELECT max(received_at) FROM batches), 'UTC') + INTERVAL 1 DAY"
+
+
 async def data_span(store: Store) -> Span | None:
-    """Return the whole minutes that hold records, None if there is none."""
-    row = (await store.fetch(f"{_EVERYTHING} FROM cell_minute", {}))[0]
-    return Span(row["a"] * NS, row["b"] * NS + MINUTE_NS) if row["n"] else None
+    """Return the whole minutes that hold records, None if there is none.
+
+    Times that lie more than a day after the last arrival count only where there is no other.
+    """
+    for condition in (_BELIEVED, "1"):
+        row = (await store.fetch(f"{_EVERYTHING} FROM cell_minute WHERE {condition}", {}))[0]
+        if row["n"]:
+            return Span(row["a"] * NS, row["b"] * NS + MINUTE_NS)
+    return None
 
 
 async def subscriber_span(store: Store, ids: tuple[str, ...]) -> Span | None:

@@ -2,42 +2,94 @@
 
 import ipaddress
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
+from collector.query.cursor import Cursor
 from collector.query.plan import Ask, conditions
+from collector.query.times import Span
 from collector.store import Store
 from probe.record.codec import time_to_text
 from probe.record.enums import RecordFlag
 from probe.record.schema import COLUMNS, Column, Meaning
 
 Row = dict[str, Any]
-Position = tuple[int, int, int]  # start_time, session_id, interval_index of the last record told
+Key = tuple[int, int, int, str, int, int]
 
-_ADDED: Final = ("probe_id", "service", "service_class", "received_at")
+# Newest first. A capture that is replayed gives the same sessions in another batch. What one batch
+# holds twice is told apart by the last columns, so that pages see it in one order.
+_ORDER: Final = (
+    "s.start_time", "s.session_id", "s.interval_index", "s.probe_id", "s.epoch", "s.sequence",
+)  # fmt: skip
+_WITHIN: Final = ("s.end_time", "s.capture_point", "s.record_kind", "s.bytes_up", "s.bytes_down")
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a walk through records goes on."""
+
+    key: Key  # of the last record told, in the order of `_ORDER`
+    told: int  # records with this very key that were told
 
 
 async def records(store: Store, ask: Ask, after: Position | None, limit: int) -> list[Row]:
     """Return raw rows, newest first, that come after the record at `after`."""
     query = conditions(ask, None)
-    order = "s.start_time", "s.session_id", "s.interval_index"
+    skipped = 0
     if after is not None:
-        time = f"fromUnixTimestamp64Nano({query.bind(after[0], 'Int64')}, 'UTC')"
-        session, interval = query.bind(after[1], "UInt64"), query.bind(after[2], "UInt32")
-        query.where.append(f"({', '.join(order)}) < ({time}, {session}, {interval})")
+        start, session, interval, probe, epoch, sequence = after.key
+        bound = (
+            f"fromUnixTimestamp64Nano({query.bind(start, 'Int64')}, 'UTC')",
+            query.bind(session, "UInt64"),
+            query.bind(interval, "UInt32"),
+            query.bind(probe, "String"),
+            query.bind(epoch, "UInt64"),
+            query.bind(sequence, "UInt64"),
+        )
+        query.where.append(f"({', '.join(_ORDER)}) <= ({', '.join(bound)})")
+        skipped = after.told
     columns = ", ".join(_selected(column) for column in COLUMNS)
     sql = (
         f"SELECT {columns}, s.probe_id AS probe_id, s.service AS service,"
-        " s.service_class AS service_class,"
+        " s.service_class AS service_class, s.epoch AS epoch, s.sequence AS sequence,"
         " toUnixTimestamp64Nano(s.received_at) AS received_at"
         f" FROM sessions AS s WHERE {' AND '.join(query.where)}"
-        f" ORDER BY {', '.join(f'{name} DESC' for name in order)} LIMIT {limit:d}"
+        f" ORDER BY {', '.join(f'{name} DESC' for name in (*_ORDER, *_WITHIN))}"
+        f" LIMIT {limit:d} OFFSET {skipped:d}"
     )
     return await store.fetch(sql, query.parameters)
 
 
-def position(row: Row) -> Position:
-    """Return where a raw row stands in the order of records."""
-    return row["start_time"], row["session_id"], row["interval_index"]
+def position(rows: list[Row], after: Position | None) -> Position:
+    """Return where the walk goes on once `rows`, not empty, that came `after` are told."""
+    keys = [_key(row) for row in rows]
+    last = keys[-1]
+    before = after.told if after is not None and after.key == last else 0
+    return Position(last, before + keys.count(last))
+
+
+def _key(row: Row) -> Key:
+    return (
+        row["start_time"], row["session_id"], row["interval_index"],
+        row["probe_id"], row["epoch"], row["sequence"],
+    )  # fmt: skip
+
+
+def cursor_after(position: Position, mark: str, span: Span) -> Cursor:
+    """Return the cursor that holds `position`."""
+    return Cursor(
+        mark=mark,
+        start=span.start,
+        end=span.end,
+        probe_id=position.key[3],
+        position=[*position.key[:3], *position.key[4:], position.told],
+    )
+
+
+def position_in(cursor: Cursor) -> Position:
+    """Return the position that `cursor_after` put into `cursor`."""
+    start, session, interval, epoch, sequence, told = cursor.position
+    return Position((start, session, interval, cursor.probe_id, epoch, sequence), told)
 
 
 def told(row: Row) -> Row:

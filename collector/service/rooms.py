@@ -3,7 +3,7 @@
 import asyncio
 import fcntl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -107,17 +107,21 @@ def open_store(config: CollectorConfig) -> Store:
 
 
 def _refuse_locked(path: Path) -> None:
-    """Raise `StoreError` if another process has the embedded store open.
+    """Raise `StoreError` if another process has the embedded store open, or it cannot be read.
 
     The engine would refuse too, but without a reason. It holds an flock on its file `status`.
     """
-    with suppress(FileNotFoundError), (path / "status").open("rb") as status:
-        try:
+    try:
+        with (path / "status").open("rb") as status:
             fcntl.flock(status, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreError(
-                f"store.path {path}: another process has it open, and it admits one"
-            ) from None
+    except FileNotFoundError:
+        return
+    except BlockingIOError:
+        raise StoreError(
+            f"store.path {path}: another process has it open, and it admits one"
+        ) from None
+    except OSError as error:
+        raise StoreError(f"store.path {path}: {error.strerror or error}") from error
 
 
 def load_models(config: CollectorConfig) -> Models:

@@ -71,6 +71,8 @@ class Store:
         ))  # fmt: skip
 
     def _write(self, entries: Sequence[StoredBatch], token: str, client: Client) -> None:
+        # All is built before anything is inserted: what cannot be built leaves nothing behind.
+        small = {name: to_lines(rows) for name, rows in small_rows(entries).items() if rows}
         table = sessions_table(entries, self._classify)
         for number, part in enumerate(inserts(table) if table is not None else ()):
             client.raw_insert(
@@ -80,12 +82,9 @@ class Store:
                 fmt="ArrowStream",
                 settings=_token(f"{token}:{number}"),
             )
-        for name, rows in small_rows(entries).items():
-            if rows:
-                settings = _token(f"{token}:{name}")
-                client.raw_insert(
-                    name, insert_block=to_lines(rows), fmt="JSONEachRow", settings=settings
-                )
+        for name, lines in small.items():
+            settings = _token(f"{token}:{name}")
+            client.raw_insert(name, insert_block=lines, fmt="JSONEachRow", settings=settings)
 
     async def fetch(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the rows of a question; `{name:Type}` in `sql` stands for a bound parameter."""

@@ -44,6 +44,8 @@ def main() -> int:
     arguments = _arguments()
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell in the background ignores the former
         signal.signal(number, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup keeps it running
+        signal.signal(signal.SIGHUP, _interrupt)
     try:
         with tempfile.TemporaryDirectory(prefix="edgeqoe-demo-") as directory:
             _run(Path(directory), arguments.pcap, arguments.once)

@@ -14,9 +14,10 @@ A column is `{type, data, nulls?, values?, lengths?}`:
   Null rows hold 0.
 - `binary`: `lengths` holds `rows` little-endian u16; `data` is the values end to end.
 
-`nulls` is a bitmap, least significant bit first, a set bit for each null row; absent if no row is
-null. A column whose rows are all null is absent. Columns that the reader does not know are ignored,
-so newer probes can talk to older collectors; a known column with another type is an error.
+`nulls` is a bitmap, least significant bit first, a set bit for each null row and 0 as padding;
+absent if no row is null. A column whose rows are all null is absent. Columns that the reader does
+not know are ignored, so newer probes can talk to older collectors; a known column with another type
+is an error.
 
 The engine emits the part it knows, the *body* `{rows, columns, links, paths, ledger}`; `seal` adds
 the head. Everything in this module treats its input as hostile: what is wrong raises `BatchError`.
@@ -24,6 +25,7 @@ the head. Everything in this module treats its input as hostile: what is wrong r
 
 import array
 import ipaddress
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -52,6 +54,10 @@ MAX_NESTED_ITEMS: Final = 65_536  # entries of one list or map inside a batch
 # maps would otherwise unpack to 4.6 GB and hold the interpreter for 16 s. A full batch needs 2.5 M.
 MAX_ITEMS: Final = 4_000_000
 _CONTAINER_COST: Final = 16
+MAX_DEPTH: Final = 8  # of lists and maps inside links, paths, health, ledger and gaps
+# A 64-bit count from here on is no measurement: 400 Gbit/s take two days to reach it, and no
+# interval is longer than minutes. The bound keeps sums over 2,000 such records below 2^64.
+MAX_COUNT: Final = 1 << 53
 
 _TYPECODE: Final = {
     WireType.U8: "B",
@@ -208,9 +214,10 @@ def _bitmap(flags: list[bool]) -> bytes:
 def decode(data: bytes) -> Batch:
     """Return the batch in `data` with every known column checked, or raise `BatchError`.
 
-    Bounds: `MAX_DECODED_BYTES`, `MAX_ROWS`, `MAX_NESTED_ITEMS`, `MAX_TEXT_BYTES`. Head fields are
-    type-checked; the entries of links, paths, ledger and gaps are maps whose content is left to
-    the reader.
+    Bounds: `MAX_DECODED_BYTES`, `MAX_ROWS`, `MAX_NESTED_ITEMS`, `MAX_TEXT_BYTES`, `MAX_DEPTH`,
+    `MAX_COUNT`. Head fields are type-checked; the entries of links, paths, ledger and gaps are
+    maps whose content is left to the reader, but keys are text and floats finite, so that JSON
+    can say it.
     """
     if len(data) > MAX_DECODED_BYTES:
         raise BatchError(f"batch of {len(data)} bytes exceeds {MAX_DECODED_BYTES}")
@@ -288,6 +295,7 @@ def _map(head: dict[str, Any], name: str) -> dict[str, Any]:
     value = head.get(name, {})
     if not isinstance(value, dict):
         raise BatchError(f"{name} must be a map")
+    _check_plain(value, name)
     return value
 
 
@@ -295,7 +303,22 @@ def _maps(head: dict[str, Any], name: str) -> list[dict[str, Any]]:
     value = head.get(name, [])
     if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
         raise BatchError(f"{name} must be a list of maps")
+    _check_plain(value, name)
     return value
+
+
+def _check_plain(value: object, name: str, depth: int = 0) -> None:
+    """Raise `BatchError` for what JSON cannot say, and for what is nested too deep to say it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BatchError(f"{name} holds a number that is not finite")
+    if not isinstance(value, dict | list):
+        return
+    if depth >= MAX_DEPTH:
+        raise BatchError(f"{name} is nested deeper than {MAX_DEPTH}")
+    if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
+        raise BatchError(f"{name} holds a key that is not text")
+    for item in value.values() if isinstance(value, dict) else value:
+        _check_plain(item, name, depth + 1)
 
 
 def _checked_columns(raw: object, rows: int) -> dict[str, ColumnData]:
@@ -328,6 +351,8 @@ def _checked_column(column: Column, raw: object, rows: int) -> ColumnData:
             raise fail(f"nulls must be {(rows + 7) // 8} bytes")
         if not column.nullable:
             raise fail("must not hold nulls")
+        if rows % 8 and nulls[-1] >> rows % 8:
+            raise fail("nulls marks rows that do not exist")
     if column.wire is WireType.DICTIONARY:
         values = _checked_values(column, raw.get("values"), rows, fail)
         if len(data) != index_width(len(values)) * rows:
@@ -349,6 +374,9 @@ def _checked_column(column: Column, raw: object, rows: int) -> ColumnData:
     width = array.array(_TYPECODE[column.wire]).itemsize
     if len(data) != width * rows:
         raise fail(f"data must be {width * rows} bytes")
+    counts = column.wire is WireType.U64 and column.meaning is Meaning.COUNT
+    if counts and max(_numbers("Q", data), default=0) >= MAX_COUNT:
+        raise fail("a count of 2^53 or more, which no interval can carry")
     return ColumnData(column.wire, data, nulls)
 
 
@@ -413,6 +441,8 @@ def _json_values(column: Column, data: ColumnData) -> list[Any]:
             start += size
     else:
         values = [convert(value) for value in _numbers(_TYPECODE[data.type], data.data)]
+    if data.type is WireType.F32:  # JSON has no number for what is not finite
+        values = [value if math.isfinite(value) else None for value in values]
     if data.nulls is not None:
         for position in range(len(values)):
             if data.nulls[position >> 3] >> (position & 7) & 1:

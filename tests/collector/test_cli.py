@@ -57,6 +57,15 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
     assert ended.value.code == 2
 
 
+@pytest.mark.parametrize("command", ["serve", "migrate"])
+def test_a_store_that_is_no_directory_is_one_clear_line(
+    command: str, config: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "store").write_text("a file")
+    assert main([command, *config]) == 1
+    assert f"store.path {tmp_path}/store: Not a directory" in capsys.readouterr().err
+
+
 def test_a_token_is_made_listed_and_revoked(
     config: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,8 @@
 """`make run`: the demonstration's configurations load, and its table names the bad cell first."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -66,3 +68,21 @@ def test_a_file_that_is_no_capture_ends_with_one_line(repository: Path, tmp_path
     done = demo(repository, "--pcap", str(garbage))
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("error: ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_demonstration_with_all_that_it_started(
+    repository: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    program = repository / "configs/demo/run_demo.py"
+    with subprocess.Popen(
+        [sys.executable, str(program)], stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    ) as running:  # fmt: skip
+        assert running.stdout is not None
+        for line in running.stdout:
+            if "token for the probe" in line:  # the collector is up
+                break
+        running.send_signal(number)
+        assert running.wait(timeout=90) == 0
+    assert list(tmp_path.iterdir()) == []

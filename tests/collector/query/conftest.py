@@ -139,7 +139,7 @@ class Api:
 
     def __init__(self, client: TestClient, listed: list[Operation]) -> None:
         self._client = client
-        self.operations = {operation.path: operation for operation in listed}
+        self.operations = {operation.route: operation for operation in listed}
 
     async def ask(self, path: str, status: int = 200, **parameters: Any) -> Any:
         """Return the answer; `from_` stands for `from`, a list for a repeated parameter."""
@@ -212,6 +212,22 @@ async def empty_api(tmp_path: Path):
     store = Store.open(StoreOptions(path=tmp_path / "store"), SERVICES.classify)
     opened, client = await serve(store, lambda: NOW)
     yield opened
+    await client.close()
+    await store.close()
+
+
+@pytest.fixture
+async def asked_about(tmp_path: Path):
+    """Give a function that stores batches of rows, to ask about."""
+    store = Store.open(StoreOptions(path=tmp_path / "store"), SERVICES.classify)
+    opened, client = await serve(store, lambda: NOW)
+
+    async def stored(*batches: list[Row]) -> Api:
+        for number, rows in enumerate(batches):
+            await store.insert([entry(rows, number)], str(number))
+        return opened
+
+    yield stored
     await client.close()
     await store.close()
 

@@ -5,6 +5,7 @@ import json
 import math
 from collections import Counter
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -388,3 +389,68 @@ async def test_every_answer_has_the_shape_that_is_documented(api, known):
         answer = await api.ask(asked)
         model = operation.response.model_validate(answer, strict=True)
         assert model.model_dump(by_alias=True) == answer
+
+
+def plain(number: int, second: int, **fields: Any) -> Row:
+    """Return a session of the given second of the day that the other tests ask about."""
+    time = f"2026-11-18T{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}Z"
+    return {
+        "session_id": f"{number:016x}", "record_kind": "final", "capture_point": "s1u",
+        "transport": "tcp", "flow_start_time": time, "start_time": time, "end_time": time,
+        "subscriber_id": "ab" * 16, "flags": [],
+    } | fields  # fmt: skip
+
+
+async def test_a_timeline_counts_one_capture_point_in_the_whole_steps(asked_about):
+    ten = 10 * 3600
+    seen_twice = [plain(n, ten + 600 + n, capture_point=p) for n in range(3) for p in ("s1u", "x")]
+    api = await asked_about(seen_twice)
+    line = await api.ask(
+        "/network/timeline", from_="2026-11-18T10:30:00Z", to="2026-11-18T10:31:00Z", step="1h"
+    )
+    assert line["capture_point"] in ("s1u", "x")
+    assert [point["sessions"] for point in line["data"]] == [3]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 4])
+async def test_a_capture_that_came_several_times_is_walked_record_by_record(asked_about, limit):
+    replayed = [plain(n // 2, 36_000) for n in range(4)]  # each twice in one batch, too
+    api = await asked_about(replayed, replayed, replayed)
+    walked, cursor = [], {}
+    while len(walked) <= 12:
+        page = await api.ask(f"/subscribers/{'ab' * 16}/sessions", limit=limit, **cursor)
+        walked += page["data"]
+        if page["next_cursor"] is None:
+            break
+        cursor = {"cursor": page["next_cursor"]}
+    told = Counter((record["session_id"], record["received_at"]) for record in walked)
+    assert (len(told), set(told.values())) == (6, {2})
+
+
+async def test_a_damaged_time_does_not_carry_the_default_range_away(asked_about):
+    damaged = {"start_time": "2100-01-01T00:00:00Z", "end_time": "2100-01-01T00:00:00Z"}
+    api = await asked_about([plain(1, 36_000, cell_id="a"), plain(2, 36_000) | damaged])
+    assert (await api.ask("/range"))["to"] == "2026-11-18T10:01:00.000000000Z"
+    assert (await api.ask("/cells/a"))["data"]["records"] == 1
+
+
+async def test_times_after_every_arrival_are_found_if_there_is_no_other(asked_about):
+    later = {"start_time": "2100-01-01T00:00:00Z", "end_time": "2100-01-01T00:00:00Z"}
+    api = await asked_about([plain(1, 36_000) | later])
+    assert (await api.ask("/range"))["from"] == "2100-01-01T00:00:00.000000000Z"
+
+
+async def test_a_path_and_a_filter_must_both_hold(api, known):
+    path, other = f"/cells/{known['bad_cell']}", known["good_cells"][0]
+    await api.ask(path, status=404, cell_id=other)
+    assert (await api.ask(f"{path}/timeline", cell_id=other))["data"] == []
+    both = await api.ask(path, cell_id=[other, known["bad_cell"]])
+    assert both["data"] == (await api.ask(path))["data"]
+    await api.ask(f"/subscribers/{known['bad_subscriber']}", status=404, subscriber_id="0" * 32)
+
+
+async def test_a_cell_may_have_any_name(asked_about):
+    names = ["{p0:String}", "a/b", "a b"]
+    api = await asked_about([plain(n, 36_000, cell_id=name) for n, name in enumerate(names)])
+    for name in names:
+        assert (await api.ask(f"/cells/{quote(name, safe='')}"))["data"]["records"] == 1

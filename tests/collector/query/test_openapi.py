@@ -6,6 +6,7 @@ import pytest
 from aiohttp import web
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from collector.identity.authentication import roles_of
 from collector.identity.operations import Operation, Role
 from collector.query import document
 from collector.query.answers import Problem
@@ -17,7 +18,8 @@ async def test_the_document_is_valid_and_tells_every_operation(empty_api):
     OpenAPIV31SpecValidator(told).validate()
     json.dumps(told, allow_nan=False)
     assert told["info"]["version"] == "1.2.3"
-    assert told["paths"].keys() == {operation.path for operation in listed}
+    assert told["paths"].keys() == {operation.route for operation in listed}
+    assert "/api/v1/cells/{cell_id}" in told["paths"]
     cells = told["paths"]["/api/v1/cells"]["get"]
     names = {parameter["name"]: parameter for parameter in cells["parameters"]}
     assert {"from", "to", "cell_id", "sort", "limit", "cursor", "group_by"} <= names.keys()
@@ -27,6 +29,14 @@ async def test_the_document_is_valid_and_tells_every_operation(empty_api):
     assert cells["security"] == [{"bearer": []}]
     assert told["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
     assert "application/problem+json" in cells["responses"]["400"]["content"]
+
+
+async def test_every_route_is_known_to_the_guard_by_its_name_in_the_router(empty_api):
+    router = web.Application().router
+    roles = roles_of(empty_api.operations.values())
+    for operation in empty_api.operations.values():
+        resource = router.add_get(operation.path, operation.handler).resource
+        assert roles["GET", resource.canonical] is Role.READER
 
 
 async def _handler(request: web.Request) -> web.Response:

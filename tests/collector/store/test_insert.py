@@ -213,6 +213,16 @@ async def test_what_is_no_number_is_stored_as_null(store, make_row, make_batch, 
     assert await count("countIf(video_confidence IS NULL)") == 1
 
 
+async def test_a_batch_that_cannot_be_written_down_leaves_nothing(
+    store, make_row, make_batch, count
+):
+    entry = make_batch([make_row(1, NOW)])
+    hostile = replace(entry.batch, health={b"x": 1})  # no key of JSON, refused when decoded
+    with pytest.raises((StoreError, TypeError)):
+        await store.insert([replace(entry, batch=hostile)], "a")
+    assert await count("count()") == 0
+
+
 async def test_an_empty_batch_leaves_its_head(store, make_batch, count):
     await store.insert([make_batch([])], "a")
     assert await count("count()") == 0
