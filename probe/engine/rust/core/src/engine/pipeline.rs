@@ -78,13 +78,14 @@ impl Pipeline {
         self.packets += 1;
         self.bytes += u64::from(packet.wire_len);
         self.on_time(packet.time_ns);
-        match self.decoder.decode(packet) {
+        // By reference: what was decoded is large, and is not to be copied for each packet.
+        match &self.decoder.decode(packet) {
             Ok(Decoded::Inner(inner)) => {
-                if let Err(why) = self.tracker.on_packet(&inner, packet.time_ns) {
+                if let Err(why) = self.tracker.on_packet(inner, packet.time_ns) {
                     self.ledger.untracked(packet.interface, why);
                 }
             }
-            Ok(Decoded::TunnelSignal(signal)) => self.paths.on_signal(&signal, packet.time_ns),
+            Ok(Decoded::TunnelSignal(signal)) => self.paths.on_signal(signal, packet.time_ns),
             // The decoder keeps account of what it holds and of what it cannot read.
             Ok(Decoded::Held) | Err(_) => {}
         }

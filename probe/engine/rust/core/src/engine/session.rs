@@ -78,6 +78,11 @@ impl Path {
         }
     }
 
+    /// Whether a packet comes by this way.
+    pub fn carries(&self, inner: &Inner<'_>) -> bool {
+        self.tunnel == inner.tunnel && self.layers == inner.layers
+    }
+
     pub fn teid(&self) -> Option<u32> {
         self.tunnel.map(|tunnel| tunnel.teid)
     }

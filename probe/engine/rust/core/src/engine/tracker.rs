@@ -342,11 +342,12 @@ impl Tracker {
     ) -> Option<FlowId> {
         let now_ns = self.clock.now_ns();
         let (key, session) = self.table.get_mut(id)?;
-        let known = session.paths[direction.index()];
-        let path = Path::of(inner);
-        if known == Some(path) {
+        let known = &session.paths[direction.index()];
+        if known.as_ref().is_some_and(|known| known.carries(inner)) {
             return Some(id);
         }
+        let known = *known;
+        let path = Path::of(inner);
         let client = session.client(key);
         let back = session.paths[direction.opposite().index()];
         // The newer way decides; the other direction completes what the map does not know of it.
