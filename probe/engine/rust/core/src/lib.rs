@@ -12,5 +12,7 @@ pub mod decap;
 pub mod engine;
 pub mod flow;
 pub mod record;
+#[cfg(test)]
+mod reference;
 pub mod source;
 pub mod tcp;

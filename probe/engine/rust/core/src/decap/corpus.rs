@@ -1,32 +1,13 @@
 //! Real captures against what tshark says of them; skipped where they are absent.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
 use super::*;
+use crate::reference::captures;
 use crate::source::{Event, open_files};
-
-fn shared() -> PathBuf {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../../../shared");
-    std::env::var_os("EDGEQOE_SHARED").map_or(beside, PathBuf::from)
-}
-
-/// The captures and their truth; None where there are none.
-fn captures() -> Option<Vec<(PathBuf, Value)>> {
-    let directory = shared().join("corpora/dev");
-    let index = fs::read_to_string(directory.join("index.json")).ok()?;
-    let index: Value = serde_json::from_str(&index).expect("the index is JSON");
-    let truth = |file: &Value| {
-        let name = file["file"].as_str().expect("a name");
-        let truth = fs::read_to_string(directory.join("truth").join(format!("{name}.json")));
-        let truth = serde_json::from_str(&truth.expect("a truth file")).expect("it is JSON");
-        (directory.join(name), truth)
-    };
-    Some(index["files"].as_array()?.iter().map(truth).collect())
-}
 
 /// Layers that tshark takes off and the decoder does not.
 const UNSUPPORTED: [&str; 6] = [

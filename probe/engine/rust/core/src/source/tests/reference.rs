@@ -1,11 +1,11 @@
 //! Real captures against what tshark's capinfos says of them; skipped where they are absent.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
 use super::*;
+use crate::reference::{captures, shared};
 use crate::source::{capture_span, open_files};
 
 /// A file that Wireshark takes for a variant with longer record headers, by a guess at its second
@@ -18,24 +18,6 @@ const UNTIMED: (&str, [u64; 2]) = (
     "gopacket--test202.pcapng",
     [1_340_954_905_298_858, 1_340_954_905_301_858],
 );
-
-fn shared() -> PathBuf {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../../../shared");
-    std::env::var_os("EDGEQOE_SHARED").map_or(beside, PathBuf::from)
-}
-
-fn captures() -> Option<Vec<(PathBuf, Value)>> {
-    let directory = shared().join("corpora/dev");
-    let index = fs::read_to_string(directory.join("index.json")).ok()?;
-    let index: Value = serde_json::from_str(&index).expect("the index is JSON");
-    let truth = |file: &Value| {
-        let name = file["file"].as_str().expect("a name");
-        let truth = fs::read_to_string(directory.join("truth").join(format!("{name}.json")));
-        let truth = serde_json::from_str(&truth.expect("a truth file")).expect("it is JSON");
-        (directory.join(name), truth)
-    };
-    Some(index["files"].as_array()?.iter().map(truth).collect())
-}
 
 fn outcome_of(path: &Path) -> Outcome {
     drain(&mut *open_files(&[path.to_owned()], 0).expect("it opens"))
