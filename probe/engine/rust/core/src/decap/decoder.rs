@@ -169,7 +169,11 @@ impl<'p> Walk<'_, 'p> {
             ip::TCP => self.end(datagram),
             ip::UDP => match udp::ports(datagram.upper.payload.data()) {
                 Some((gtpu::PORT, _) | (_, gtpu::PORT)) => self.gtpu(datagram),
-                Some(ports) if overlay::is_port(ports) => self.overlay(datagram),
+                Some((source, destination))
+                    if overlay::is_port(source) || overlay::is_port(destination) =>
+                {
+                    self.overlay(datagram)
+                }
                 _ => self.end(datagram),
             },
             ip::IPV4 | ip::IPV6 | ip::GRE => self.carrier(datagram),

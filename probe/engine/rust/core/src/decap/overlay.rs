@@ -15,14 +15,11 @@ const VXLAN_GPE: u16 = 4790;
 const GENEVE: u16 = 6081;
 const TEREDO: u16 = 3544;
 
-/// Whether a UDP packet between these ports may be an overlay's. Source ports of VXLAN and GENEVE
-/// only spread load; a Teredo server has its port at either end.
+/// Whether a UDP packet with this port at either end may be an overlay's. Source ports of VXLAN and
+/// GENEVE need only spread load (RFC 7348 5), but some ends answer from the port.
 #[inline]
-pub(super) fn is_port((source, destination): (u16, u16)) -> bool {
-    matches!(
-        destination,
-        VXLAN | VXLAN_OF_LINUX | VXLAN_GPE | GENEVE | TEREDO
-    ) || source == TEREDO
+pub(super) fn is_port(port: u16) -> bool {
+    matches!(port, VXLAN | VXLAN_OF_LINUX | VXLAN_GPE | GENEVE | TEREDO)
 }
 
 /// An overlay's layer, and what it carries.
@@ -34,9 +31,13 @@ pub(super) struct Overlay<'a> {
 
 /// Reads the overlay in a UDP packet, whose header `segment` begins with.
 pub(super) fn parse(segment: View<'_>) -> Result<Overlay<'_>, Stop> {
-    let (_, destination) = udp::ports(segment.data()).ok_or(Stop::Foreign)?;
+    let (source, destination) = udp::ports(segment.data()).ok_or(Stop::Foreign)?;
     let payload = udp::payload(segment)?;
-    match destination {
+    match if is_port(destination) {
+        destination
+    } else {
+        source
+    } {
         VXLAN | VXLAN_OF_LINUX => vxlan(payload),
         VXLAN_GPE => vxlan_gpe(payload),
         GENEVE => geneve(payload),
@@ -71,19 +72,21 @@ fn vxlan(payload: View<'_>) -> Result<Overlay<'_>, Stop> {
     frame(Layer::Vxlan(vni(header)), payload.skip(8))
 }
 
-/// As VXLAN, with the next protocol in the fourth byte (draft-ietf-nvo3-vxlan-gpe 3.1).
+/// As VXLAN, with the next protocol in the fourth byte (draft-ietf-nvo3-vxlan-gpe 3.1), a frame
+/// where it is 0. Not every sender sets the flag P that announces it.
 fn vxlan_gpe(payload: View<'_>) -> Result<Overlay<'_>, Stop> {
-    const VNI_AND_PROTOCOL: u8 = 0x0c;
-    const BROADCAST: u8 = 0x02;
+    const VNI_VALID: u8 = 0x08;
+    const PROTOCOL_AND_BROADCAST: u8 = 0x06;
     let header: &[u8; 8] = payload.header()?;
-    if header[0] & !BROADCAST != VNI_AND_PROTOCOL || header[1..3] != [0; 2] || header[7] != 0 {
+    if header[0] & !PROTOCOL_AND_BROADCAST != VNI_VALID || header[1..3] != [0; 2] || header[7] != 0
+    {
         return Err(Stop::Foreign);
     }
     let (layer, body) = (Layer::Vxlan(vni(header)), payload.skip(8));
     let next = match header[3] {
         1 => Next::Ip(Network::V4),
         2 => Next::Ip(Network::V6),
-        3 => return frame(layer, body),
+        0 | 3 => return frame(layer, body),
         5 => Next::Mpls,
         _ => return Err(Stop::Foreign),
     };

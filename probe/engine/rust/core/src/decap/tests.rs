@@ -218,7 +218,7 @@ mod link_layer {
                 "{ethertype:x}"
             );
         }
-        for ethertype in [0x8847, 0x8848, 0x8864] {
+        for ethertype in [0x88e5, 0x894f, 0x22f3, 0x8903] {
             let expected = Outcome::Failed(Undecodable::UnsupportedEncapsulation);
             assert_eq!(frame(ethertype), expected, "{ethertype:x}");
         }
@@ -290,7 +290,7 @@ mod internet_layer {
             (1, Transport::Icmp),
             (58, Transport::Icmp),
             (132, Transport::Sctp),
-            (47, Transport::Other(47)),
+            (50, Transport::Other(50)),
         ];
         for (protocol, transport) in known {
             assert_eq!(
