@@ -87,6 +87,28 @@ pub enum Layer {
     Gtpu,
 }
 
+impl Layer {
+    /// Kind and number in 32 bits, another one for each layer.
+    pub fn word(self) -> u32 {
+        let (kind, number) = match self {
+            Self::None => (0, 0),
+            Self::Vlan(identifier) => (1, identifier.into()),
+            Self::VnTag => (2, 0),
+            Self::Pbb(service) => (3, service.get()),
+            Self::Mpls(label) => (4, label.get()),
+            Self::Pppoe(session) => (5, session.into()),
+            Self::Ip => (6, 0),
+            Self::Gre => (7, 0),
+            Self::Erspan(session) => (8, session.into()),
+            Self::Vxlan(network) => (9, network.get()),
+            Self::Geneve(network) => (10, network.get()),
+            Self::Teredo => (11, 0),
+            Self::Gtpu => (12, 0),
+        };
+        kind << 24 | number
+    }
+}
+
 /// A number of 24 bits, in bytes so that a `Layer` takes no more than four.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Number24([u8; 3]);
@@ -175,6 +197,6 @@ pub enum Decoded<'a> {
 #[cfg(test)]
 mod corpus;
 #[cfg(test)]
-mod frames;
+pub(crate) mod frames;
 #[cfg(test)]
 mod tests;
