@@ -18,7 +18,6 @@ from tests.support import SHARED, needs_shared, replay
 CORPUS = SHARED / "corpora" / "dev"
 
 # Why a capture's figures differ from tshark's.
-NOT_READ_YET = "the packets are behind a header that is not read: MPLS, PPPoE, GRE or an overlay"
 COPIES = "the mirror shows the SYN more than once; tshark measures from the last copy"
 KARN = "the SYN was retransmitted and its answer has no timestamp: ambiguous, so not reported"
 UNSEEN = "only one side was captured: the set-up time is known, its two parts are not"
@@ -40,27 +39,15 @@ class Differences:
 
 DIFFERENCES = {
     "arkime--arkime_synthetic.pcap": Differences(ZERO, round_trips=7),
-    "arkime--mpls-basic.pcap": Differences(NOT_READ_YET, round_trips=1),
-    "arkime--tcpdump-geneve.pcap": Differences(NOT_READ_YET, connections=-1, round_trips=1),
     "arkime--wireshark-retrans.pcap": Differences(COPIES, round_trips=1),
-    "ndpi--6in4tunnel.pcap": Differences(NOT_READ_YET, connections=-5, round_trips=3, names=2),
     "ndpi--KakaoTalk_talk.pcap": Differences(KARN, round_trips=1),
     "ndpi--fuzz-2006-06-26-2594.pcap": Differences(DAMAGED, round_trips=1),
     "ndpi--rtsp.pcapng": Differences(f"{GONE}; {MISSED}", connections=1, round_trips=1),
-    "ndpi--vxlan.pcap": Differences(NOT_READ_YET, connections=-2, round_trips=2, names=2),
-    "pcapplusplus--one_http_stream_rst.pcap": Differences(
-        NOT_READ_YET, connections=-1, round_trips=1
-    ),
     "pcapplusplus--raw_ip.pcap": Differences(UNSEEN, round_trips=2),
     "suricata-verify--TLPW1-tcp-174.56.47.59-10.3.11.101-tcp-80-49309.pcap": Differences(
         KARN, round_trips=1
     ),
-    "suricata-verify--pppoe-session-http.pcap": Differences(
-        NOT_READ_YET, connections=-1, round_trips=1
-    ),
-    "zeek--erspan.pcap": Differences(NOT_READ_YET, connections=-5, round_trips=5),
-    "zeek--mixed-vlan-mpls.pcap": Differences(NOT_READ_YET, connections=-1, round_trips=1),
-    "zeek--pppoe-over-qinq.pcap": Differences(NOT_READ_YET, connections=-1, round_trips=1, names=1),
+    "zeek--mixed-vlan-mpls.pcap": Differences(UNSEEN, round_trips=1),
 }
 
 # Captures that end in damage: their records up to there are compared like all others.
