@@ -22,6 +22,12 @@ fn both() -> [(u16, Vec<u8>); 2] {
     [(IPV4, hello()), (IPV6, hello6())]
 }
 
+fn teredo_packet() -> Vec<u8> {
+    let mut ip = hello6();
+    ip[8..12].copy_from_slice(&[0x20, 1, 0, 0]);
+    ip
+}
+
 fn frame(ip: &[u8]) -> Vec<u8> {
     ethernet(IPV4, ip)
 }
@@ -597,12 +603,6 @@ mod overlays {
         );
     }
 
-    fn teredo_packet() -> Vec<u8> {
-        let mut ip = hello6();
-        ip[8..12].copy_from_slice(&[0x20, 1, 0, 0]);
-        ip
-    }
-
     #[test]
     fn teredo_carries_ipv6_behind_its_indications() {
         let ip = teredo_packet();
@@ -681,7 +681,8 @@ mod nests {
 
     #[test]
     fn nests_of_every_kind_end_at_the_bound() {
-        let wrap: [fn(&[u8]) -> Vec<u8>; 4] = [
+        type Wrap = fn(&[u8]) -> Vec<u8>;
+        let wrap: [Wrap; 4] = [
             |ip| ipv4(4, ip),
             |ip| ipv4(GRE, &[&[0, 0, 8, 0], ip].concat()),
             |ip| {
@@ -804,7 +805,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         over_udp(VXLAN, &[8, 0, 0, 0, 0, 0, 5, 0], &inner),
         over_udp(GPE, &[0x0c, 0, 0, 1, 0, 0, 5, 0], &hello()),
         over_udp(GENEVE, &[1, 0, 0x65, 0x58, 0, 0, 5, 0, 1, 2, 3, 0], &inner),
-        over_udp(3544, &[0, 0, 1, 2, 3, 4, 5, 6], &hello6()),
+        over_udp(3544, &[0, 0, 1, 2, 3, 4, 5, 6], &teredo_packet()),
         frame(&ipv4(41, &hello6())),
         frame(&g_pdu(1, &inner)),
     ]
