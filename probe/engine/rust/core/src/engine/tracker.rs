@@ -311,6 +311,41 @@ impl Tracker {
         Ok(())
     }
 
+    /// Takes in the way of a packet that the mirror had shown already, and nothing else. Where the first
+    /// copy came without a tunnel (the core's side of a gateway), the tunnel of a later one (its radio
+    /// side) still tells which way is up, and by the map whose the flow is and where.
+    pub fn on_copy(&mut self, inner: &Inner<'_>) {
+        if inner.tunnel.is_some() {
+            self.offer_path(inner);
+        }
+    }
+
+    fn offer_path(&mut self, inner: &Inner<'_>) -> Option<()> {
+        let packet = Transported::read(inner).ok()?;
+        let (key, direction) = FlowKey::of(
+            inner.source,
+            packet.source_port,
+            inner.destination,
+            packet.destination_port,
+            inner.transport,
+        );
+        let id = self.table.find(&key)?;
+        let (_, session) = self.table.get_mut(id)?;
+        if has_tunnel(&session.paths[direction.index()]) {
+            return None;
+        }
+        let tunnelled_before = session.paths.iter().any(has_tunnel);
+        if let Some(up) = self.site.tunnel_direction(direction, inner)
+            && !tunnelled_before
+            && session.interval_index == 0
+            && key.transport == Transport::Tcp
+        {
+            session.up = up;
+        }
+        self.follow_path(id, direction, inner)?;
+        Some(())
+    }
+
     /// Ends the flow of a five-tuple that another connection or subscriber took over.
     fn still_the_same(
         &mut self,
@@ -344,6 +379,10 @@ impl Tracker {
         let (key, session) = self.table.get_mut(id)?;
         let known = &session.paths[direction.index()];
         if known.as_ref().is_some_and(|known| known.carries(inner)) {
+            return Some(id);
+        }
+        // On a mirror of both sides of a gateway the tunnel shows in copies alone (see `on_copy`).
+        if inner.tunnel.is_none() && has_tunnel(known) {
             return Some(id);
         }
         let known = *known;
@@ -451,4 +490,8 @@ impl Tracker {
             self.set_timer(id, deadline_ns);
         }
     }
+}
+
+fn has_tunnel(path: &Option<Path>) -> bool {
+    path.as_ref().is_some_and(|path| path.tunnel.is_some())
 }
