@@ -71,6 +71,8 @@ pub struct Facts {
     pub version_refused: bool,
     pub close: Option<Close>,
     pub unanswered: Unanswered,
+    /// The client's last datagram.
+    pub last_client_ns: u64,
     /// First round trip of the handshake between the tap and each side.
     pub handshake_us: [Option<u32>; 2],
 }
@@ -151,9 +153,11 @@ impl QuicTracker {
             && facts.close.is_none()
     }
 
-    /// The client asked for a connection and nothing came back.
+    /// The client asked for a connection and nothing came back, be it that it has closed meanwhile.
     pub fn is_unanswered(&self) -> bool {
-        self.is_in_handshake() && !self.facts.server_heard
+        let facts = &self.facts;
+        let begun = !self.is_google && facts.first_initial_ns.is_some();
+        begun && facts.one_rtt_ns[CLIENT].is_none() && !facts.server_heard
     }
 
     /// Round trips of the handshake since the last call, client's and server's.
@@ -205,6 +209,7 @@ impl QuicTracker {
             facts.unanswered = Unanswered::default();
             return;
         }
+        facts.last_client_ns = time_ns;
         let unanswered = &mut facts.unanswered;
         if unanswered.datagrams == 0 {
             unanswered.first_ns = time_ns;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Report;
-use crate::app::quic::{CLIENT, Close, Identity, QuicTracker, SERVER};
+use crate::app::quic::{CLIENT, Close, Identity, QuicTracker, SERVER, Unanswered};
 use crate::engine::failure::Failure;
 use crate::flow::samples::Samples;
 use crate::record::names::{FailureCause, FailureSide, FailureStage, RttMethod};
@@ -128,36 +128,40 @@ impl Quic {
         }
     }
 
-    /// The failure that a CONNECTION_CLOSE in the clear shows. A client that closes without an alert
-    /// has changed its mind or waited in vain: the latter is seen by the silence before.
+    /// The failure that a CONNECTION_CLOSE in the clear shows. A client that closes before a server
+    /// has accepted its version cannot mean what the server said: it has waited in vain, or changed
+    /// its mind.
     pub fn failure(&self) -> Option<Failure> {
-        let close = self.tracker.facts().close?;
-        close_failure(&close).map(|failure| self.seen_by_subscriber(failure))
+        let facts = self.tracker.facts();
+        let close = facts.close?;
+        let is_accepted = facts.server_heard && !facts.version_refused;
+        let failure = close_failure(&close).filter(|_| is_accepted || !close.from_client);
+        failure.map(|failure| self.seen_by_subscriber(failure))
     }
 
     /// The failure that shows by what did not come up to `now_ns`.
     pub fn silence(&self, now_ns: u64, client_reached: bool) -> Option<Failure> {
         let facts = self.tracker.facts();
-        let waited_ns = now_ns.saturating_sub(facts.first_initial_ns?);
+        // A client that closed waited no longer than that.
+        let end_ns = facts.close.map_or(now_ns, |_| facts.last_client_ns);
+        let patient = end_ns.saturating_sub(facts.first_initial_ns?) >= CONNECT_PATIENCE_NS;
         if self.tracker.is_unanswered() {
-            let patient = waited_ns >= CONNECT_PATIENCE_NS;
             // Where the subscriber serves, nothing tells whether the way to the far end is seen.
             let is_told = patient && client_reached && !self.tracker.is_swapped();
             return is_told.then_some(TIMEOUT);
         }
-        if !self.tracker.is_in_handshake() {
-            return None;
-        }
         if facts.version_refused {
-            let patient = waited_ns >= CONNECT_PATIENCE_NS;
             return patient.then(|| self.seen_by_subscriber(VERSION_MISMATCH));
         }
-        let vain = facts.unanswered;
-        let in_vain = vain.datagrams >= VAIN_DATAGRAMS
-            && vain.last_ns.saturating_sub(vain.first_ns) >= VAIN_NS
-            && now_ns.saturating_sub(vain.last_ns) >= HANDSHAKE_PATIENCE_NS;
+        let in_vain = self.tracker.is_in_handshake() && is_vain(&facts.unanswered, now_ns);
         in_vain.then_some(HANDSHAKE_TIMEOUT)
     }
+}
+
+fn is_vain(unanswered: &Unanswered, now_ns: u64) -> bool {
+    unanswered.datagrams >= VAIN_DATAGRAMS
+        && unanswered.last_ns.saturating_sub(unanswered.first_ns) >= VAIN_NS
+        && now_ns.saturating_sub(unanswered.last_ns) >= HANDSHAKE_PATIENCE_NS
 }
 
 const TIMEOUT: Failure = Failure::new(
@@ -170,7 +174,7 @@ const VERSION_MISMATCH: Failure = Failure::new(
     FailureCause::QuicVersionMismatch,
     FailureStage::Connect,
     Some(FailureSide::Server),
-    "version_negotiation,no_further_attempt",
+    "version_negotiation,no_version_accepted",
 );
 /// As for TLS over TCP the silence does not say whose it is.
 const HANDSHAKE_TIMEOUT: Failure = Failure::new(
