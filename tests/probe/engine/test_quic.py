@@ -1,4 +1,4 @@
-"""What the engine says about QUIC: names, round trips, set-up, failures, and a client that moves."""
+"""What the engine says of QUIC: names, round trips, set-up, failures, and a client that moves."""
 
 from collections.abc import Callable
 from typing import Any

@@ -394,5 +394,29 @@ fn micros(from_ns: u64, to_ns: u64) -> u32 {
     u32::try_from(to_ns.saturating_sub(from_ns) / 1000).unwrap_or(u32::MAX)
 }
 
+/// An Initial packet of version 1 with these frames, for tests that need sealed packets. Every
+/// connection made so has the same IDs.
+#[cfg(feature = "seal")]
+pub fn sealed_initial(from_client: bool, number: u32, frames: &[u8]) -> Vec<u8> {
+    const FIRST_ID: &[u8] = b"\x08firstone";
+    const CLIENTS_ID: &[u8] = b"\x04clnt";
+    const SERVERS_ID: &[u8] = b"\x08serverid";
+    const TAG_AND_NUMBER: usize = 16 + 4;
+    let (sender, ids) = if from_client {
+        (crypto::Sender::Client, [FIRST_ID, CLIENTS_ID])
+    } else {
+        (crypto::Sender::Server, [CLIENTS_ID, SERVERS_ID])
+    };
+    let length = (frames.len() + TAG_AND_NUMBER) as u16 & 0x3fff | 0x4000;
+    let mut header = vec![0xc3, 0, 0, 0, 1];
+    ids.iter().for_each(|id| header.extend_from_slice(id));
+    header.push(0);
+    header.extend(length.to_be_bytes());
+    header.extend(number.to_be_bytes());
+    let id = ConnectionId::new(&FIRST_ID[1..]).unwrap_or_default();
+    let sealing = version::sealings(version::VERSION_1)[0];
+    crypto::Keys::derive(sealing, id, sender).seal(&header, number, frames)
+}
+
 #[cfg(test)]
 mod tests;

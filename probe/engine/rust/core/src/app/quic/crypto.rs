@@ -162,7 +162,7 @@ fn full_number(expected: u64, truncated: u64, bits: u32) -> u64 {
 }
 
 /// Sealing, for tests that need packets of their own.
-#[cfg(test)]
+#[cfg(any(test, feature = "seal"))]
 impl Keys {
     /// Seals `frames` behind an unprotected header that ends in a packet number of four bytes.
     pub fn seal(&self, header: &[u8], number: u32, frames: &[u8]) -> Vec<u8> {
@@ -171,10 +171,12 @@ impl Keys {
         let tag = self
             .payload
             .encrypt_inout_detached(&nonce, header, payload.as_mut_slice().into())
-            .unwrap();
+            .expect("the payload is shorter than AES-GCM's limit");
         let mut packet = [header, &payload, &tag].concat();
         let number_at = header.len() - MAX_NUMBER_LENGTH;
-        let mask = self.mask(&packet, number_at).unwrap();
+        let mask = self
+            .mask(&packet, number_at)
+            .expect("the payload is long enough to be sampled");
         packet[0] ^= mask[0] & 0x0f;
         for (byte, mask) in packet[number_at..].iter_mut().zip(&mask[1..5]) {
             *byte ^= mask;

@@ -55,10 +55,8 @@ impl Flight {
     pub fn on_acknowledgment(&mut self, largest: u64) -> Option<u64> {
         let is_largest = |sent: &&Sent| sent.number == largest && sent.is_eliciting;
         let sent_ns = self.sent.iter().flatten().find(is_largest)?.time_ns;
-        for place in &mut self.sent {
-            if let Some(sent) = place {
-                sent.is_eliciting &= sent.number > largest;
-            }
+        for sent in self.sent.iter_mut().flatten() {
+            sent.is_eliciting &= sent.number > largest;
         }
         Some(sent_ns)
     }
