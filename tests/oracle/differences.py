@@ -19,16 +19,12 @@ ZERO = "all three packets carry the same time; tshark goes on to the first data 
 DAMAGED = "the packets contradict their own headers (a fuzzer changed them); tshark reads on"
 MISSED = "the SYN-ACK was not captured; tshark starts from the last SYN"
 GONE = "an old connection's last packets come a minute after its end: a session of their own"
-RESERVED = (
-    "tshark opens no hello of a client that began with a reserved version; we read its offers"
-)
 
 DIFFERENCES: dict[str, dict[str, Difference]] = {
     "arkime--arkime_synthetic.pcap": {"initial round trip": Difference(7, ZERO)},
     "arkime--wireshark-retrans.pcap": {"initial round trip": Difference(1, COPIES)},
     "ndpi--KakaoTalk_talk.pcap": {"initial round trip": Difference(1, KARN)},
     "ndpi--fuzz-2006-06-26-2594.pcap": {"initial round trip": Difference(1, DAMAGED)},
-    "ndpi--quic-forcing-vn-with-data.pcapng": {"QUIC protocols offered": Difference(9, RESERVED)},
     "ndpi--rtsp.pcapng": {
         "TCP connections": Difference(1, GONE),
         "initial round trip": Difference(1, MISSED),

@@ -115,8 +115,11 @@ def quic_server_names(records: list[Record], truth: Truth) -> Figure:
 
 
 def quic_protocols(records: list[Record], truth: Truth) -> Figure:
-    """Every protocol that a client offers, in whichever connection."""
+    """Every protocol that a client offers, in whichever connection, where tshark opens a hello: it
+    opens none of a client that began with a reserved version.
+    """
     offers = [r["alpn"].split(",") for r in final_quic(records) if r["alpn"]]
     ours = {protocol for offer in offers for protocol in offer}
     theirs = set(truth.get("quic", {}).get("alpn", {}))
-    return Figure("QUIC protocols offered", len(theirs), sorted(ours ^ theirs))
+    off = sorted(ours ^ theirs) if theirs else []
+    return Figure("QUIC protocols offered", len(theirs), off)
