@@ -30,16 +30,20 @@ pub fn frames(payload: &[u8]) -> impl Iterator<Item = Frame<'_>> {
 }
 
 fn next<'a>(reader: &mut Reader<'a>) -> Option<Frame<'a>> {
-    loop {
-        match varint(reader)? {
-            0 => {} // PADDING
-            1 => return Some(Frame::Ping),
-            kind @ (2 | 3) => return ack(reader, kind == 3),
-            6 => return crypto(reader),
-            0x1c => return varint(reader).map(Frame::Close),
-            _ => return None,
-        }
+    skip_padding(reader)?;
+    match varint(reader)? {
+        1 => Some(Frame::Ping),
+        kind @ (2 | 3) => ack(reader, kind == 3),
+        6 => crypto(reader),
+        0x1c => varint(reader).map(Frame::Close),
+        _ => None,
     }
+}
+
+/// PADDING frames are zero bytes, most of a short hello's datagram; none if nothing else follows.
+fn skip_padding(reader: &mut Reader<'_>) -> Option<()> {
+    let padding = reader.rest().iter().position(|&byte| byte != 0)?;
+    reader.take(padding).map(drop)
 }
 
 fn ack<'a>(reader: &mut Reader<'a>, with_ecn: bool) -> Option<Frame<'a>> {
