@@ -1,6 +1,6 @@
 //! The Initial packets of one connection, opened and read.
 
-use super::crypto::{Keys, Opened, Sender};
+use super::crypto::{Keys, MAX_INITIAL, Opened, Scratch, Sender};
 use super::crypto_stream::CryptoStream;
 use super::flight::Flight;
 use super::frame::{Frame, frames};
@@ -75,7 +75,6 @@ pub struct Handshake {
     answered: bool,
     initials: u32,
     derivations: u32,
-    scratch: Vec<u8>,
 }
 
 impl Handshake {
@@ -128,18 +127,24 @@ impl Handshake {
             return None;
         }
         self.initials += 1;
-        let opened = match self.open_with_known_keys(side, packet) {
+        let mut scratch = [0; MAX_INITIAL];
+        let opened = match self.open_with_known_keys(side, packet, &mut scratch) {
             Some(opened) => opened,
-            None => self.open_with_new_keys(side, packet)?,
+            None => self.open_with_new_keys(side, packet, &mut scratch)?,
         };
         self.answered |= side == SERVER;
-        Some(self.read(side, &opened, time_ns))
+        let frames = scratch.get(opened.frames)?;
+        Some(self.read(side, opened.number, frames, time_ns))
     }
 
-    fn open_with_known_keys(&mut self, side: usize, packet: &Long<'_>) -> Option<Opened> {
+    fn open_with_known_keys(
+        &mut self,
+        side: usize,
+        packet: &Long<'_>,
+        scratch: &mut Scratch,
+    ) -> Option<Opened> {
         let expected = self.halves[side].flight.expected();
-        let (key_sets, scratch) = (&mut self.key_sets, &mut self.scratch);
-        key_sets
+        self.key_sets
             .iter_mut()
             .rev()
             .filter(|set| set.version == packet.version)
@@ -148,14 +153,19 @@ impl Handshake {
 
     /// Tries keys not derived yet: of another version for the ID known (RFC 9368 2.3), and of the ID
     /// that the client calls the server by, which changes with a Retry or a new attempt.
-    fn open_with_new_keys(&mut self, side: usize, packet: &Long<'_>) -> Option<Opened> {
+    fn open_with_new_keys(
+        &mut self,
+        side: usize,
+        packet: &Long<'_>,
+        scratch: &mut Scratch,
+    ) -> Option<Opened> {
         let known = self.key_sets.last().map(|set| set.id);
         let named =
             (side == CLIENT && known != Some(packet.destination)).then_some(packet.destination);
         for id in [known, named].into_iter().flatten() {
             for &sealing in sealings(packet.version) {
                 let set = KeySet::new(packet.version, sealing, id);
-                if let Some(opened) = self.try_keys(set, side, packet) {
+                if let Some(opened) = self.try_keys(set, side, packet, scratch) {
                     return Some(opened);
                 }
             }
@@ -163,14 +173,20 @@ impl Handshake {
         None
     }
 
-    fn try_keys(&mut self, mut set: KeySet, side: usize, packet: &Long<'_>) -> Option<Opened> {
+    fn try_keys(
+        &mut self,
+        mut set: KeySet,
+        side: usize,
+        packet: &Long<'_>,
+        scratch: &mut Scratch,
+    ) -> Option<Opened> {
         let is_derived = |known: &KeySet| known.version == set.version && known.id == set.id;
         if self.key_sets.iter().any(is_derived) || self.derivations >= MAX_DERIVATIONS {
             return None;
         }
         self.derivations += 1;
         let expected = self.halves[side].flight.expected();
-        let opened = set.keys(side).open(packet, expected, &mut self.scratch)?;
+        let opened = set.keys(side).open(packet, expected, scratch)?;
         self.adopt(set);
         Some(opened)
     }
@@ -193,8 +209,7 @@ impl Handshake {
         }
     }
 
-    fn read(&mut self, side: usize, opened: &Opened, time_ns: u64) -> Found {
-        let payload = self.scratch.get(opened.frames.clone()).unwrap_or_default();
+    fn read(&mut self, side: usize, number: u64, payload: &[u8], time_ns: u64) -> Found {
         let [client, server] = &mut self.halves;
         let (sender, receiver) = if side == CLIENT {
             (client, server)
@@ -203,7 +218,7 @@ impl Handshake {
         };
         let is_eliciting = frames(payload).any(|frame| frame.is_ack_eliciting());
         let mut found = Found::default();
-        if !sender.flight.on_sent(opened.number, time_ns, is_eliciting) {
+        if !sender.flight.on_sent(number, time_ns, is_eliciting) {
             return found;
         }
         for frame in frames(payload) {
