@@ -12,6 +12,7 @@ mod failure;
 mod ledger;
 pub mod options;
 mod pipeline;
+mod quic_ids;
 mod session;
 mod site;
 mod tracker;

@@ -252,11 +252,26 @@ impl Session {
         let server_port = key.sender(self.up.opposite()).1;
         self.application
             .on_datagram(direction == self.up, server_port, payload, time_ns);
+        if self.initiator.is_none()
+            && let Some(quic) = self.application.quic()
+        {
+            let by_subscriber = quic.is_opened_by_subscriber();
+            let opener = |up| if up { self.up } else { self.up.opposite() };
+            self.initiator = by_subscriber.map(opener);
+        }
         if self.failure.is_none()
             && let Some(failure) = self.application.failure()
         {
             self.fail(failure);
         }
+    }
+
+    /// Whether a datagram begins another QUIC connection between the same addresses and ports.
+    pub fn is_succeeded_by(&self, direction: Direction, datagram: &[u8]) -> bool {
+        let by_subscriber = direction == self.up;
+        self.application
+            .quic()
+            .is_some_and(|quic| quic.tracker.is_succeeded_by(by_subscriber, datagram))
     }
 
     /// Remembers the first failure; what follows from it is not another one.
@@ -346,9 +361,10 @@ impl Session {
     }
 
     fn is_half_open(&self) -> bool {
-        self.connection.as_ref().is_some_and(|connection| {
+        let tcp = self.connection.as_ref().is_some_and(|connection| {
             connection.handshake.first_syn_ns.is_some() && !connection.is_established()
-        })
+        });
+        tcp || self.application.is_unanswered_quic()
     }
 
     /// Failures that show by what did not come.

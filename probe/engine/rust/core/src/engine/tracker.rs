@@ -4,11 +4,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::decap::{Inner, Transport, encapsulation};
+use crate::engine::application::{Application, Quic};
 use crate::engine::clients::Clients;
 use crate::engine::clock::{Clock, Step};
 use crate::engine::emit::{IntervalEnd, emit};
 use crate::engine::ledger::Untracked;
 use crate::engine::options::Limits;
+use crate::engine::quic_ids::QuicIds;
 use crate::engine::session::{Path, Session};
 use crate::engine::site::Site;
 use crate::engine::transport::{Payload, Transported};
@@ -38,6 +40,7 @@ pub struct Tracker {
     clock: Clock,
     site: Site,
     clients: Clients,
+    quic_ids: QuicIds,
     columns: Columns,
     batch_rows: usize,
     /// Columns that are full, with their rows; one tick can fill several.
@@ -54,6 +57,7 @@ impl Tracker {
             clock: Clock::default(),
             site,
             clients: Clients::new(limits.clients as usize),
+            quic_ids: QuicIds::default(),
             columns: Columns::default(),
             batch_rows,
             full: VecDeque::new(),
@@ -77,6 +81,10 @@ impl Tracker {
 
     pub fn clients_shed(&self) -> u64 {
         self.clients.shed
+    }
+
+    pub fn quic_ids_shed(&self) -> u64 {
+        self.quic_ids.shed
     }
 
     /// Tells the time of a packet, and writes every record that came due; see `Clock` for what is
@@ -358,6 +366,7 @@ impl Tracker {
         let (_, session) = self.table.get_mut(id)?;
         let reused = match (&packet.payload, &session.connection) {
             (Payload::Segment(segment), Some(tcp)) => tcp.is_reuse(direction, segment),
+            (Payload::Datagram(payload), _) => session.is_succeeded_by(direction, payload),
             _ => false,
         };
         if reused {
@@ -451,6 +460,13 @@ impl Tracker {
             session.connection = Some(Connection::default());
             session.missed_start = !segment.is_syn();
         }
+        if let Payload::Datagram(payload) = &packet.payload
+            && direction == up
+            && let Some(identity) = self.quic_ids.find(key.sender(up.opposite()), payload)
+        {
+            session.application = Application::resumed(Quic::resumed(identity));
+            session.missed_start = true;
+        }
         self.totals.flows += 1;
         self.table.insert(key, session)
     }
@@ -472,6 +488,14 @@ impl Tracker {
             Payload::Segment(segment) => session.on_segment(key, direction, segment, time_ns),
             Payload::Datagram(payload) => session.on_datagram(key, direction, payload, time_ns),
             Payload::Opaque => {}
+        }
+        if let Some(quic) = session.application.quic_mut()
+            && let Some((id, identity)) = quic.tracker.take_news()
+            && !quic.tracker.is_swapped()
+        {
+            let server = session.up.opposite();
+            self.quic_ids
+                .remember(key.sender(server), id, identity, now_ns);
         }
         let down = direction != session.up;
         if down && time_ns.saturating_sub(session.noted_reached_ns) >= SECOND_NS {
