@@ -1,12 +1,15 @@
 //! The engine: packets of one capture in, bodies of batches out (`pipeline::Pipeline`).
 //!
 //! `tracker` finds each packet's `session` and knows when records are due; `emit` writes them;
-//! `application` says what a session carries, `failure` what became of it.
+//! `application` says what a session carries, `verdict` what became of it; `clients` knows what a
+//! client's sessions say about each other.
 
 mod application;
 mod clients;
 mod clock;
 mod emit;
+mod evidence;
+mod exchange;
 mod failure;
 mod ledger;
 pub mod options;
@@ -15,6 +18,7 @@ mod session;
 mod site;
 mod tracker;
 mod transport;
+mod verdict;
 mod volume;
 
 pub use pipeline::{Counters, Pipeline};

@@ -55,8 +55,11 @@ pub struct Limits {
     pub fragments: u32,
     /// Bytes of fragments held at once.
     pub reassembly_bytes: u32,
-    /// Clients remembered at once, to tell a dead server from a one-way mirror.
+    /// Clients remembered at once, to tell a dead server from a one-way mirror, and a scan from both.
     pub clients: u32,
+    /// Pairs of a client and a server it connected to that are remembered at once, to tell the loser
+    /// of a race from a failure.
+    pub pairs: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -98,6 +101,7 @@ impl Options {
                 u32::MAX,
             ),
             ("limits.clients", self.limits.clients, u32::MAX),
+            ("limits.pairs", self.limits.pairs, u32::MAX),
         ];
         for (key, value, most) in ranges {
             if !(1..=most).contains(&value) {

@@ -171,10 +171,10 @@ impl Pipeline {
             ("flows_evicted", totals.flows_evicted),
             ("time_leaps_doubted", self.tracker.clock().leaps_doubted),
             ("clock_set_back", self.tracker.clock().set_back),
-            ("clients_shed", self.tracker.clients_shed()),
             ("paths_shed", self.paths.shed()),
             ("records", totals.records),
         ];
+        counters.extend(self.tracker.clients_shed());
         counters.extend(self.ledger.undecodable_totals(self.decoder.counters()));
         counters
     }
