@@ -76,8 +76,9 @@ impl Clients {
     }
 
     pub fn winners(&self, attempt: &Attempt<'_>) -> Winners {
-        let (start_ns, last_try_ns) = (attempt.start_ns, attempt.last_try_ns);
-        self.races.winners(&attempt.target, start_ns, last_try_ns)
+        let (target, transport) = (&attempt.target, attempt.transport);
+        self.races
+            .winners(target, transport, attempt.start_ns, attempt.last_try_ns)
     }
 
     /// Whether a failed attempt is the first of its try; see `Races::is_first_failure`.

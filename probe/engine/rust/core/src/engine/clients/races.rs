@@ -17,6 +17,9 @@ const SECOND_NS: u64 = 1_000_000_000;
 const BEFORE_NS: u64 = 2 * SECOND_NS;
 /// The winner may still answer so long after the loser's last try.
 const AFTER_NS: u64 = 5 * SECOND_NS;
+/// A loser is given up when the winner is there (RFC 8305 5): who sends SYNs for longer than this
+/// after another connection came up is not racing it. QUIC is often left to go on for a while.
+const GIVEN_UP_NS: u64 = 3 * SECOND_NS;
 /// Attempts that start within this time of each other are one try of the customer's.
 const ONE_TRY_NS: u64 = 3 * SECOND_NS;
 /// Longer than an attempt waits for its verdict: SYN retries for 63 s, and 65 s of silence.
@@ -40,6 +43,9 @@ pub struct Target<'a> {
 pub struct Winners {
     pub tcp: bool,
     pub quic: bool,
+    /// By another transport or to another address than the attempt's own: what refuses the one says
+    /// nothing of the other.
+    pub another_way: bool,
 }
 
 impl Winners {
@@ -73,17 +79,18 @@ impl Seconds {
         self.halves = [bits as u64, (bits >> 64) as u64];
     }
 
-    fn any_between(&self, from_ns: u64, to_ns: u64) -> bool {
+    /// Those of a span: bit n stands for n seconds before its end.
+    fn between(&self, from_ns: u64, to_ns: u64) -> u128 {
         let (from, to) = (from_ns / SECOND_NS, to_ns / SECOND_NS);
-        if from > self.newest {
-            return false;
-        }
-        let skip = self.newest.saturating_sub(to);
-        let length = (self.newest - from + 1).saturating_sub(skip);
-        // All bits where the length reaches beyond them.
-        let wanted = shifted(1, length).wrapping_sub(1);
-        let skip = u32::try_from(skip).unwrap_or(u32::MAX);
-        self.bits().checked_shr(skip).unwrap_or(0) & wanted != 0
+        // All bits where the span reaches beyond them.
+        let span = shifted(1, (to + 1).saturating_sub(from)).wrapping_sub(1);
+        let bits = if to >= self.newest {
+            shifted(self.bits(), to - self.newest)
+        } else {
+            let later = u32::try_from(self.newest - to).unwrap_or(u32::MAX);
+            self.bits().checked_shr(later).unwrap_or(0)
+        };
+        bits & span
     }
 }
 
@@ -98,6 +105,15 @@ struct Said {
     start_ns: u64,
     /// A hash of address and transport.
     way: u64,
+}
+
+/// The seconds in which a client connected to a target by one transport.
+#[derive(Debug, Clone, Copy)]
+struct Won {
+    /// To this very address.
+    here: u128,
+    /// To this name, at whatever address.
+    by_name: u128,
 }
 
 /// The connections of all clients.
@@ -127,20 +143,42 @@ impl Races {
         }
     }
 
-    /// Which connections of the client to the target came up around an attempt.
-    pub fn winners(&self, target: &Target<'_>, start_ns: u64, last_try_ns: u64) -> Winners {
-        let from_ns = start_ns.saturating_sub(BEFORE_NS);
+    /// Which connections of the client to the target came up around an attempt by `transport`.
+    pub fn winners(
+        &self,
+        target: &Target<'_>,
+        transport: Transport,
+        start_ns: u64,
+        last_try_ns: u64,
+    ) -> Winners {
+        let mut from_ns = start_ns.saturating_sub(BEFORE_NS);
+        if transport == Transport::Tcp {
+            from_ns = from_ns.max(last_try_ns.saturating_sub(GIVEN_UP_NS));
+        }
         let to_ns = last_try_ns.saturating_add(AFTER_NS);
-        let any = |transport| {
-            let mut keys = self.keys(target, protocol_number(transport));
-            keys.any(|key| {
-                let seconds = self.connected.get(&key);
-                seconds.is_some_and(|seconds| seconds.any_between(from_ns, to_ns))
-            })
+        let won = |by: Transport| self.seconds(target, by, from_ns, to_ns);
+        let (tcp, quic) = (won(Transport::Tcp), won(Transport::Udp));
+        let (own, other) = if transport == Transport::Tcp {
+            (tcp, quic)
+        } else {
+            (quic, tcp)
         };
         Winners {
-            tcp: any(Transport::Tcp),
-            quic: any(Transport::Udp),
+            tcp: tcp.here | tcp.by_name != 0,
+            quic: quic.here | quic.by_name != 0,
+            another_way: other.here | other.by_name | (own.by_name & !own.here) != 0,
+        }
+    }
+
+    fn seconds(&self, target: &Target<'_>, by: Transport, from_ns: u64, to_ns: u64) -> Won {
+        let between = |key: u64| {
+            let seconds = self.connected.get(&key);
+            seconds.map_or(0, |seconds| seconds.between(from_ns, to_ns))
+        };
+        let mut keys = self.keys(target, protocol_number(by));
+        Won {
+            here: keys.next().map_or(0, between),
+            by_name: keys.map(between).fold(0, |all, bits| all | bits),
         }
     }
 
@@ -170,7 +208,7 @@ impl Races {
         true
     }
 
-    /// What the target is known by: client and address, client and name, alias and name.
+    /// What the target is known by: client and address first, client and name, alias and name.
     fn keys(&self, target: &Target<'_>, transport: u8) -> impl Iterator<Item = u64> + use<> {
         let (client, port) = (target.client, target.port);
         let by_address = (client, target.server.0, port, transport);
@@ -218,11 +256,27 @@ mod tests {
         races
     }
 
+    fn won_in(races: &Races, loser: &Target<'_>, start_ns: u64, last_ns: u64) -> bool {
+        races
+            .winners(loser, Transport::Tcp, start_ns, last_ns)
+            .any()
+    }
+
+    #[test]
+    fn who_tries_on_long_after_another_connection_came_up_is_not_racing_it() {
+        let server = target(V4, 1, None);
+        let races = races_with(&server, Transport::Tcp, START + SECOND_NS);
+        assert!(won_in(&races, &server, START, START + 4 * SECOND_NS));
+        assert!(!won_in(&races, &server, START, START + 7 * SECOND_NS));
+        let quic = races.winners(&server, Transport::Udp, START, START + 7 * SECOND_NS);
+        assert!(quic.tcp);
+    }
+
     #[test]
     fn a_connection_to_the_same_name_wins_whatever_its_address() {
         let winner = target(V4, 1, Some("a.example"));
         let races = races_with(&winner, Transport::Tcp, START + SECOND_NS);
-        let won = |loser| races.winners(&loser, START, START).any();
+        let won = |loser| won_in(&races, &loser, START, START);
         assert!(won(target(V4, 2, Some("a.example"))));
         assert!(!won(target(V4, 2, Some("b.example"))));
         assert!(!won(target(V4, 2, None)));
@@ -237,7 +291,7 @@ mod tests {
             port: 80,
             ..target(V4, 1, Some("a"))
         };
-        assert!(!races.winners(&other, START, START).any());
+        assert!(!won_in(&races, &other, START, START));
     }
 
     #[test]
@@ -247,16 +301,16 @@ mod tests {
             alias: Some(V4),
             ..target(V6, 2, Some("a.example"))
         };
-        assert!(races.winners(&loser, START, START).tcp);
+        assert!(won_in(&races, &loser, START, START));
     }
 
     #[test]
     fn a_race_lasts_from_two_seconds_before_the_start_to_five_after_the_last_try() {
         let server = target(V4, 1, None);
-        for (offset, won) in [(7, false), (8, true), (13, true), (18, true), (19, false)] {
+        for (offset, won) in [(7, false), (8, true), (11, true), (16, true), (17, false)] {
             let races = races_with(&server, Transport::Tcp, START + offset * SECOND_NS);
-            let (start, last) = (START + 10 * SECOND_NS, START + 13 * SECOND_NS);
-            assert_eq!(races.winners(&server, start, last).any(), won, "{offset}");
+            let (start, last) = (START + 10 * SECOND_NS, START + 11 * SECOND_NS);
+            assert_eq!(won_in(&races, &server, start, last), won, "{offset}");
         }
     }
 
@@ -266,18 +320,36 @@ mod tests {
         let mut races = races_with(&server, Transport::Tcp, START);
         (20..120)
             .for_each(|later| races.connected(&server, Transport::Tcp, START + later * SECOND_NS));
-        assert!(races.winners(&server, START, START).any());
-        assert!(
-            !races
-                .winners(&server, START + 8 * SECOND_NS, START + 9 * SECOND_NS)
-                .any()
-        );
+        assert!(won_in(&races, &server, START, START));
+        assert!(!won_in(
+            &races,
+            &server,
+            START + 8 * SECOND_NS,
+            START + 9 * SECOND_NS
+        ));
+    }
+
+    #[test]
+    fn what_refuses_says_nothing_of_another_address_or_transport() {
+        let refused = target(V4, 1, Some("a.example"));
+        let another_way = |winner: &Target<'_>, transport| {
+            let races = races_with(winner, transport, START);
+            let winners = races.winners(&refused, Transport::Tcp, START, START);
+            assert!(winners.any());
+            winners.another_way
+        };
+        assert!(!another_way(&refused, Transport::Tcp));
+        assert!(another_way(&refused, Transport::Udp));
+        assert!(another_way(
+            &target(V4, 2, Some("a.example")),
+            Transport::Tcp
+        ));
     }
 
     #[test]
     fn transports_are_told_apart() {
         let races = races_with(&target(V4, 1, None), Transport::Udp, START);
-        let winners = races.winners(&target(V4, 1, None), START, START);
+        let winners = races.winners(&target(V4, 1, None), Transport::Tcp, START, START);
         assert_eq!((winners.tcp, winners.quic), (false, true));
     }
 
@@ -301,14 +373,15 @@ mod tests {
             let mut seconds = Seconds::default();
             times.iter().for_each(|second| seconds.add(second * SECOND_NS));
             let expected = times.iter().any(|&second| (from..=from + length).contains(&second));
-            prop_assert_eq!(seconds.any_between(from * SECOND_NS, (from + length) * SECOND_NS), expected);
+            let found = seconds.between(from * SECOND_NS, (from + length) * SECOND_NS);
+            prop_assert_eq!(found != 0, expected);
         }
 
         #[test]
         fn any_times_are_taken(times: Vec<u64>, from: u64, to: u64) {
             let mut seconds = Seconds::default();
             times.iter().for_each(|&time| seconds.add(time));
-            seconds.any_between(from, to);
+            seconds.between(from, to);
         }
     }
 }

@@ -72,7 +72,7 @@ fn settle(failure: Failure, around: &Around) -> Verdict {
         (false, FailureCause::ConnectTimeout) if around.winners.any() => {
             Verdict::unknown("race_lost")
         }
-        _ if around.winners.any() => Verdict::good("race_lost"),
+        _ if around.winners.another_way => Verdict::good("race_lost"),
         _ => Verdict::Failed(failure),
     }
 }
