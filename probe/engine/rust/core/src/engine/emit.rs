@@ -92,6 +92,9 @@ pub fn emit(
         latency_fields(&mut record, client, server, *methods);
     }
     application_fields(&mut record, &session.application.take_report());
+    let evidence = end.verdict.evidence();
+    let evidence = (!evidence.is_empty()).then(|| evidence.to_string());
+    record.evidence = evidence.as_deref();
     outcome_fields(&mut record, &end);
     columns.push(&record);
     session.volumes = Default::default();
@@ -156,7 +159,6 @@ fn outcome_fields(record: &mut Record<'_>, end: &IntervalEnd) {
         record.failure_cause = Some(failure.cause.as_str());
         record.failure_stage = Some(failure.stage.as_str());
         record.failure_side = failure.side.map(FailureSide::as_str);
-        record.evidence = Some(failure.evidence);
     }
 }
 
@@ -200,6 +202,7 @@ fn flags(session: &Session) -> u8 {
         (session.is_one_way(), flag::ONE_WAY),
         (session.truncated, flag::TRUNCATED),
         (capture_loss, flag::CAPTURE_LOSS),
+        (session.is_scan, flag::SCAN),
     ]
     .into_iter()
     .filter_map(|(set, flag)| set.then_some(flag))

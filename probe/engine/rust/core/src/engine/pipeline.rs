@@ -178,12 +178,12 @@ impl Pipeline {
             ("flows_evicted", totals.flows_evicted),
             ("time_leaps_doubted", self.tracker.clock().leaps_doubted),
             ("clock_set_back", self.tracker.clock().set_back),
-            ("clients_shed", self.tracker.clients_shed()),
             ("quic_ids_shed", self.tracker.quic_ids_shed()),
             ("paths_shed", self.paths.shed()),
             ("mirror_copies", self.ledger.copies()),
             ("records", totals.records),
         ];
+        counters.extend(self.tracker.clients_shed());
         counters.extend(self.ledger.undecodable_totals(self.decoder.counters()));
         counters
     }

@@ -5,18 +5,20 @@ use std::sync::Arc;
 
 use crate::decap::{Inner, Transport, encapsulation};
 use crate::engine::application::{Application, Quic};
-use crate::engine::clients::Clients;
+use crate::engine::clients::{Clients, Winners};
 use crate::engine::clock::{Clock, Step};
 use crate::engine::emit::{IntervalEnd, emit};
+use crate::engine::failure::Verdict;
 use crate::engine::ledger::Untracked;
 use crate::engine::options::Limits;
 use crate::engine::quic_ids::QuicIds;
-use crate::engine::session::{Path, Session};
+use crate::engine::session::{News, Path, Session};
 use crate::engine::site::Site;
 use crate::engine::transport::{Payload, Transported};
+use crate::engine::verdict::Around;
 use crate::flow::{Direction, FlowId, FlowKey, Table, Wheel};
 use crate::record::Columns;
-use crate::record::names::EndReason;
+use crate::record::names::{EndReason, FailureStage};
 use crate::tcp::Connection;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -56,7 +58,7 @@ impl Tracker {
             wheel: None,
             clock: Clock::default(),
             site,
-            clients: Clients::new(limits.clients as usize),
+            clients: Clients::new(limits),
             quic_ids: QuicIds::default(),
             columns: Columns::default(),
             batch_rows,
@@ -79,8 +81,9 @@ impl Tracker {
         &self.clock
     }
 
-    pub fn clients_shed(&self) -> u64 {
-        self.clients.shed
+    /// What was not remembered of clients, by table.
+    pub fn clients_shed(&self) -> [(&'static str, u64); 3] {
+        self.clients.shed()
     }
 
     pub fn quic_ids_shed(&self) -> u64 {
@@ -153,8 +156,8 @@ impl Tracker {
             let Some((key, session)) = self.table.get_mut(id) else {
                 continue;
             };
-            let deadline_ns = session.deadline_ns(key.transport);
-            self.set_timer(id, deadline_ns);
+            let wake_ns = session.wake_ns(key.transport, now_ns);
+            self.set_timer(id, wake_ns);
         }
     }
 
@@ -174,12 +177,13 @@ impl Tracker {
             if session.timer_ns != tick_ns {
                 continue;
             }
-            let deadline_ns = session.deadline_ns(key.transport);
-            if deadline_ns <= tick_ns {
+            if session.deadline_ns(key.transport) <= tick_ns {
                 ends.push((session.id, id, Some(session.end_reason())));
-            } else {
-                self.set_timer(id, deadline_ns);
+                continue;
             }
+            let wake_ns = session.wake_ns(key.transport, tick_ns);
+            note_unanswered(&mut self.clients, key, session, tick_ns);
+            self.set_timer(id, wake_ns);
         }
         if tick_ns.is_multiple_of(self.site.active_timeout_ns) {
             let ending: std::collections::HashSet<FlowId> =
@@ -263,24 +267,61 @@ impl Tracker {
         let Some((key, mut session)) = self.table.remove(id) else {
             return;
         };
-        let reached = self
-            .clients
-            .was_reached(session.place.subscriber_id, session.last_ns);
+        if reason != EndReason::Evicted {
+            note_unanswered(&mut self.clients, &key, &mut session, now_ns);
+        }
+        let verdict = self.verdict_at_end(&key, &mut session, now_ns, reason);
         if session.is_interval_empty() {
             // The record says how the flow ended, and stands where its last packet was.
             session.interval_start_ns = session.last_ns;
         }
         let end = IntervalEnd {
             end_ns: session.last_ns.max(session.interval_start_ns),
-            verdict: session.final_verdict(now_ns, reached),
+            verdict,
             end_reason: Some(reason),
         };
         emit(&self.site.stamp, &key, &mut session, end, &mut self.columns);
         self.on_record();
     }
 
+    /// Judges a flow that ends, by its own facts and by the client's other sessions.
+    fn verdict_at_end(
+        &mut self,
+        key: &FlowKey,
+        session: &mut Session,
+        now_ns: u64,
+        reason: EndReason,
+    ) -> Verdict {
+        let client = session.place.subscriber_id;
+        let attempt = session.attempt(key);
+        let around = Around {
+            now_ns,
+            client_reached: self.clients.was_reached(client, session.last_ns),
+            is_scan: attempt.is_some_and(|attempt| self.clients.is_scan(&attempt)),
+            winners: attempt
+                .map_or_else(Winners::default, |attempt| self.clients.winners(&attempt)),
+            is_cut_short: reason == EndReason::Evicted,
+        };
+        let verdict = session.final_verdict(&around);
+        match (verdict.failure(), session.attempt(key)) {
+            (Some(failure), Some(attempt))
+                if failure.stage == FailureStage::Connect
+                    && !self.clients.is_first_failure(&attempt, now_ns) =>
+            {
+                Verdict::unknown("failed_another_way")
+            }
+            _ => verdict,
+        }
+    }
+
     /// Ends every flow: nothing more will be captured.
     pub fn finish(&mut self) {
+        let now_ns = self.clock.closing_ns();
+        for (_, id) in self.flows_by_session_id() {
+            if let Some((key, session)) = self.table.get_mut(id) {
+                note_unanswered(&mut self.clients, key, session, now_ns);
+            }
+        }
         for (_, id) in self.flows_by_session_id() {
             let reason = match self
                 .table
@@ -497,6 +538,17 @@ impl Tracker {
             self.quic_ids
                 .remember(key.sender(server), id, identity, now_ns);
         }
+        match session.take_news() {
+            Some(News::Connected) => {
+                let target = session.target(key);
+                self.clients.connected(&target, key.transport, time_ns);
+            }
+            Some(News::InVain) => {
+                let attempt = session.attempt(key);
+                attempt.inspect(|attempt| self.clients.tried_in_vain(attempt, now_ns));
+            }
+            None => {}
+        }
         let down = direction != session.up;
         if down && time_ns.saturating_sub(session.noted_reached_ns) >= SECOND_NS {
             session.noted_reached_ns = time_ns;
@@ -506,16 +558,26 @@ impl Tracker {
     }
 
     fn bring_timer_forward(&mut self, id: FlowId, transport: Transport) {
+        let now_ns = self.clock.now_ns();
         let Some((_, session)) = self.table.get_mut(id) else {
             return;
         };
-        let deadline_ns = session.deadline_ns(transport);
-        if session.timer_ns == 0 || deadline_ns < session.timer_ns {
-            self.set_timer(id, deadline_ns);
+        let wake_ns = session.wake_ns(transport, now_ns);
+        if session.timer_ns == 0 || wake_ns < session.timer_ns {
+            self.set_timer(id, wake_ns);
         }
     }
 }
 
 fn has_tunnel(path: &Option<Path>) -> bool {
     path.as_ref().is_some_and(|path| path.tunnel.is_some())
+}
+
+/// Counts an attempt that is unanswered so far.
+fn note_unanswered(clients: &mut Clients, key: &FlowKey, session: &mut Session, now_ns: u64) {
+    if session.take_unanswered()
+        && let Some(attempt) = session.attempt(key)
+    {
+        clients.tried_in_vain(&attempt, now_ns);
+    }
 }

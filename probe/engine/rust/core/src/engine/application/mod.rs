@@ -6,6 +6,7 @@ mod tls;
 
 use crate::app::dns::PORT as DNS_PORT;
 use crate::app::quic::looks_like_quic;
+use crate::app::tls::hello::Version;
 use crate::app::tls::{TlsInfo, looks_like_tls};
 use crate::engine::failure::Failure;
 use crate::tcp::Segment;
@@ -229,6 +230,33 @@ impl Application {
     pub fn expects_answer(&self) -> bool {
         let pending = self.request.sent_ns.is_some() && !self.request.answered;
         pending && matches!(self.protocol, Protocol::Http)
+    }
+
+    /// The first request was sent and nothing has come back, in a protocol in which the client's
+    /// first data is a request. In TLS 1.3 it may be the end of the handshake.
+    pub fn awaits_first_answer(&self) -> bool {
+        let is_request = match self.tls_info() {
+            Some(info) => info.version.is_some_and(|version| version < Version::Tls13),
+            None => matches!(self.protocol, Protocol::Http),
+        };
+        is_request && self.request.sent_ns.is_some() && !self.request.answered
+    }
+
+    /// The TLS handshake is over and the client has sent nothing under its protection.
+    pub fn is_tls_unused(&self) -> bool {
+        let silent = |info: &TlsInfo| info.client_application_time_ns.is_none() && !info.early_data;
+        !self.is_in_tls_handshake()
+            && self.tls_info().is_some_and(|info| {
+                info.client_hello_time_ns.is_some() && silent(info) && !info.server_application
+            })
+    }
+
+    pub fn is_quic(&self) -> bool {
+        matches!(self.protocol, Protocol::Quic(_))
+    }
+
+    pub fn server_name(&self) -> Option<&str> {
+        self.tls_info()?.server_name.as_deref()
     }
 
     /// A failure that the bytes themselves show.
