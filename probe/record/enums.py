@@ -82,6 +82,7 @@ class RecordFlag(IntFlag):
     TRUNCATED = 4
     CAPTURE_LOSS = 8
     RESTART = 16
+    SCAN = 32
 
 
 class FailureCause(StrEnum):

@@ -7,6 +7,7 @@ pub mod flag {
     pub const TRUNCATED: u8 = 4;
     pub const CAPTURE_LOSS: u8 = 8;
     pub const RESTART: u8 = 16;
+    pub const SCAN: u8 = 32;
 }
 
 macro_rules! names {
@@ -65,16 +66,27 @@ names!(
 );
 names!(
     /// How round trips were measured.
-    RttMethod { Timestamp = "timestamp", Sequence = "sequence" }
+    RttMethod {
+        Timestamp = "timestamp",
+        Sequence = "sequence",
+        Handshake = "handshake",
+        QuicHandshake = "quic_handshake",
+        Spin = "spin",
+    }
 );
 names!(
-    /// The failure causes that the engine decides on so far.
+    /// The failure causes that the engine decides on.
     FailureCause {
         DnsTimeout = "dns_timeout",
         DnsServfail = "dns_servfail",
         DnsRefused = "dns_refused",
         ConnectTimeout = "connect_timeout",
         ConnectRefused = "connect_refused",
+        ConnectUnreachable = "connect_unreachable",
+        ConnectProhibited = "connect_prohibited",
+        QuicTimeout = "quic_timeout",
+        QuicVersionMismatch = "quic_version_mismatch",
+        QuicBlocked = "quic_blocked",
         TlsVersionUnsupported = "tls_version_unsupported",
         TlsCertificate = "tls_certificate",
         TlsNoCommonCipher = "tls_no_common_cipher",
@@ -83,8 +95,13 @@ names!(
         TlsOtherAlert = "tls_other_alert",
         TlsTimeout = "tls_timeout",
         TlsReset = "tls_reset",
+        HttpClientError = "http_client_error",
+        HttpServerError = "http_server_error",
         RequestTimeout = "request_timeout",
         ResetByServer = "reset_by_server",
+        ResetByClient = "reset_by_client",
+        TransferStalled = "transfer_stalled",
+        NetworkInjectedReset = "network_injected_reset",
         RetransmissionTimeout = "retransmission_timeout",
     }
 );
