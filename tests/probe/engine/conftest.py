@@ -27,10 +27,16 @@ class Result:
         return sum(entry[name] for batch in self.batches for entry in batch.ledger)
 
     def undecodable(self) -> dict[str, int]:
+        return self._reasons("undecodable")
+
+    def shed(self) -> dict[str, int]:
+        return self._reasons("shed")
+
+    def _reasons(self, name: str) -> dict[str, int]:
         sums: dict[str, int] = {}
         for batch in self.batches:
             for entry in batch.ledger:
-                for reason, packets in entry["undecodable"].items():
+                for reason, packets in entry[name].items():
                     sums[reason] = sums.get(reason, 0) + packets
         return sums
 

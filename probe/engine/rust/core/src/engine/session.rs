@@ -227,11 +227,26 @@ impl Session {
         let server_port = key.sender(self.up.opposite()).1;
         self.application
             .on_datagram(direction == self.up, server_port, payload, time_ns);
+        if self.initiator.is_none()
+            && let Some(quic) = self.application.quic()
+        {
+            let by_subscriber = quic.is_opened_by_subscriber();
+            let opener = |up| if up { self.up } else { self.up.opposite() };
+            self.initiator = by_subscriber.map(opener);
+        }
         if self.failure.is_none()
             && let Some(failure) = self.application.failure()
         {
             self.fail(failure);
         }
+    }
+
+    /// Whether a datagram begins another QUIC connection between the same addresses and ports.
+    pub fn is_succeeded_by(&self, direction: Direction, datagram: &[u8]) -> bool {
+        let by_subscriber = direction == self.up;
+        self.application
+            .quic()
+            .is_some_and(|quic| quic.tracker.is_succeeded_by(by_subscriber, datagram))
     }
 
     /// Remembers the first failure; what follows from it is not another one.
@@ -311,7 +326,7 @@ impl Session {
 
     /// The client asked for a QUIC connection and nothing came back.
     pub fn is_unanswered_quic(&self) -> bool {
-        self.application.is_quic() && self.is_one_way()
+        self.application.is_unanswered_quic()
     }
 
     /// The handshake is over, and the session can carry what it was opened for.

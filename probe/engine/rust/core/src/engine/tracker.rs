@@ -4,12 +4,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::decap::{Inner, Transport, encapsulation};
+use crate::engine::application::{Application, Quic};
 use crate::engine::clients::{Clients, Winners};
 use crate::engine::clock::{Clock, Step};
 use crate::engine::emit::{IntervalEnd, emit};
 use crate::engine::failure::Verdict;
 use crate::engine::ledger::Untracked;
 use crate::engine::options::Limits;
+use crate::engine::quic_ids::QuicIds;
 use crate::engine::session::{News, Path, Session};
 use crate::engine::site::Site;
 use crate::engine::transport::{Payload, Transported};
@@ -40,6 +42,7 @@ pub struct Tracker {
     clock: Clock,
     site: Site,
     clients: Clients,
+    quic_ids: QuicIds,
     columns: Columns,
     batch_rows: usize,
     /// Columns that are full, with their rows; one tick can fill several.
@@ -56,6 +59,7 @@ impl Tracker {
             clock: Clock::default(),
             site,
             clients: Clients::new(limits),
+            quic_ids: QuicIds::default(),
             columns: Columns::default(),
             batch_rows,
             full: VecDeque::new(),
@@ -80,6 +84,10 @@ impl Tracker {
     /// What was not remembered of clients, by table.
     pub fn clients_shed(&self) -> [(&'static str, u64); 3] {
         self.clients.shed()
+    }
+
+    pub fn quic_ids_shed(&self) -> u64 {
+        self.quic_ids.shed
     }
 
     /// Tells the time of a packet, and writes every record that came due; see `Clock` for what is
@@ -352,6 +360,41 @@ impl Tracker {
         Ok(())
     }
 
+    /// Takes in the way of a packet that the mirror had shown already, and nothing else. Where the first
+    /// copy came without a tunnel (the core's side of a gateway), the tunnel of a later one (its radio
+    /// side) still tells which way is up, and by the map whose the flow is and where.
+    pub fn on_copy(&mut self, inner: &Inner<'_>) {
+        if inner.tunnel.is_some() {
+            self.offer_path(inner);
+        }
+    }
+
+    fn offer_path(&mut self, inner: &Inner<'_>) -> Option<()> {
+        let packet = Transported::read(inner).ok()?;
+        let (key, direction) = FlowKey::of(
+            inner.source,
+            packet.source_port,
+            inner.destination,
+            packet.destination_port,
+            inner.transport,
+        );
+        let id = self.table.find(&key)?;
+        let (_, session) = self.table.get_mut(id)?;
+        if has_tunnel(&session.paths[direction.index()]) {
+            return None;
+        }
+        let tunnelled_before = session.paths.iter().any(has_tunnel);
+        if let Some(up) = self.site.tunnel_direction(direction, inner)
+            && !tunnelled_before
+            && session.interval_index == 0
+            && key.transport == Transport::Tcp
+        {
+            session.up = up;
+        }
+        self.follow_path(id, direction, inner)?;
+        Some(())
+    }
+
     /// Ends the flow of a five-tuple that another connection or subscriber took over.
     fn still_the_same(
         &mut self,
@@ -364,6 +407,7 @@ impl Tracker {
         let (_, session) = self.table.get_mut(id)?;
         let reused = match (&packet.payload, &session.connection) {
             (Payload::Segment(segment), Some(tcp)) => tcp.is_reuse(direction, segment),
+            (Payload::Datagram(payload), _) => session.is_succeeded_by(direction, payload),
             _ => false,
         };
         if reused {
@@ -385,6 +429,10 @@ impl Tracker {
         let (key, session) = self.table.get_mut(id)?;
         let known = &session.paths[direction.index()];
         if known.as_ref().is_some_and(|known| known.carries(inner)) {
+            return Some(id);
+        }
+        // On a mirror of both sides of a gateway the tunnel shows in copies alone (see `on_copy`).
+        if inner.tunnel.is_none() && has_tunnel(known) {
             return Some(id);
         }
         let known = *known;
@@ -453,6 +501,13 @@ impl Tracker {
             session.connection = Some(Connection::default());
             session.missed_start = !segment.is_syn();
         }
+        if let Payload::Datagram(payload) = &packet.payload
+            && direction == up
+            && let Some(identity) = self.quic_ids.find(key.sender(up.opposite()), payload)
+        {
+            session.application = Application::resumed(Quic::resumed(identity));
+            session.missed_start = true;
+        }
         self.totals.flows += 1;
         self.table.insert(key, session)
     }
@@ -474,6 +529,14 @@ impl Tracker {
             Payload::Segment(segment) => session.on_segment(key, direction, segment, time_ns),
             Payload::Datagram(payload) => session.on_datagram(key, direction, payload, time_ns),
             Payload::Opaque => {}
+        }
+        if let Some(quic) = session.application.quic_mut()
+            && let Some((id, identity)) = quic.tracker.take_news()
+            && !quic.tracker.is_swapped()
+        {
+            let server = session.up.opposite();
+            self.quic_ids
+                .remember(key.sender(server), id, identity, now_ns);
         }
         match session.take_news() {
             Some(News::Connected) => {
@@ -504,6 +567,10 @@ impl Tracker {
             self.set_timer(id, wake_ns);
         }
     }
+}
+
+fn has_tunnel(path: &Option<Path>) -> bool {
+    path.as_ref().is_some_and(|path| path.tunnel.is_some())
 }
 
 /// Counts an attempt that is unanswered so far.
