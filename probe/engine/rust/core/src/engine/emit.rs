@@ -1,12 +1,13 @@
 //! From a session's interval to a record.
 
 use crate::decap::{Address, Transport};
-use crate::engine::application::Report;
+use crate::engine::application::{Report, encrypted_dns};
 use crate::engine::failure::Verdict;
+use crate::engine::notes::Note;
 use crate::engine::options::ClientAddress;
 use crate::engine::session::{Place, Session};
 use crate::engine::volume::Volume;
-use crate::flow::samples::MAX_KEPT;
+use crate::flow::samples::{MAX_KEPT, Samples};
 use crate::flow::{Direction, FlowKey};
 use crate::record::names::{EndReason, FailureSide, Outcome, RecordKind, RttMethod, flag};
 use crate::record::{Columns, Record};
@@ -45,6 +46,11 @@ pub fn emit(
     });
     // Data that goes down is acknowledged by the client: its round trips are the client's.
     let latency = reports.map(|([up, down], _)| [Latency::of(&down), Latency::of(&up)]);
+    let ping = session.ping.as_mut().map(|ping| ping.take_report());
+    // Whoever is asked replies: requests that go up measure the way to the server.
+    let echoes = ping.map(|report| {
+        [down, up].map(|asked| Latency::of_samples(report.round_trips[asked.index()]))
+    });
     let setup = Setup::take(session, last);
     let place = session.place.clone();
     let mut record = Record {
@@ -79,10 +85,31 @@ pub fn emit(
     );
     if let (Some(([up, down], timestamps)), Some([client, server])) = (&reports, &latency) {
         loss_fields(&mut record, up, down);
-        latency_fields(&mut record, client, server, *timestamps);
+        let method = if *timestamps {
+            RttMethod::Timestamp
+        } else {
+            RttMethod::Sequence
+        };
+        latency_fields(&mut record, client, server, [method; 2]);
     }
-    application_fields(&mut record, &session.application.take_report());
+    if let Some([client, server]) = &echoes {
+        latency_fields(&mut record, client, server, [RttMethod::Echo; 2]);
+    }
+    let mut report = session.application.take_report();
+    report.settle_name(session.name_from_dns.as_deref());
+    encrypted_dns::settle_protocol(&mut report, key, up);
+    if report.dns_truncated {
+        session.notes.add(Note::DnsTruncated);
+    }
+    application_fields(&mut record, &report);
+    if let Some(ping) = &ping {
+        record.requests = Some(ping.requests);
+        record.requests_failed = Some(ping.unanswered);
+    }
     outcome_fields(&mut record, &end);
+    let evidence = std::mem::take(&mut session.notes)
+        .behind(end.verdict.failure().map(|failure| failure.evidence));
+    record.evidence = evidence.as_deref();
     columns.push(&record);
     session.volumes = Default::default();
     session.interval_index += 1;
@@ -126,6 +153,7 @@ fn volume_fields(record: &mut Record<'_>, up: &Volume, down: &Volume) {
 fn application_fields<'a>(record: &mut Record<'a>, report: &Report<'a>) {
     record.app_protocol = report.app_protocol;
     record.server_name = report.server_name;
+    record.server_name_source = report.server_name_source;
     record.alpn = report.alpn;
     record.tls_version = report.tls_version;
     record.ech = report.ech.map(u8::from);
@@ -146,7 +174,6 @@ fn outcome_fields(record: &mut Record<'_>, end: &IntervalEnd) {
         record.failure_cause = Some(failure.cause.as_str());
         record.failure_stage = Some(failure.stage.as_str());
         record.failure_side = failure.side.map(FailureSide::as_str);
-        record.evidence = Some(failure.evidence);
     }
 }
 
@@ -277,7 +304,10 @@ struct Latency {
 impl Latency {
     /// `towards` is the direction whose receiver is the side in question.
     fn of(towards: &HalfReport) -> Self {
-        let samples = &towards.round_trips;
+        Self::of_samples(towards.round_trips)
+    }
+
+    fn of_samples(samples: Samples) -> Self {
         let mut histogram = [0; 2 * MAX_KEPT];
         let histogram_len = samples.histogram(&mut histogram);
         Self {
@@ -298,24 +328,19 @@ fn latency_fields<'a>(
     record: &mut Record<'a>,
     client: &'a Latency,
     server: &'a Latency,
-    timestamps: bool,
+    methods: [RttMethod; 2],
 ) {
-    let method = if timestamps {
-        RttMethod::Timestamp
-    } else {
-        RttMethod::Sequence
-    }
-    .as_str();
+    let [client_method, server_method] = methods.map(RttMethod::as_str);
     record.rtt_client_min_us = client.min_us;
     record.rtt_client_median_us = client.median_us;
     record.rtt_client_samples = client.samples;
     record.rtt_client_histogram = client.histogram();
-    record.rtt_client_method = client.samples.map(|_| method);
+    record.rtt_client_method = client.samples.map(|_| client_method);
     record.rtt_server_min_us = server.min_us;
     record.rtt_server_median_us = server.median_us;
     record.rtt_server_samples = server.samples;
     record.rtt_server_histogram = server.histogram();
-    record.rtt_server_method = server.samples.map(|_| method);
+    record.rtt_server_method = server.samples.map(|_| server_method);
 }
 
 fn loss_fields(record: &mut Record<'_>, up: &HalfReport, down: &HalfReport) {

@@ -57,6 +57,8 @@ pub struct Limits {
     pub reassembly_bytes: u32,
     /// Clients remembered at once, to tell a dead server from a one-way mirror.
     pub clients: u32,
+    /// Names of servers remembered at once from DNS answers, by subscriber.
+    pub names: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -98,6 +100,7 @@ impl Options {
                 u32::MAX,
             ),
             ("limits.clients", self.limits.clients, u32::MAX),
+            ("limits.names", self.limits.names, u32::MAX),
         ];
         for (key, value, most) in ranges {
             if !(1..=most).contains(&value) {

@@ -172,6 +172,8 @@ impl Pipeline {
             ("time_leaps_doubted", self.tracker.clock().leaps_doubted),
             ("clock_set_back", self.tracker.clock().set_back),
             ("clients_shed", self.tracker.clients_shed()),
+            ("names_shed", self.tracker.names_shed()),
+            ("icmp_errors_unmatched", totals.icmp_errors_unmatched),
             ("paths_shed", self.paths.shed()),
             ("records", totals.records),
         ];

@@ -144,6 +144,18 @@ impl Connection {
         self.handshake.established_ns.is_some()
     }
 
+    /// Whether a segment of `direction` that begins at `sequence` was sent and is not acknowledged
+    /// yet, as far as the tap saw: only such a segment can an ICMP error be about (RFC 5927 4.1).
+    pub fn is_in_flight(&self, direction: Direction, sequence: u32) -> bool {
+        let half = &self.halves[direction.index()];
+        let oldest = if half.ack_seen {
+            half.acknowledged
+        } else {
+            half.initial
+        };
+        half.started && !before(sequence, oldest) && before(sequence, half.next)
+    }
+
     pub fn syn_ack_seen(&self) -> bool {
         self.handshake.syn_ack_ns.is_some()
     }
