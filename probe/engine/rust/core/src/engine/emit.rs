@@ -1,8 +1,9 @@
 //! From a session's interval to a record.
 
 use crate::decap::{Address, Transport};
-use crate::engine::application::{Quic, Report};
+use crate::engine::application::{Quic, Report, encrypted_dns};
 use crate::engine::failure::Verdict;
+use crate::engine::notes::Note;
 use crate::engine::options::ClientAddress;
 use crate::engine::session::{Place, Session};
 use crate::engine::volume::Volume;
@@ -47,6 +48,11 @@ pub fn emit(
     let latency = reports.map(|([up, down], _)| [Latency::of(&down), Latency::of(&up)]);
     let quic = session.application.quic_mut().map(Quic::take_round_trips);
     let quic = quic.map(|taken| (taken.methods, taken.samples.map(Latency::of_samples)));
+    let ping = session.ping.as_mut().map(|ping| ping.take_report());
+    // Whoever is asked replies: requests that go up measure the way to the server.
+    let echoes = ping.map(|report| {
+        [down, up].map(|asked| Latency::of_samples(report.round_trips[asked.index()]))
+    });
     let setup = Setup::take(session, last);
     let place = session.place.clone();
     let mut record = Record {
@@ -91,11 +97,25 @@ pub fn emit(
     if let Some((methods, [client, server])) = &quic {
         latency_fields(&mut record, client, server, *methods);
     }
-    application_fields(&mut record, &session.application.take_report());
+    if let Some([client, server]) = &echoes {
+        latency_fields(&mut record, client, server, [RttMethod::Echo; 2]);
+    }
+    let mut report = session.application.take_report();
+    report.settle_name(session.name_from_dns.as_deref());
+    encrypted_dns::settle_protocol(&mut report, key, up);
+    if report.dns_truncated {
+        session.notes.add(Note::DnsTruncated);
+    }
+    application_fields(&mut record, &report);
+    if let Some(ping) = &ping {
+        record.requests = Some(ping.requests);
+        record.requests_failed = Some(ping.unanswered);
+    }
+    outcome_fields(&mut record, &end);
     let evidence = end.verdict.evidence();
     let evidence = (!evidence.is_empty()).then(|| evidence.to_string());
+    let evidence = std::mem::take(&mut session.notes).behind(evidence.as_deref());
     record.evidence = evidence.as_deref();
-    outcome_fields(&mut record, &end);
     columns.push(&record);
     session.volumes = Default::default();
     session.interval_index += 1;
@@ -139,6 +159,7 @@ fn volume_fields(record: &mut Record<'_>, up: &Volume, down: &Volume) {
 fn application_fields<'a>(record: &mut Record<'a>, report: &Report<'a>) {
     record.app_protocol = report.app_protocol;
     record.server_name = report.server_name;
+    record.server_name_source = report.server_name_source;
     record.alpn = report.alpn;
     record.tls_version = report.tls_version;
     record.ech = report.ech.map(u8::from);

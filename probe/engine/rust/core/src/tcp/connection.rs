@@ -83,6 +83,18 @@ impl Connection {
         self.handshake.established_ns.is_some()
     }
 
+    /// Whether a segment of `direction` that begins at `sequence` was sent and is not acknowledged
+    /// yet, as far as the tap saw: only such a segment can an ICMP error be about (RFC 5927 4.1).
+    pub fn is_in_flight(&self, direction: Direction, sequence: u32) -> bool {
+        let half = &self.halves[direction.index()];
+        let oldest = if half.ack_seen {
+            half.acknowledged
+        } else {
+            half.initial
+        };
+        half.started && !before(sequence, oldest) && before(sequence, half.next)
+    }
+
     pub fn syn_ack_seen(&self) -> bool {
         self.handshake.syn_ack_ns.is_some()
     }
@@ -299,7 +311,8 @@ impl Connection {
         let data = &mut self.halves[direction.opposite().index()];
         data.on_acknowledgment(segment, time_ns, round_trip_ns);
         let closed = segment.window == 0 && !segment.has_syn();
-        data.pace.on_window(segment.acknowledgment, window, closed, time_ns);
+        data.pace
+            .on_window(segment.acknowledgment, window, closed, time_ns);
     }
 
     /// The window that a segment offers, in bytes; None where the scale is not known.
@@ -357,8 +370,8 @@ fn report(half: &mut Half, timestamps: bool, now_ns: u64, round_trip_ns: u64) ->
     let (sampled, echoes) = (interval.round_trips, interval.echoes);
     let of_segments = sampled.count().unwrap_or(0) - u32::from(interval.handshakes);
     let many_echoes = echoes.count().is_some_and(|count| count >= MANY_ECHOES);
-    let by_echo = of_segments == 0 && echoes.count().is_some()
-        || of_segments < FEW_SAMPLES && many_echoes;
+    let by_echo =
+        of_segments == 0 && echoes.count().is_some() || of_segments < FEW_SAMPLES && many_echoes;
     let method = if of_segments == 0 && !by_echo {
         Method::Handshake
     } else if timestamps {
@@ -384,6 +397,10 @@ fn report(half: &mut Half, timestamps: bool, now_ns: u64, round_trip_ns: u64) ->
 /// microseconds. Both can stall at once: the time counts once, as the longer of the two.
 pub fn pace_of(halves: &[HalfReport; 2]) -> (Option<Limit>, u32) {
     let [one, other] = halves.each_ref().map(|half| half.pace);
-    let busier = if one.payload >= other.payload { one } else { other };
+    let busier = if one.payload >= other.payload {
+        one
+    } else {
+        other
+    };
     (busier.limit, one.stall_us.max(other.stall_us))
 }

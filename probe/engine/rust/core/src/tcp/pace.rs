@@ -303,9 +303,12 @@ mod tests {
 
     #[test]
     fn a_wait_of_a_second_or_three_round_trips_is_a_stall() {
-        for (waited_ms, round_trip_ms, stall_us) in
-            [(999, 40, 0), (1000, 40, 1_000_000), (1500, 600, 0), (1800, 600, 1_800_000)]
-        {
+        for (waited_ms, round_trip_ms, stall_us) in [
+            (999, 40, 0),
+            (1000, 40, 1_000_000),
+            (1500, 600, 0),
+            (1800, 600, 1_800_000),
+        ] {
             let mut pace = outstanding();
             pace.on_progress((1000 + waited_ms) * MS, true, round_trip_ms * MS);
             let report = pace.take_report(9000 * MS, round_trip_ms * MS);

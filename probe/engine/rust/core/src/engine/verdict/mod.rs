@@ -42,7 +42,7 @@ pub struct Around {
 /// What the last record says of the outcome.
 pub fn judge(session: &mut Session, around: &Around) -> Verdict {
     let (now_ns, reached) = (around.now_ns, around.client_reached);
-    let shown = session.failure;
+    let shown = session.failure.or_else(|| session.unanswered_refusal());
     let silent = || {
         let silence = session.application.silence(now_ns, reached);
         silence.filter(|_| !around.is_cut_short)
