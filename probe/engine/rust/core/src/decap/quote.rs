@@ -2,7 +2,7 @@
 
 use super::gtpu::{self, Message};
 use super::ip::{self, Datagram};
-use super::link::Network;
+use super::link::{Network, Next};
 use super::view::View;
 use super::{Address, Transport};
 
@@ -45,8 +45,9 @@ impl Quote {
         let (datagram, protocol, payload) = first_part(network, view)?;
         if protocol == ip::UDP
             && let Some(tunnels) = tunnels.checked_sub(1)
-            && let Ok(Message::Packet(gpdu)) = gtpu::parse(payload.data(), payload.wire_len())
-            && let Some(inner) = Self::of(gpdu.network, gpdu.packet, tunnels)
+            && let Ok(Message::Packet(gpdu)) = gtpu::parse(payload)
+            && let Next::Ip(network) = gpdu.next
+            && let Some(inner) = Self::of(network, gpdu.body, tunnels)
         {
             return Some(inner);
         }

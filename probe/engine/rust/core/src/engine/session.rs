@@ -14,7 +14,7 @@ use crate::engine::ping::Ping;
 use crate::engine::verdict::{self, Around};
 use crate::engine::volume::Volume;
 use crate::flow::{Direction, FlowKey};
-use crate::record::names::{EndReason, FailureStage};
+use crate::record::names::{EndReason, FailureCause, FailureSide, FailureStage};
 use crate::tcp::{Connection, Segment};
 
 const SECOND_NS: u64 = 1_000_000_000;

@@ -286,7 +286,6 @@ impl Tracker {
             // The record says how the flow ended, and stands where its last packet was.
             session.interval_start_ns = session.last_ns;
         }
-        let verdict = session.final_verdict(now_ns, reached);
         self.note_the_end(&key, &mut session);
         let end = IntervalEnd {
             end_ns: session.last_ns.max(session.interval_start_ns),

@@ -223,12 +223,17 @@ impl Half {
         self.start(segment);
         self.fin_seen |= segment.has_fin();
         let far = segment.sequence.wrapping_sub(self.next) as i32;
+        let tiny = segment.payload_len <= 1 && !segment.has_fin();
+        if window_closed && tiny && before(segment.sequence, self.next) {
+            self.pace.on_probe();
+            return;
+        }
         if !segment.takes_sequence() || far > LARGEST_WINDOW as i32 || self.is_keep_alive(segment) {
             return;
         }
         if before(self.next, segment.sequence_end()) {
             self.advance(segment, time_ns, trips);
-        } else if !(segment.has_syn() || window_closed && segment.payload_len <= 1) {
+        } else if !segment.has_syn() {
             self.repeat(segment, time_ns, trips);
         }
     }

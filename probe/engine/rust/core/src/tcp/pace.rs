@@ -44,6 +44,8 @@ pub struct Pace {
     idle_since_ns: u64,
     /// Since when the receiver keeps its window closed.
     closed_since_ns: u64,
+    /// The sender has probed the closed window: it has more to send.
+    probed: bool,
     allowance: Allowance,
     interval: Interval,
 }
@@ -183,14 +185,27 @@ impl Pace {
         let closed_us = micros(self.closed_since_ns, now_ns);
         self.interval.closed_us = self.interval.closed_us.saturating_add(closed_us);
         self.closed_since_ns = 0;
+        self.probed = false;
         if self.idle_since_ns != 0 {
             self.idle_since_ns = now_ns;
         }
     }
 
-    /// Since when nothing gets through to the receiver: outstanding data, or a closed window.
+    /// The sender asks whether the window has opened (RFC 9293 3.8.6.1).
+    #[cold]
+    pub fn on_probe(&mut self) {
+        self.probed = self.closed_since_ns != 0;
+    }
+
+    pub fn is_shut_out(&self) -> bool {
+        self.closed_since_ns != 0 && self.probed
+    }
+
+    /// Since when nothing gets through to the receiver: outstanding data, or a closed window in
+    /// spite of more to send.
     pub fn blocked_since_ns(&self) -> Option<u64> {
-        [self.waiting_since_ns, self.closed_since_ns]
+        let shut_out_ns = if self.probed { self.closed_since_ns } else { 0 };
+        [self.waiting_since_ns, shut_out_ns]
             .into_iter()
             .filter(|&since| since != 0)
             .min()
@@ -337,7 +352,10 @@ mod tests {
         let mut pace = outstanding();
         pace.on_progress(1040 * MS, true, 40 * MS);
         pace.on_window(SEGMENT, Some(0), true, 1040 * MS);
+        assert_eq!(pace.blocked_since_ns(), None);
+        pace.on_probe();
         assert_eq!(pace.blocked_since_ns(), Some(1040 * MS));
+        assert!(pace.is_shut_out());
         pace.on_window(SEGMENT, Some(5000), false, 3000 * MS);
         assert_eq!(pace.blocked_since_ns(), None);
     }
