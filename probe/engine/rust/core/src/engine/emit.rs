@@ -10,7 +10,7 @@ use crate::flow::samples::{MAX_KEPT, Samples};
 use crate::flow::{Direction, FlowKey};
 use crate::record::names::{EndReason, FailureSide, Outcome, RecordKind, RttMethod, flag};
 use crate::record::{Columns, Record};
-use crate::tcp::HalfReport;
+use crate::tcp::{HalfReport, Limit, Method};
 
 /// What stands in every record of a capture.
 #[derive(Debug, Clone)]
@@ -40,11 +40,11 @@ pub fn emit(
     let (up, down) = (session.up, session.up.opposite());
     let ends = Ends::of(key, up, stamp.client_address);
     let reports = session.connection.as_mut().map(|connection| {
-        let reports = [up, down].map(|direction| connection.take_report(direction));
-        (reports, connection.uses_timestamps())
+        let halves = connection.take_report(end.end_ns, last);
+        [up, down].map(|direction| halves[direction.index()])
     });
     // Data that goes down is acknowledged by the client: its round trips are the client's.
-    let latency = reports.map(|([up, down], _)| [Latency::of(&down), Latency::of(&up)]);
+    let latency = reports.map(|[up, down]| [Latency::of(&down), Latency::of(&up)]);
     let quic = session.application.quic_mut().map(Quic::take_round_trips);
     let quic = quic.map(|taken| (taken.methods, taken.samples.map(Latency::of_samples)));
     let setup = Setup::take(session, last);
@@ -79,14 +79,10 @@ pub fn emit(
         &session.volumes[up.index()],
         &session.volumes[down.index()],
     );
-    if let (Some(([up, down], timestamps)), Some([client, server])) = (&reports, &latency) {
+    if let (Some([up, down]), Some([client, server])) = (&reports, &latency) {
         loss_fields(&mut record, up, down);
-        let method = if *timestamps {
-            RttMethod::Timestamp
-        } else {
-            RttMethod::Sequence
-        };
-        latency_fields(&mut record, client, server, [method; 2]);
+        pace_fields(&mut record, up, down);
+        latency_fields(&mut record, client, server, [down, up].map(rtt_method));
     }
     if let Some((methods, [client, server])) = &quic {
         latency_fields(&mut record, client, server, *methods);
@@ -196,7 +192,7 @@ fn flags(session: &Session) -> u8 {
     let capture_loss = session
         .connection
         .as_ref()
-        .is_some_and(|tcp| tcp.capture_loss);
+        .is_some_and(|tcp| tcp.capture_loss());
     [
         (session.missed_start, flag::MISSED_START),
         (session.is_one_way(), flag::ONE_WAY),
@@ -349,6 +345,27 @@ fn latency_fields<'a>(
     record.rtt_server_samples = server.samples;
     record.rtt_server_histogram = server.histogram();
     record.rtt_server_method = server.samples.map(|_| server_method);
+}
+
+fn rtt_method(towards: &HalfReport) -> RttMethod {
+    match towards.method {
+        Method::Timestamp => RttMethod::Timestamp,
+        Method::Sequence => RttMethod::Sequence,
+        Method::Handshake => RttMethod::Handshake,
+    }
+}
+
+/// The limit is that of the direction that carried more new data. Both directions can stall at
+/// once: the time counts as the longer of the two.
+fn pace_fields(record: &mut Record<'_>, up: &HalfReport, down: &HalfReport) {
+    let (up, down) = (up.pace, down.pace);
+    let busier = if up.payload > down.payload { up } else { down };
+    record.limited_by = busier.limit.map(|limit| match limit {
+        Limit::Network => "network",
+        Limit::ReceiverWindow => "receiver_window",
+        Limit::Application => "application",
+    });
+    record.stall_us = Some(up.stall_us.max(down.stall_us));
 }
 
 fn loss_fields(record: &mut Record<'_>, up: &HalfReport, down: &HalfReport) {

@@ -32,7 +32,8 @@ impl<'a> Transported<'a> {
 }
 
 fn read_tcp<'a>(inner: &Inner<'a>) -> Option<Transported<'a>> {
-    let segment = Segment::parse(inner.segment, inner.segment_len)?;
+    let mut segment = Segment::parse(inner.segment, inner.segment_len)?;
+    segment.hop_limit = inner.ttl;
     Some(Transported {
         source_port: segment.source_port,
         destination_port: segment.destination_port,

@@ -8,6 +8,7 @@
 mod connect;
 mod quic;
 mod request;
+mod reset;
 mod tls;
 mod transfer;
 
@@ -53,8 +54,10 @@ pub fn judge(session: &mut Session, around: &Around) -> Verdict {
     let Some(case) = Case::of(session, around) else {
         return quic::judge(session, around).unwrap_or_else(|| calm(session));
     };
-    connect::judge(&case)
+    reset::injected(&case)
+        .or_else(|| connect::judge(&case))
         .or_else(|| transfer::in_vain(&case))
+        .or_else(|| transfer::stalled(&case))
         .or_else(|| tls::judge(&case))
         .or_else(|| request::judge(&case))
         .or_else(|| transfer::judge(&case))
@@ -150,7 +153,7 @@ impl<'a> Case<'a> {
     /// Silence says something: both directions are seen, nothing is missing, the start was seen.
     fn hears_all(&self) -> bool {
         let session = self.session;
-        let gaps = session.missed_start || self.tcp.capture_loss || session.is_one_way();
+        let gaps = session.missed_start || self.tcp.capture_loss() || session.is_one_way();
         !gaps && !self.around.is_cut_short
     }
 }
