@@ -10,7 +10,7 @@ use super::micros;
 const LEAST_STALL_NS: u64 = 1_000_000_000;
 /// Payload below which an interval says nothing about limits: a slow start over many paths.
 const LEAST_PAYLOAD: u64 = 32 * 1024;
-/// Round trips compared with the window before it can be blamed.
+/// Comparisons with the window before it can be blamed or ruled out.
 const LEAST_ROUNDS: u16 = 3;
 
 /// What held a direction's throughput down.
@@ -29,6 +29,8 @@ pub enum Limit {
 struct Allowance {
     acknowledged: u32,
     window: u32,
+    /// Bytes that the sender had outstanding of it.
+    used: u32,
     /// 0: none.
     time_ns: u64,
 }
@@ -115,28 +117,38 @@ impl Pace {
         self.idle_since_ns = 0;
     }
 
-    /// Once per round trip: has the sender used up what the receiver allowed?
+    /// Once in a while: has the sender used up what the receiver allowed?
     ///
     /// What an acknowledgment allows shows at the tap a round trip to the sender later, so that is
     /// when the outstanding data is compared with it: the result does not depend on where the tap
-    /// stands. Later than half a round trip after that, acknowledgments that followed have mixed in.
+    /// stands. A quarter of that time is left to the burst that the acknowledgment sets off; later,
+    /// acknowledgments that followed have mixed in. Bias: a sender held by the network at three
+    /// quarters of the window or more is said to be held by the window.
     #[inline]
     fn compare_with_window(&mut self, sent: &Sent) {
-        let allowance = self.allowance;
+        const BURST_NS: u64 = 2_000_000;
+        let allowance = &mut self.allowance;
         let waited_ns = sent.time_ns.saturating_sub(allowance.time_ns);
         if allowance.time_ns == 0 || waited_ns < sent.sender_round_trip_ns {
             return;
         }
-        self.allowance.time_ns = 0;
-        const GRACE_NS: u64 = 2_000_000;
-        if waited_ns > sent.sender_round_trip_ns + sent.sender_round_trip_ns / 2 + GRACE_NS {
+        if waited_ns <= sent.sender_round_trip_ns / 4 * 5 + BURST_NS {
+            let used = sent.next.wrapping_sub(allowance.acknowledged);
+            allowance.used = allowance.used.max(used);
+        } else {
+            self.judge_round(sent.largest);
+        }
+    }
+
+    fn judge_round(&mut self, largest: u32) {
+        let Allowance { used, window, .. } = std::mem::take(&mut self.allowance);
+        if used == 0 {
             return;
         }
-        let outstanding = sent.next.wrapping_sub(allowance.acknowledged);
-        let full = outstanding.saturating_add(sent.largest.saturating_mul(2)) > allowance.window;
-        self.interval.rounds = self.interval.rounds.saturating_add(1);
-        let full_rounds = self.interval.full_rounds.saturating_add(full.into());
-        self.interval.full_rounds = full_rounds;
+        let full = used.saturating_add(largest.saturating_mul(2)) > window;
+        let interval = &mut self.interval;
+        interval.rounds = interval.rounds.saturating_add(1);
+        interval.full_rounds = interval.full_rounds.saturating_add(full.into());
     }
 
     /// Takes in an acknowledgment that moved forward, or a report of data received out of order.
@@ -171,6 +183,7 @@ impl Pace {
             self.allowance = Allowance {
                 acknowledged,
                 window,
+                used: 0,
                 time_ns: now_ns,
             };
         }
