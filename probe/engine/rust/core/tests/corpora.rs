@@ -69,7 +69,10 @@ fn tiny_tables_survive_every_capture() {
     let tiny = OPTIONS
         .replace("\"flows\": 5000", "\"flows\": 3")
         .replace("\"fragments\": 64", "\"fragments\": 1")
-        .replace("\"clients\": 1000, \"names\": 1000", "\"clients\": 1, \"names\": 1")
+        .replace(
+            "\"clients\": 1000, \"names\": 1000",
+            "\"clients\": 1, \"names\": 1",
+        )
         .replace("\"active_timeout_s\": 60", "\"active_timeout_s\": 1");
     for path in captures() {
         let (bodies, _) = run(&path, &tiny);
