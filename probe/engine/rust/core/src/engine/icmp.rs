@@ -45,12 +45,12 @@ impl IcmpError {
 
     /// The failure of a flow whose first packets met this and no answer. Packets that were too big
     /// are sent again smaller (RFC 1191, RFC 8201), and a timed-out UDP probe, or one refused at
-    /// its ports, is what traceroute is for.
+    /// its ports, is what traceroute is for. Nor is a ping more than a question.
     pub fn cause(&self) -> Option<FailureCause> {
         let udp = self.quote.transport == Transport::Udp;
         let traced = udp && TRACEROUTE_PORTS.contains(&self.quote.destination_port);
         match self.note {
-            _ if traced => None,
+            _ if traced || self.quote.transport == Transport::Icmp => None,
             Note::IcmpTimeExceeded if udp => None,
             Note::IcmpProhibited => Some(FailureCause::ConnectProhibited),
             Note::IcmpNetworkUnreachable

@@ -596,7 +596,8 @@ impl Tracker {
                 let ping = session.ping.get_or_insert_default();
                 ping.on_echo(direction, *echo, time_ns);
             }
-            Payload::IcmpError(_) | Payload::Opaque => {}
+            Payload::IcmpError(error) => session.notes.add(error.note),
+            Payload::Opaque => {}
         }
         for event in session.application.take_dns_events() {
             let client = session.place.subscriber_id;
