@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::control::attribution::Attribution;
 use crate::decap::{Address, Inner, Layer, MAX_LAYERS, Transport, Tunnel};
-use crate::engine::application::Application;
+use crate::engine::application::{Application, Quic};
 use crate::engine::clients::{Attempt, Target};
 use crate::engine::exchange::Exchange;
 use crate::engine::failure::{Failure, Verdict};
@@ -411,8 +411,8 @@ impl Session {
         match &self.connection {
             Some(tcp) => tcp.is_established(),
             None => {
-                let both_seen = self.seen == [true; 2];
-                both_seen && self.application.is_quic() && !self.application.is_in_tls_handshake()
+                let quic = self.application.quic().filter(|_| !self.is_one_way());
+                quic.is_some_and(Quic::is_connected)
             }
         }
     }
@@ -458,7 +458,7 @@ impl Session {
             Some(tcp) => {
                 tcp.handshake.first_syn_ns.is_some() && self.exchange.last_speaker.is_none()
             }
-            None => self.application.is_quic() && !self.is_connected(),
+            None => self.application.quic().is_some() && !self.is_connected(),
         };
         let opener = self.initiator.unwrap_or(self.up);
         let by = if opener == self.up {

@@ -304,6 +304,9 @@ impl Tracker {
         now_ns: u64,
         reason: EndReason,
     ) -> Verdict {
+        if let Some(quic) = session.application.quic_mut() {
+            quic.tracker.refresh_identity();
+        }
         let client = session.place.subscriber_id;
         let attempt = session.attempt(key);
         let around = Around {

@@ -296,12 +296,11 @@ impl Application {
             })
     }
 
-    pub fn is_quic(&self) -> bool {
-        matches!(self.protocol, Protocol::Quic(_))
-    }
-
     pub fn server_name(&self) -> Option<&str> {
-        self.tls_info()?.server_name.as_deref()
+        match &self.protocol {
+            Protocol::Quic(quic) => quic.tracker.identity()?.server_name.as_deref(),
+            _ => self.tls_info()?.server_name.as_deref(),
+        }
     }
 
     /// A failure that the bytes themselves show.
