@@ -506,8 +506,8 @@ def main(client: str, server: str, directory: Path) -> None:
     source = sys.stdin.buffer
     plan = pickle.loads(source.read(int.from_bytes(source.read(4))))
     devices = (_open_device(client), _open_device(server))
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, -10)  # its delays are to be those of the plan
+    with suppress(OSError):  # where that is allowed, no other process makes packets wait
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     gc.disable()  # nothing here makes cycles, and a collection would delay packets
     stopped = threading.Event()
     threading.Thread(target=_stop_at_end_of_input, args=(stopped,), daemon=True).start()

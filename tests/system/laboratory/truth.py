@@ -85,23 +85,19 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class RttTruth:
-    """Round trips between the tap and one end, in us.
+    """Round trips between the tap and one end, in us: medians over `answers` exchanges.
 
-    `path` is what the links took: the median of all delays out plus that of all delays back.
-    `answering` is the median time an end took to acknowledge, from the first in-order segment that
-    the acknowledgment newly covers: processing plus delayed acknowledgment. None: it got no data.
+    An exchange is an acknowledgment by the end that passes the tap, and the first in-order segment
+    that it newly covers (a SYN and a FIN count). `path` is what the links took, there and back;
+    `full` adds the time between the end's getting the one and sending the other: processing and
+    delayed acknowledgment. Without any exchange `path` is the median delay of all packets there
+    plus that of all back, and `full` is None.
     """
 
     path: float | None
+    full: float | None
     answering: float | None
     answers: int
-
-    @property
-    def full(self) -> float | None:
-        """Return the round trip with the end's own time."""
-        if self.path is None or self.answering is None:
-            return None
-        return self.path + self.answering
 
 
 @dataclass(frozen=True)
@@ -197,48 +193,71 @@ _ENDS = {"up": "server", "down": "client"}
 """Where each direction leads."""
 
 
+class _Exchange(NamedTuple):
+    """One segment toward an end and the acknowledgment that came of it."""
+
+    segment: Line
+    answer: Line
+
+    @property
+    def answering_ns(self) -> int:
+        """Return the end's own time."""
+        return self.answer.arrived_ns - self.segment.delivered_ns
+
+    @property
+    def full_ns(self) -> int:
+        """Return the round trip from the tap to the end and back."""
+        return self.answer.tap_ns - self.segment.tap_ns
+
+
 def _rtt(lines: list[Line], end: str) -> RttTruth:
     toward = [line for line in lines if _ENDS[line.direction] == end and line.origin == "end"]
     back = [line for line in lines if _ENDS[line.direction] != end and line.origin == "end"]
-    there = [line.delivered_ns - line.tap_ns for line in toward if line.delivered_ns]
-    here = [line.tap_ns - line.arrived_ns for line in back if line.tap_ns]
-    answers = list(_answering_ns(toward, back))
-    return RttTruth(
-        (statistics.median(there) + statistics.median(here)) / 1000 if there and here else None,
-        statistics.median(answers) / 1000 if answers else None,
-        len(answers),
-    )
+    exchanges = list(_exchanges(toward, back))
+    if not exchanges:
+        there = [line.delivered_ns - line.tap_ns for line in toward if line.delivered_ns]
+        here = [line.tap_ns - line.arrived_ns for line in back if line.tap_ns]
+        known = there and here
+        path = statistics.median(there) + statistics.median(here) if known else None
+        return RttTruth(None if path is None else path / 1000, None, None, 0)
+    path = statistics.median(x.full_ns - x.answering_ns for x in exchanges)
+    full = statistics.median(x.full_ns for x in exchanges)
+    answering = statistics.median(x.answering_ns for x in exchanges)
+    return RttTruth(path / 1000, full / 1000, answering / 1000, len(exchanges))
 
 
-def _answering_ns(toward: list[Line], back: list[Line]) -> Iterator[int]:
-    """Yield how long the end took for each acknowledgment of data that came in order.
+def _length(line: Line) -> int:
+    """Return how much of the sequence space the segment takes."""
+    return line.payload_bytes + bool(line.flags & SYN) + bool(line.flags & FIN)
 
-    Measured from the first segment that it newly covers. An acknowledgment that was lost counts:
-    the end sent it.
-    """
+
+def _exchanges(toward: list[Line], back: list[Line]) -> Iterator[_Exchange]:
     place = _Sequence(toward)
-    delivered = sorted(
-        (line for line in toward if line.delivered_ns and line.payload_bytes),
-        key=lambda line: line.delivered_ns,
-    )
-    in_order = []
-    expected = None
-    for line in delivered:
-        start = place.of(line.sequence)
-        if expected is None or start == expected:
-            in_order.append((start, line.delivered_ns))
-        expected = max(expected or 0, start + line.payload_bytes)
-    starts = [start for start, _ in in_order]
+    in_order = list(_in_order(toward, place))
+    starts = [place.of(line.sequence) for line in in_order]
     covered = 0
     for line in back:
         if not line.flags & ACK or line.copied_on:
             continue
-        acknowledged = place.of(line.acknowledgment)
-        upto = bisect.bisect_left(starts, acknowledged)
-        if upto > covered:
-            if line.arrived_ns > in_order[covered][1]:
-                yield line.arrived_ns - in_order[covered][1]
+        upto = bisect.bisect_left(starts, place.of(line.acknowledgment))
+        if upto > covered and line.arrived_ns > in_order[covered].delivered_ns:
+            if line.tap_ns:
+                yield _Exchange(in_order[covered], line)
             covered = upto
+
+
+def _in_order(toward: list[Line], place: "_Sequence") -> Iterator[Line]:
+    """Yield the segments that were the next that the end expected when they reached it."""
+    delivered = [line for line in toward if line.delivered_ns and _length(line)]
+    expected = 0
+    waiting: dict[int, int] = {}
+    for line in sorted(delivered, key=lambda line: line.delivered_ns):
+        start = place.of(line.sequence)
+        waiting[start] = max(waiting.get(start, 0), start + _length(line))
+        if start == expected:
+            yield line
+        while expected in waiting:
+            expected = waiting.pop(expected)
 
 
 class _Sequence:
