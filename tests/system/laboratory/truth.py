@@ -18,6 +18,8 @@ from typing import NamedTuple
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 _HALF = 1 << 31
 _LONGEST_SEGMENT = 65535
+_ENDS = {"up": "server", "down": "client"}
+"""Where each direction leads."""
 
 
 class FlowKey(NamedTuple):
@@ -68,6 +70,11 @@ class Line(NamedTuple):
         return FlowKey(*self[:5])
 
     @property
+    def passed_tap(self) -> bool:
+        """Tell whether the packet crossed the tap; a duplicate made behind it did not."""
+        return self.tap_ns is not None and self.copied_on != _ENDS[self.direction]
+
+    @property
     def dropped(self) -> bool:
         """Tell whether the packet was dropped on its way, wherever."""
         return self.fate in {"lost", "blackholed", "queue_full", "stopped"}
@@ -80,7 +87,7 @@ class Line(NamedTuple):
     @property
     def dropped_after_tap(self) -> bool:
         """Tell whether the packet passed the tap and was dropped then."""
-        return self.dropped and self.tap_ns is not None
+        return self.dropped and self.passed_tap
 
 
 @dataclass(frozen=True)
@@ -188,9 +195,6 @@ def flow_truth(key: FlowKey, lines: list[Line]) -> FlowTruth:
 
 
 # ------------------------------------------------------------------------------------ round trips
-
-_ENDS = {"up": "server", "down": "client"}
-"""Where each direction leads."""
 
 
 class _Exchange(NamedTuple):
@@ -313,7 +317,7 @@ def _loss(lines: list[Line]) -> LossTruth:
         if line.payload_bytes and line.origin == "end"
     ]
     sent = [span for span in spans if not span.line.copied_on]
-    passages = _Passages(span for span in spans if span.line.tap_ns)
+    passages = _Passages(span for span in spans if span.line.passed_tap)
     before = [span for span in sent if span.line.dropped_before_tap]
     after = [span for span in sent if span.line.dropped_after_tap]
     fillers = (_filler(span, passages) for span in before)
