@@ -181,6 +181,22 @@ def test_a_router_answers_with_an_icmp_error(
 
 
 @needs_laboratory
+def test_an_end_that_refuses_a_datagram_answers_under_the_rule_of_its_flow(tmp_path: Path) -> None:
+    rule = Rule(port=PORT, protocol="udp", **path(client_ms=15))
+    with Laboratory(Plan((rule,)), tmp_path) as lab:
+        with lab.client.entered():
+            client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        client.settimeout(1.0)
+        client.connect((server_address(1), PORT))
+        client.send(b"anyone?")
+        with pytest.raises(ConnectionRefusedError):
+            client.recv(100)
+        client.close()
+    (answer,) = [line for line in lab.log.lines if line.protocol == "icmp"]
+    assert answer.delivered_ns - answer.tap_ns >= 15 * MS
+
+
+@needs_laboratory
 def test_an_injected_reset_ends_the_connection_and_bears_its_own_ttl(tmp_path: Path) -> None:
     reset = Reset(Trigger(contains=b"forbidden"), toward="both", ttl=99)
     with Laboratory(Plan((Rule(middleboxes=(reset,)),)), tmp_path) as lab:
@@ -305,6 +321,13 @@ def test_a_segment_sent_again_though_it_had_arrived_is_needless() -> None:
     script = Script()
     script.send(0, "down", 0, 100)
     script.send(20, "down", 0, 100)
+    assert script.loss() == (0, 0, 0, 0, 1)
+
+
+def test_a_segment_sent_again_while_the_first_is_under_way_is_needless() -> None:
+    script = Script()
+    script.send(0, "down", 0, 100)
+    script.send(1, "down", 0, 100)
     assert script.loss() == (0, 0, 0, 0, 1)
 
 

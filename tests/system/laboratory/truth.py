@@ -8,10 +8,8 @@ can know more.
 import bisect
 import pickle
 import statistics
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -113,7 +111,7 @@ class LossTruth:
 
     `visible_before`: the tap saw later bytes pass before the lost ones did; several losses of the
     same bytes make one hole. `visible_after`: the tap saw the same bytes again. `needless`: the tap
-    saw a segment of which every byte had reached its end by then.
+    saw a segment again of which an earlier copy reached the end, or was about to.
     """
 
     segments: int = 0
@@ -359,30 +357,27 @@ def _overtaken(numbers: Iterable[int]) -> int:
 
 
 def _needless(sent: list[_Span], spans: list[_Span]) -> int:
-    """Return how many segments passed the tap though the end had all of their bytes already."""
-    times: dict[tuple[int, int], list[int]] = defaultdict(list)
-    delivered = sorted((s.start, s.end, s.line.delivered_ns) for s in spans if s.line.delivered_ns)
-    for span, same in groupby(delivered, key=lambda item: item[:2]):
-        times[span] = [time_ns for *_, time_ns in same]
-    starts = sorted(times)
-    return sum(
-        span.line.tap_ns is not None and _had_all(span, times, starts, span.line.arrived_ns)
-        for span in sent
-    )
+    """Return how many segments passed the tap though each of their bytes came by an earlier one."""
+    first: dict[tuple[int, int], int] = {}
+    for span in spans:
+        if span.line.delivered_ns:
+            extent = (span.start, span.end)
+            first[extent] = min(first.get(extent, span.line.number), span.line.number)
+    extents = sorted(first)
+    return sum(span.line.passed_tap and _came_earlier(span, first, extents) for span in sent)
 
 
-def _had_all(
-    span: _Span,
-    times: dict[tuple[int, int], list[int]],
-    starts: list[tuple[int, int]],
-    when_ns: int,
+def _came_earlier(
+    span: _Span, first: dict[tuple[int, int], int], extents: list[tuple[int, int]]
 ) -> bool:
-    """Tell whether what was delivered until `when_ns` covers the span."""
+    """Tell whether what was sent before the span, and was delivered some time, covers it.
+
+    `first` has, for each extent that was delivered, the number of the first packet to bring it.
+    """
     reached = span.start
-    low = bisect.bisect_left(starts, (span.start - _LONGEST_SEGMENT, 0))
-    for start, end in starts[low:]:
+    for start, end in extents[bisect.bisect_left(extents, (span.start - _LONGEST_SEGMENT, 0)) :]:
         if start > reached or reached >= span.end:
             break
-        if end > reached and min(times[start, end]) < when_ns:
+        if end > reached and first[start, end] < span.line.number:
             reached = end
     return reached >= span.end
