@@ -15,9 +15,10 @@ const VXLAN_GPE: u16 = 4790;
 const GENEVE: u16 = 6081;
 const TEREDO: u16 = 3544;
 
+pub(super) const GREATEST_PORT: u16 = VXLAN_OF_LINUX;
+
 /// Whether a UDP packet with this port at either end may be an overlay's. Source ports of VXLAN and
 /// GENEVE need only spread load (RFC 7348 5), but some ends answer from the port.
-#[inline]
 pub(super) fn is_port(port: u16) -> bool {
     matches!(port, VXLAN | VXLAN_OF_LINUX | VXLAN_GPE | GENEVE | TEREDO)
 }
