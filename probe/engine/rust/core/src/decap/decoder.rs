@@ -1,6 +1,5 @@
 //! The loop over the layers of a packet.
 
-use std::ops::RangeInclusive;
 use std::slice::IterMut;
 
 use super::counters::{Counters, Ledger};
@@ -364,14 +363,13 @@ enum Carrier {
 
 #[inline(always)]
 fn carrier_of(segment: &[u8]) -> Option<Carrier> {
-    // Most servers' ports are below these, and most clients' above.
-    const TUNNELS: RangeInclusive<u16> = gtpu::PORT..=overlay::GREATEST_PORT;
     let (source, destination) = udp::ports(segment)?;
-    if !TUNNELS.contains(&source) && !TUNNELS.contains(&destination) {
-        return None;
-    }
     if source == gtpu::PORT || destination == gtpu::PORT {
         return Some(Carrier::Gtpu);
+    }
+    // Most servers' ports are below these, and most clients' above.
+    if !overlay::PORTS.contains(&source) && !overlay::PORTS.contains(&destination) {
+        return None;
     }
     (overlay::is_port(source) || overlay::is_port(destination)).then_some(Carrier::Overlay)
 }

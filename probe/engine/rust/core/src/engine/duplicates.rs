@@ -26,11 +26,12 @@ use crate::decap::{Inner, Layer, Transport};
 use crate::flow::protocol_number;
 use crate::source::{LinkType, Packet};
 
-/// Copies are microseconds to milliseconds apart. No sender repeats a packet so soon with the same
-/// identification, and none whose path changes.
-const WINDOW_NS: u64 = 20_000_000;
-/// The same at one hop: a switch's buffer lies between. A timeout is 200 ms at the least in common
-/// stacks, and a fast retransmission takes a round trip.
+/// Copies by identification: microseconds to milliseconds apart, more where a queue lies between two
+/// hops. A timeout is 200 ms at the least in common stacks.
+const WINDOW_NS: u64 = 100_000_000;
+/// Copies by hop: a path changes, but not with a repetition so soon.
+const HOP_WINDOW_NS: u64 = 20_000_000;
+/// Copies at one hop: a switch's buffer lies between. A fast retransmission takes a round trip.
 const DOUBLING_WINDOW_NS: u64 = 5_000_000;
 
 /// A packet of which copies may come.
@@ -162,14 +163,19 @@ impl Duplicates {
         let (pair, seen) = (pair_of(&mut self.pairs, sight), &mut self.seen[place]);
         let same_hop = seen.hop == sight.hop;
         let same_packet = pair.tells_apart(sight);
-        let soon = seen.time_ns.abs_diff(sight.time_ns) < DOUBLING_WINDOW_NS;
+        let age_ns = seen.time_ns.abs_diff(sight.time_ns);
+        let soon = age_ns < DOUBLING_WINDOW_NS;
         let doubles = pair.doubles(&self.doubling);
         let first = !seen.doubled;
         if same_hop && soon && first && (same_packet || sight.is_data) {
             pair.doubling.twice();
             self.doubling.twice();
         }
-        let copy = same_packet || !same_hop || (doubles && soon && first);
+        let copy = if same_hop {
+            same_packet || (doubles && soon && first)
+        } else {
+            same_packet || age_ns < HOP_WINDOW_NS
+        };
         seen.doubled |= copy && same_hop;
         copy
     }
