@@ -84,7 +84,10 @@ impl Path {
 
     /// Whether a packet comes by this way.
     pub fn carries(&self, inner: &Inner<'_>) -> bool {
-        self.tunnel == inner.tunnel && self.layers == inner.layers
+        // Nearly every packet is without layers, and they begin with the first place.
+        let plain = |layers: &[Layer]| layers[0] == Layer::None;
+        self.tunnel == inner.tunnel
+            && (plain(&self.layers) && plain(&inner.layers) || self.layers == inner.layers)
     }
 
     pub fn teid(&self) -> Option<u32> {

@@ -395,12 +395,15 @@ impl Tracker {
     /// Takes in the way of a packet that the mirror had shown already, and nothing else. Where the first
     /// copy came without a tunnel (the core's side of a gateway), the tunnel of a later one (its radio
     /// side) still tells which way is up, and by the map whose the flow is and where.
+    #[cold]
     pub fn on_copy(&mut self, inner: &Inner<'_>) {
         if inner.tunnel.is_some() {
             self.offer_path(inner);
         }
     }
 
+    #[cold]
+    #[inline(never)]
     fn offer_path(&mut self, inner: &Inner<'_>) -> Option<()> {
         let packet = Transported::read(inner).ok()?;
         let (key, direction) = FlowKey::of(
@@ -423,7 +426,7 @@ impl Tracker {
         {
             session.up = up;
         }
-        self.follow_path(id, direction, inner)?;
+        self.change_path(id, direction, inner)?;
         Some(())
     }
 
@@ -476,9 +479,26 @@ impl Tracker {
         self.follow_path(id, direction, inner)
     }
 
+    /// Follows a flow to the way by which a packet comes; see `change_path`.
+    #[inline]
+    fn follow_path(
+        &mut self,
+        id: FlowId,
+        direction: Direction,
+        inner: &Inner<'_>,
+    ) -> Option<FlowId> {
+        let (_, session) = self.table.get_mut(id)?;
+        let known = &session.paths[direction.index()];
+        if known.as_ref().is_some_and(|known| known.carries(inner)) {
+            return Some(id);
+        }
+        self.change_path(id, direction, inner)
+    }
+
     /// Follows a flow to another way (VLAN, tunnel, QoS flow): another subscriber ends it, another
     /// cell or QoS flow ends the interval. What the map does not know changes nothing.
-    fn follow_path(
+    #[inline(never)]
+    fn change_path(
         &mut self,
         id: FlowId,
         direction: Direction,
@@ -487,9 +507,6 @@ impl Tracker {
         let now_ns = self.clock.now_ns();
         let (key, session) = self.table.get_mut(id)?;
         let known = &session.paths[direction.index()];
-        if known.as_ref().is_some_and(|known| known.carries(inner)) {
-            return Some(id);
-        }
         // On a mirror of both sides of a gateway the tunnel shows in copies alone (see `on_copy`).
         if inner.tunnel.is_none() && has_tunnel(known) {
             return Some(id);

@@ -22,6 +22,7 @@ pub struct Transported<'a> {
 }
 
 impl<'a> Transported<'a> {
+    #[inline]
     pub fn read(inner: &Inner<'a>) -> Result<Self, Untracked> {
         let read = match inner.transport {
             Transport::Tcp => read_tcp(inner),
