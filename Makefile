@@ -18,7 +18,8 @@ RUST_MINIMUM := 1.88
 PCAP ?=
 ONCE ?=
 N ?= 4500000
-FUZZ_SECONDS ?= 60
+FUZZ_SECONDS ?= 30
+FUZZ_SMOKE_SECONDS ?= 2
 
 # Programs that tests run, and the Debian packages that bring them.
 TOOLS := tshark chromium chromedriver zstd systemd-analyze ip
@@ -118,9 +119,9 @@ lint: setup ## Style, types, stubs and import rules
 	$(call step,clippy,cd $(RUST) && cargo clippy --quiet --locked --workspace --all-targets -- -D warnings)
 
 .PHONY: rust-test
-rust-test: prerequisites ## Tests of the engine, in debug with overflow checks; the fuzz targets compile
+rust-test: setup ## Tests of the engine, in debug with overflow checks; a short run of each fuzz target
 	$(call step,cargo test,cd $(RUST) && cargo test --quiet --locked --workspace)
-	$(call step,fuzz targets,cd $(RUST)/fuzz && RUSTC_BOOTSTRAP=1 cargo check --quiet --locked)
+	@$(MAKE) fuzz-smoke
 
 .PHONY: python-test
 python-test: setup ## Tests of probe, collector and the whole street
@@ -130,12 +131,44 @@ python-test: setup ## Tests of probe, collector and the whole street
 bench: setup ## Engine throughput beside a reference walk over the same packets; N=packets
 	@python tests/bench/bench_engine.py --packets $(N)
 
+# What `cargo fuzz` sets without a sanitizer: the engine's code is safe Rust but for the capture ring.
+FUZZ_TARGET := $(shell rustc -vV 2> /dev/null | awk '/^host:/ {print $$2}')
+FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Cdebug-assertions
+FUZZ_BUILD = cd $(RUST)/fuzz && RUSTFLAGS='$(FUZZ_FLAGS)' cargo build --quiet --locked --release --bins --target $(FUZZ_TARGET)
+
 .PHONY: fuzz
-fuzz: prerequisites ## Every fuzz target for FUZZ_SECONDS=60; needs cargo-fuzz
-	@command -v cargo-fuzz > /dev/null || { printf 'error: cargo-fuzz is missing; install it with: cargo install cargo-fuzz\n' >&2; exit 1; }
-	@cd $(RUST)/fuzz; for target in $$(RUSTC_BOOTSTRAP=1 cargo fuzz list); do \
-		printf '==> fuzz %s\n' "$$target"; \
-		RUSTC_BOOTSTRAP=1 cargo fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS); done
+fuzz: setup fuzz-seeds ## Every fuzz target for FUZZ_SECONDS=30, from pieces of captures
+	$(call step,build the fuzz targets,$(FUZZ_BUILD))
+	@$(call run_fuzzers,$(FUZZ_SECONDS))
+
+.PHONY: fuzz-smoke
+fuzz-smoke: fuzz-seeds
+	$(call step,build the fuzz targets,$(FUZZ_BUILD))
+	@$(call run_fuzzers,$(FUZZ_SMOKE_SECONDS))
+
+# $(call run_fuzzers,seconds): a finding stays below fuzz/artifacts and ends the run.
+define run_fuzzers
+cd $(RUST)/fuzz && mkdir -p artifacts && target=$$(cargo metadata --format-version 1 --no-deps --offline \
+	| python -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])') && \
+for source in fuzz_targets/*.rs; do \
+	name=$$(basename "$$source" .rs); mkdir -p "corpus/$$name"; \
+	"$$target/$(FUZZ_TARGET)/release/$$name" -max_total_time=$(1) -timeout=10 -rss_limit_mb=2048 -verbosity=0 \
+	-print_final_stats=1 -artifact_prefix="artifacts/$$name-" "corpus/$$name" > "artifacts/$$name.log" 2>&1 \
+	|| { cat "artifacts/$$name.log"; exit 1; }; \
+	printf '    %-10s %s runs in %s s\n' "$$name" \
+	"$$(sed -n 's/^stat::number_of_executed_units: *//p' "artifacts/$$name.log")" $(1); \
+done
+endef
+
+# Seeds: pieces of the reference captures where they are, else of simulated traffic.
+.PHONY: fuzz-seeds
+fuzz-seeds: setup
+	@captures="$${EDGEQOE_SHARED:-../shared}/corpora/dev"; \
+	if [ -d "$$captures" ]; then find "$$(realpath "$$captures")" -maxdepth 1 -name '*.pcap*' -o -maxdepth 1 -name '*.snoop' > $(VENV)/fuzz-captures; \
+	else qoe-probe simulate $(VENV)/fuzz-seeds.pcap > /dev/null && realpath $(VENV)/fuzz-seeds.pcap > $(VENV)/fuzz-captures; fi
+	$(call step,fuzz seeds,cd $(RUST)/fuzz && xargs -d '\n' cargo run --quiet --locked --example seeds -- < $(CURDIR)/$(VENV)/fuzz-captures)
 
 .PHONY: clean
 clean: ## Remove what was built; the virtual environment too

@@ -1,0 +1,180 @@
+//! Writes the inputs that fuzzing starts from: `cargo run --example seeds CAPTURE...` cuts captures into
+//! `corpus/<target>/`, each piece in the form that its target reads.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use edgeqoe_core::decap::{Decoded, Decoder, FragmentLimits, Inner, Transport};
+use edgeqoe_core::source::{Event, LinkType, Packet, open_files};
+
+/// Larger inputs are slower to try, not better.
+const MAX_SEED: usize = 64 * 1024;
+/// Most inputs from one capture for one target: long captures repeat themselves.
+const MAX_PER_CAPTURE: usize = 200;
+/// Frames of one capture that make one input of the targets that read several.
+const FRAMES_TOGETHER: usize = 40;
+
+/// Where the pieces of one capture go.
+struct Seeds {
+    directory: PathBuf,
+    capture: String,
+    written: HashMap<&'static str, usize>,
+}
+
+impl Seeds {
+    fn write(&mut self, target: &'static str, bytes: &[u8]) -> io::Result<()> {
+        let number = self.written.entry(target).or_default();
+        if *number == MAX_PER_CAPTURE || bytes.is_empty() || bytes.len() > MAX_SEED {
+            return Ok(());
+        }
+        *number += 1;
+        let directory = self.directory.join(target);
+        fs::create_dir_all(&directory)?;
+        fs::write(directory.join(format!("{}-{number}", self.capture)), bytes)
+    }
+}
+
+/// What one capture holds for the targets that read more than a packet at a time.
+#[derive(Default)]
+struct Pieces {
+    frames: Vec<Vec<u8>>,
+    /// Bytes of each direction in the order of capture, by five-tuple as the sender has it.
+    streams: HashMap<[u8; 36], Vec<u8>>,
+}
+
+fn main() -> io::Result<()> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+    for path in std::env::args_os().skip(1).map(PathBuf::from) {
+        let capture = path
+            .file_stem()
+            .map(|name| name.to_string_lossy().into_owned());
+        let mut seeds = Seeds {
+            directory: directory.clone(),
+            capture: capture.unwrap_or_default(),
+            written: HashMap::new(),
+        };
+        whole_file(&mut seeds, &fs::read(&path)?)?;
+        let pieces = take_apart(&mut seeds, &path)?;
+        put_together(&mut seeds, pieces)?;
+    }
+    Ok(())
+}
+
+/// The capture as a file: `pcap` reads it behind a choice of no magic, `pcapng` behind its section.
+fn whole_file(seeds: &mut Seeds, file: &[u8]) -> io::Result<()> {
+    seeds.write("pcap", &[&[0xff], file].concat())?;
+    match file {
+        [0x0a, 0x0d, 0x0d, 0x0a, first, ..] if file.len() > 28 => {
+            let big_endian = u8::from(*first == 0);
+            seeds.write("pcapng", &[&[big_endian], &file[28..]].concat())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn take_apart(seeds: &mut Seeds, path: &Path) -> io::Result<Pieces> {
+    let mut pieces = Pieces::default();
+    let mut decoder = Decoder::new(FragmentLimits::default());
+    let Ok(mut source) = open_files(&[path.to_path_buf()], 0) else {
+        return Ok(pieces);
+    };
+    // A damaged capture ends early; what came before its damage is used.
+    while let Ok(Event::Packet(packet)) = source.next() {
+        if let Some(frame) = frame_seed(&packet) {
+            pieces.frames.push(frame);
+        }
+        if let Ok(Decoded::Inner(inner)) = decoder.decode(&packet) {
+            inner_seeds(seeds, &mut pieces, &inner)?;
+        }
+    }
+    Ok(pieces)
+}
+
+/// A frame as the targets `decap` and `engine` read it: link type, length, bytes not captured.
+fn frame_seed(packet: &Packet<'_>) -> Option<Vec<u8>> {
+    let link = match packet.link {
+        LinkType::Ethernet => 0,
+        LinkType::Loopback => 1,
+        LinkType::Ppp => 2,
+        LinkType::RawIp => 3,
+        LinkType::LinuxSll => 4,
+        LinkType::LinuxSll2 => 5,
+        LinkType::Other(_) => return None,
+    };
+    let data = &packet.data[..packet.data.len().min(255)];
+    let uncaptured = (packet.wire_len as usize - data.len()).min(255) as u8;
+    Some([&[link, data.len() as u8, uncaptured], data].concat())
+}
+
+fn inner_seeds(seeds: &mut Seeds, pieces: &mut Pieces, inner: &Inner<'_>) -> io::Result<()> {
+    match inner.transport {
+        Transport::Tcp => {
+            let header_len = inner
+                .segment
+                .get(12)
+                .map_or(0, |byte| usize::from(byte >> 4) * 4);
+            if let Some(payload) = inner.segment.get(header_len..) {
+                let stream = pieces.streams.entry(five_tuple(inner)).or_default();
+                stream.extend_from_slice(payload);
+            }
+            Ok(())
+        }
+        Transport::Udp => match inner.segment {
+            [a, b, c, d, _, _, _, _, payload @ ..] => {
+                let ports = [u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d])];
+                if ports.contains(&53) {
+                    seeds.write("dns", payload)?;
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+fn five_tuple(inner: &Inner<'_>) -> [u8; 36] {
+    let mut key = [0; 36];
+    key[..16].copy_from_slice(&inner.source.0.to_be_bytes());
+    key[16..32].copy_from_slice(&inner.destination.0.to_be_bytes());
+    key[32..].copy_from_slice(&inner.segment[..4]);
+    key
+}
+
+/// The same five-tuple from the other side.
+fn reverse(key: &[u8; 36]) -> [u8; 36] {
+    let mut other = *key;
+    other[..32].rotate_left(16);
+    other[32..].rotate_left(2);
+    other
+}
+
+fn put_together(seeds: &mut Seeds, pieces: Pieces) -> io::Result<()> {
+    for frames in pieces.frames.chunks(FRAMES_TOGETHER) {
+        seeds.write("decap", &frames.concat())?;
+        seeds.write("engine", &frames.concat())?;
+    }
+    let mut keys: Vec<_> = pieces.streams.keys().copied().collect();
+    keys.sort_unstable();
+    for key in keys {
+        let sent = prefix(&pieces.streams[&key]);
+        let received = pieces
+            .streams
+            .get(&reverse(&key))
+            .map_or(&[][..], |bytes| prefix(bytes));
+        let split = (sent.len() * 256 / (sent.len() + received.len()).max(1)).min(255) as u8;
+        if let [0x16, 0x03, ..] = sent {
+            seeds.write("tls", &[&[split, 100], sent, received].concat())?;
+        }
+        if key[32..34] == [0, 53] || key[34..] == [0, 53] {
+            seeds.write("dns", sent)?;
+        }
+    }
+    Ok(())
+}
+
+/// A handshake stands at the start of its stream.
+fn prefix(stream: &[u8]) -> &[u8] {
+    &stream[..stream.len().min(16 * 1024)]
+}
