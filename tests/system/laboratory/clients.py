@@ -122,7 +122,7 @@ def openssl(*options: str, name: str = NAME, port: int = 443, host: int = 0) -> 
     def run(site: Site) -> None:
         words = ["openssl", "s_client", "-connect", f"{site.server(host)}:{port}"]
         words += ["-servername", name, "-CAfile", str(site.secrets / "authority.pem")]
-        words += ["-verify_return_error", "-ign_eof"]
+        words += ["-verify", "5", "-verify_return_error", "-ign_eof"]
         words += [option.format(site=site) for option in options]
         _program(site, words, b"GET / HTTP/1.0\r\n\r\n")
 

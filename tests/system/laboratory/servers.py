@@ -73,7 +73,7 @@ def openssl(*options: str, certificate: str = "good", port: int = 443, host: int
         log = site.directory / f"s_server-{host}-{port}.log"
         with log.open("wb") as output:
             site.laboratory.server.popen(
-                [*words, *options], stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                [*words, *(option.format(site=site) for option in options)], stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
         wait_until(lambda: b"ACCEPT" in log.read_bytes(), f"s_server {' '.join(options)}")
 
@@ -83,11 +83,10 @@ def openssl(*options: str, certificate: str = "good", port: int = 443, host: int
 class _Answers(BaseResolver):
     """Answers every question in one way."""
 
-    def __init__(self, rcode: str, delay_s: float, truncated: bool, lone: bool) -> None:
+    def __init__(self, rcode: str, delay_s: float, truncated: bool) -> None:
         self.rcode = getattr(RCODE, rcode)
         self.delay_s = delay_s
         self.truncated = truncated
-        self.lone = lone
 
     def resolve(self, request: DNSRecord, handler: Any) -> DNSRecord:
         time.sleep(self.delay_s)
@@ -106,7 +105,7 @@ def resolver(
     """Answer DNS questions over UDP and TCP; `truncated`: over UDP with TC set and no answer."""
 
     def start(site: Site) -> None:
-        answers = _Answers(rcode, delay_s, truncated, False)
+        answers = _Answers(rcode, delay_s, truncated)
         quiet = DNSLogger(logf=lambda _: None)
         for over_tcp in (False, True):
             with site.laboratory.server.entered():
