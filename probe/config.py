@@ -319,6 +319,7 @@ class Limits(Section):
     fragments: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     reassembly_bytes: Size = 64 << 20
     clients: Annotated[int, Field(ge=16, le=50_000_000)] = 500_000
+    pairs: Annotated[int, Field(ge=16, le=50_000_000)] = 500_000
 
 
 def _parse_fsync(value: object) -> timedelta | Literal["always"]:

@@ -24,7 +24,8 @@ class Engine:
          "client_address": "full" | "prefix" | "none",
          "batch_rows": int,                            # hand over at this many records ...
          "batch_interval_s": int,                      # ... or at this age, in packet time
-         "limits": {"flows": int, "fragments": int, "reassembly_bytes": int, "clients": int},
+         "limits": {"flows": int, "fragments": int, "reassembly_bytes": int, "clients": int,
+                    "pairs": int},
          "subscriber_prefixes": [cidr, ...],
          "ran_prefixes": [cidr, ...],                  # outer GTP-U addresses of eNB/gNB
          "attribution": [{"client_prefix": cidr | null, "vlan": int | null, "teid": int | null,

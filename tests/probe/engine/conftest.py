@@ -27,17 +27,24 @@ class Result:
         return sum(entry[name] for batch in self.batches for entry in batch.ledger)
 
     def undecodable(self) -> dict[str, int]:
+        return self._reasons("undecodable")
+
+    def shed(self) -> dict[str, int]:
+        return self._reasons("shed")
+
+    def _reasons(self, name: str) -> dict[str, int]:
         sums: dict[str, int] = {}
         for batch in self.batches:
             for entry in batch.ledger:
-                for reason, packets in entry["undecodable"].items():
+                for reason, packets in entry[name].items():
                     sums[reason] = sums.get(reason, 0) + packets
         return sums
 
 
 def options(files: list[str], **changes: Any) -> dict[str, Any]:
     capture = {"capture_point": "test", "files": files, "time_offset_ns": 0}
-    limits = {"flows": 10_000, "fragments": 100, "reassembly_bytes": 1 << 20, "clients": 1000}
+    limits = {"flows": 10_000, "fragments": 100, "reassembly_bytes": 1 << 20}
+    limits |= {"clients": 1000, "pairs": 1000}
     return {
         "probe_id": "test-probe",
         "captures": [capture],

@@ -147,14 +147,18 @@ def test_the_session_id_is_the_documented_hash(run: Run) -> None:
     assert run(opened()).rows[0]["session_id"] == expected
 
 
+HOPS = ((ENB, 1), ("172.16.0.2", 2))
+
+
 def alternating(count: int) -> Capture:
-    """Each packet at two hops of one tap, in tunnels of two cells."""
+    """Packets that take turns with the tunnels of two cells."""
     capture = Capture()
     tunnelled(MINUTE, capture, up=True, teid=1, flags=SYN, enb=ENB)
     for number in range(count):
-        now = MINUTE + 2 * SECOND + number * MS
-        enb, teid = ((ENB, 1), ("172.16.0.2", 2))[number % 2]
-        tunnelled(now, capture, up=True, teid=teid, flags=ACK, enb=enb)
+        segment = tcp(40000, 443, ACK, 1001 + number, 9001, b"x")
+        inner = ipv4("10.0.0.1", "192.0.2.1", 6, segment)
+        enb, teid = HOPS[number % 2]
+        capture.add(MINUTE + 2 * SECOND + number * MS, gtpu(enb, GATEWAY, teid, inner))
     return capture
 
 
@@ -162,6 +166,34 @@ def test_tunnels_that_alternate_do_not_end_an_interval_with_each_packet(run: Run
     rows = run(alternating(500), attribution=CELLS, ran_prefixes=["172.16.0.0/24"]).rows
     assert len(rows) <= 2
     assert sum(row["packets_up"] for row in rows) == 501
+
+
+def test_packets_shown_at_two_hops_count_once(run: Run) -> None:
+    capture = Capture()
+    tunnelled(MINUTE, capture, up=True, teid=1, flags=SYN, enb=ENB)
+    for number in range(500):
+        enb, teid = HOPS[number % 2]
+        now = MINUTE + 2 * SECOND + number * MS
+        tunnelled(now, capture, up=True, teid=teid, flags=ACK, enb=enb)
+    result = run(capture, attribution=CELLS, ran_prefixes=["172.16.0.0/24"])
+    assert sum(row["packets_up"] for row in result.rows) == 251
+    assert {row["cell_id"] for row in result.rows} == {"001-01-0000A01"}
+    assert result.shed() == {"mirror_copy": 250}
+    assert result.ledger("decoded") == 251
+    assert result.counters["mirror_copies"] == 250
+
+
+def test_the_tunnel_of_a_copy_says_whose_the_packet_is(run: Run) -> None:
+    """Down, a mirror of both sides of a gateway shows the packet without its tunnel first."""
+    capture = Capture()
+    for number in range(3):
+        segment = tcp(9000, 40000, ACK, 9001 + number, 1001, b"x")
+        inner = ipv4("192.0.2.1", "10.0.0.1", 6, segment)
+        capture.add(MINUTE + number * SECOND, inner)
+        capture.add(MINUTE + number * SECOND + 100_000, gtpu(GATEWAY, ENB, 1, inner))
+    rows = run(capture, attribution=CELLS, ran_prefixes=["172.16.0.0/24"]).rows
+    assert [(row["cell_id"], row["client_ip"]) for row in rows] == [("001-01-0000A01", "10.0.0.1")]
+    assert (rows[0]["packets_down"], rows[0]["packets_up"]) == (3, 0)
 
 
 def with_qfi(time_ns: int, capture: Capture, qfi: int) -> None:

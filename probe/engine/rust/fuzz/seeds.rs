@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use edgeqoe_core::app::quic::looks_like_quic;
 use edgeqoe_core::decap::{Decoded, Decoder, FragmentLimits, Inner, Transport};
 use edgeqoe_core::source::{Event, LinkType, Packet, open_files};
 
@@ -41,10 +42,13 @@ struct Pieces {
     frames: Vec<Vec<u8>>,
     /// Bytes of each direction in the order of capture, by five-tuple as the sender has it.
     streams: HashMap<[u8; 36], Vec<u8>>,
+    /// Datagrams with long headers of both directions.
+    quic: HashMap<[u8; 36], Vec<u8>>,
 }
 
 fn main() -> io::Result<()> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+    made_by_hand(&directory)?;
     for path in std::env::args_os().skip(1).map(PathBuf::from) {
         let capture = path
             .file_stem()
@@ -57,6 +61,21 @@ fn main() -> io::Result<()> {
         whole_file(&mut seeds, &fs::read(&path)?)?;
         let pieces = take_apart(&mut seeds, &path)?;
         put_together(&mut seeds, pieces)?;
+    }
+    Ok(())
+}
+
+/// Inputs below `seeds/` that no capture gives: what stands in sealed packets.
+fn made_by_hand(directory: &Path) -> io::Result<()> {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
+    for target in fs::read_dir(seeds)? {
+        let target = target?;
+        let corpus = directory.join(target.file_name());
+        fs::create_dir_all(&corpus)?;
+        for seed in fs::read_dir(target.path())? {
+            let seed = seed?;
+            fs::copy(seed.path(), corpus.join(seed.file_name()))?;
+        }
     }
     Ok(())
 }
@@ -126,6 +145,10 @@ fn inner_seeds(seeds: &mut Seeds, pieces: &mut Pieces, inner: &Inner<'_>) -> io:
                 if ports.contains(&53) {
                     seeds.write("dns", payload)?;
                 }
+                if looks_like_quic(payload) {
+                    let stream = pieces.quic.entry(both_ends(inner)).or_default();
+                    stream.extend(quic_seed(ports[1] < ports[0], payload));
+                }
                 Ok(())
             }
             _ => Ok(()),
@@ -142,6 +165,19 @@ fn five_tuple(inner: &Inner<'_>) -> [u8; 36] {
     key
 }
 
+/// The five-tuple of whichever side comes first.
+fn both_ends(inner: &Inner<'_>) -> [u8; 36] {
+    let key = five_tuple(inner);
+    key.min(reverse(&key))
+}
+
+/// A datagram as the target `quic` reads it: unsealed, by whom, its length in units of 8 bytes.
+fn quic_seed(from_client: bool, datagram: &[u8]) -> Vec<u8> {
+    let units = (datagram.len() / 8).min(255);
+    let kind = if from_client { 2 } else { 3 };
+    [&[kind, units as u8], &datagram[..units * 8]].concat()
+}
+
 /// The same five-tuple from the other side.
 fn reverse(key: &[u8; 36]) -> [u8; 36] {
     let mut other = *key;
@@ -154,6 +190,11 @@ fn put_together(seeds: &mut Seeds, pieces: Pieces) -> io::Result<()> {
     for frames in pieces.frames.chunks(FRAMES_TOGETHER) {
         seeds.write("decap", &frames.concat())?;
         seeds.write("engine", &frames.concat())?;
+    }
+    let mut quic: Vec<_> = pieces.quic.into_iter().collect();
+    quic.sort_unstable();
+    for (_, datagrams) in quic {
+        seeds.write("quic", &datagrams)?;
     }
     let mut keys: Vec<_> = pieces.streams.keys().copied().collect();
     keys.sort_unstable();

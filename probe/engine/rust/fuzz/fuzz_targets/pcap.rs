@@ -18,7 +18,9 @@ fuzz_target!(|input: &[u8]| {
     let Some((&choice, rest)) = input.split_first() else {
         return;
     };
-    let magic = MAGICS.get(usize::from(choice)).map_or(&[][..], |magic| magic);
+    let magic = MAGICS
+        .get(usize::from(choice))
+        .map_or(&[][..], |magic| magic);
     let file = [magic, rest].concat();
     let Ok(mut source) = open_reader("fuzz", Box::new(Cursor::new(file)), 0) else {
         return;

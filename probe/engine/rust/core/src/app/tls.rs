@@ -148,6 +148,21 @@ impl TlsTracker {
         }
     }
 
+    /// Takes the next in-order bytes of handshake messages that no record layer surrounds: those of
+    /// QUIC's CRYPTO frames (RFC 9001 4.1.3). A connection has either these or records.
+    pub fn feed_handshake(&mut self, from_client: bool, bytes: &[u8], time_ns: u64) {
+        let direction = match from_client {
+            true => &mut self.client,
+            false => &mut self.server,
+        };
+        let info = &mut self.info;
+        direction
+            .messages
+            .feed(bytes, time_ns, from_client, &mut |message| {
+                note_message(&message, from_client, info);
+            });
+    }
+
     /// Whether further bytes of the direction can add to [`TlsInfo`].
     pub fn wants_more(&self, from_client: bool) -> bool {
         let direction_open = match from_client {

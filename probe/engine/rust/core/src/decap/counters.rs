@@ -9,11 +9,12 @@ use std::fmt;
 pub enum Undecodable {
     /// The link type is not one of those that are read.
     LinkTypeUnknown,
-    /// The frame ends inside the link-layer header.
+    /// The frame ends inside a header of the link layer, tags, labels and PPPoE included.
     TruncatedLink,
     /// Not an IP packet: ARP, LLDP, spanning tree, ...
     NotIp,
-    /// IP may be inside, but below a layer that is not read (MPLS, PPPoE).
+    /// IP may be inside, but below a layer that is not read: encrypted or compressed (MACsec, PPP
+    /// with MPPE or header compression), source routed GRE, a service chain's header, ...
     UnsupportedEncapsulation,
     /// The capture was cut inside the IP header or an extension header.
     TruncatedIp,
@@ -23,8 +24,14 @@ pub enum Undecodable {
     BadLength,
     /// The capture was cut before the end of the GTP-U header.
     TruncatedGtpu,
-    /// A G-PDU that carries no IP packet: Ethernet or PPP, or nothing at all.
+    /// A G-PDU that carries neither an IP packet nor a frame: PPP, or nothing at all.
     GtpuNotIp,
+    /// The capture was cut inside the header of another tunnel (GRE, ERSPAN, VXLAN, GENEVE).
+    TruncatedTunnel,
+    /// The header of a tunnel contradicts itself or the packet around it.
+    MalformedTunnel,
+    /// A frame that was damaged before the switch mirrored it, as ERSPAN says.
+    DamagedFrame,
     /// More tags, tunnels, extension headers or reassemblies than are followed.
     TooDeep,
     /// A fragment that no datagram can have: empty, not a multiple of 8, or past byte 65,535.
@@ -39,7 +46,7 @@ pub enum Undecodable {
 
 impl Undecodable {
     /// Every reason, in the order of `Counters::undecodable`.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::LinkTypeUnknown,
         Self::TruncatedLink,
         Self::NotIp,
@@ -49,6 +56,9 @@ impl Undecodable {
         Self::BadLength,
         Self::TruncatedGtpu,
         Self::GtpuNotIp,
+        Self::TruncatedTunnel,
+        Self::MalformedTunnel,
+        Self::DamagedFrame,
         Self::TooDeep,
         Self::FragmentMalformed,
         Self::FragmentOverlap,
@@ -68,6 +78,9 @@ impl Undecodable {
             Self::BadLength => "bad_length",
             Self::TruncatedGtpu => "truncated_gtpu",
             Self::GtpuNotIp => "gtpu_not_ip",
+            Self::TruncatedTunnel => "truncated_tunnel",
+            Self::MalformedTunnel => "malformed_tunnel",
+            Self::DamagedFrame => "damaged_frame",
             Self::TooDeep => "too_deep",
             Self::FragmentMalformed => "fragment_malformed",
             Self::FragmentOverlap => "fragment_overlap",

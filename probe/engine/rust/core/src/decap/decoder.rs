@@ -4,11 +4,13 @@ use std::slice::IterMut;
 
 use super::counters::{Counters, Ledger};
 use super::fragment::{FragmentLimits, Fragments, Key, Part};
-use super::gtpu::{self, Gpdu, Message, Signal, Stop};
+use super::gtpu::{self, Gpdu, Message, Signal};
 use super::ip::{self, Datagram, Upper};
-use super::link::{self, Layers, Network};
-use super::view::{View, be16};
-use super::{Decoded, Inner, Layer, Tunnel, TunnelSignal, Undecodable};
+use super::link::{self, Layers, Network, Next};
+use super::overlay::{self, Overlay};
+use super::udp::{self, Stop};
+use super::view::View;
+use super::{Decoded, Inner, Layer, Tunnel, TunnelSignal, Undecodable, gre};
 use crate::source::Packet;
 
 /// Most datagrams put together on the way to one inner packet: tunnels fragmented inside tunnels.
@@ -46,6 +48,7 @@ impl Decoder {
             packet,
             layers: Layers::default(),
             tunnel: None,
+            bounded: false,
             packets: 1,
         };
         let decoded = walk.frame();
@@ -88,6 +91,8 @@ struct Walk<'d, 'p> {
     packet: &'d Packet<'p>,
     layers: Layers,
     tunnel: Option<Tunnel>,
+    /// The packet around bounds this one.
+    bounded: bool,
     /// Captured packets that the way leads through: more than one after a reassembly.
     packets: u64,
 }
@@ -129,7 +134,8 @@ impl<'p> Walk<'_, 'p> {
 
     /// Goes on with a packet whose header states its length. In a frame it may state more than the
     /// frame holds: packet brokers that slice packets leave no other trace of it, and then the header
-    /// alone knows the length. A tunnelled packet is bounded by the one around it.
+    /// alone knows the length. So it is in a frame that is mirrored or carried in a tunnel; a packet
+    /// that is tunnelled without one is bounded by the packet around it.
     #[inline(always)]
     fn datagram(
         &mut self,
@@ -137,7 +143,7 @@ impl<'p> Walk<'_, 'p> {
         datagram: Datagram<'p>,
         view: View<'p>,
     ) -> Result<Decoded<'p>> {
-        if datagram.ip_len > view.wire_len() && self.tunnel.is_some() {
+        if datagram.ip_len > view.wire_len() && self.bounded {
             return Err(Undecodable::BadLength);
         }
         let Some(fragment) = datagram.upper.fragment else {
@@ -159,14 +165,27 @@ impl<'p> Walk<'_, 'p> {
     /// Looks for a tunnel in a whole packet.
     #[inline(always)]
     fn whole(&mut self, datagram: Datagram<'p>) -> Result<Decoded<'p>> {
-        let Upper {
-            protocol, payload, ..
-        } = datagram.upper;
-        if protocol != ip::UDP || !has_gtpu_port(payload.data()) {
-            return self.end(datagram);
+        match datagram.upper.protocol {
+            ip::TCP => self.end(datagram),
+            ip::UDP => match udp::ports(datagram.upper.payload.data()) {
+                Some((gtpu::PORT, _) | (_, gtpu::PORT)) => self.gtpu(datagram),
+                Some((source, destination))
+                    if overlay::is_port(source) || overlay::is_port(destination) =>
+                {
+                    self.overlay(datagram)
+                }
+                _ => self.end(datagram),
+            },
+            ip::IPV4 | ip::IPV6 | ip::GRE => self.carrier(datagram),
+            _ => self.end(datagram),
         }
-        match gtpu::parse(payload.data(), payload.wire_len()) {
+    }
+
+    #[inline(always)]
+    fn gtpu(&mut self, datagram: Datagram<'p>) -> Result<Decoded<'p>> {
+        match gtpu::parse(datagram.upper.payload) {
             Err(Stop::Foreign) => self.end(datagram),
+            Err(Stop::Cut) => Err(Undecodable::TruncatedGtpu),
             Err(Stop::Undecodable(reason)) => Err(reason),
             Ok(Message::Signal(signal)) => {
                 self.count().decoded += self.packets;
@@ -174,9 +193,57 @@ impl<'p> Walk<'_, 'p> {
             }
             Ok(Message::Packet(gpdu)) => {
                 self.enter(&datagram, &gpdu)?;
-                self.ip(gpdu.network, gpdu.packet)
+                match gpdu.next {
+                    Next::Ip(network) => {
+                        self.bounded = true;
+                        self.ip(network, gpdu.body)
+                    }
+                    next => self.descend(next, gpdu.body),
+                }
             }
         }
+    }
+
+    /// VXLAN, GENEVE and their like.
+    #[cold]
+    #[inline(never)]
+    fn overlay(&mut self, datagram: Datagram<'p>) -> Result<Decoded<'p>> {
+        match overlay::parse(datagram.upper.payload) {
+            Err(Stop::Foreign) => self.end(datagram),
+            Err(Stop::Cut) => Err(Undecodable::TruncatedTunnel),
+            Err(Stop::Undecodable(reason)) => Err(reason),
+            Ok(Overlay { layer, next, body }) => {
+                self.layers.push(layer)?;
+                self.descend(next, body)
+            }
+        }
+    }
+
+    /// What IP carries by a protocol number of its own.
+    #[cold]
+    #[inline(never)]
+    fn carrier(&mut self, datagram: Datagram<'p>) -> Result<Decoded<'p>> {
+        let Upper {
+            protocol, payload, ..
+        } = datagram.upper;
+        let (next, body) = match protocol {
+            ip::GRE => gre::tunnel(payload, &mut self.layers)?,
+            _ => {
+                self.layers.push(Layer::Ip)?;
+                let v4 = protocol == ip::IPV4;
+                let network = if v4 { Network::V4 } else { Network::V6 };
+                (Next::Ip(network), payload)
+            }
+        };
+        self.descend(next, body)
+    }
+
+    /// Goes on inside a tunnel. Bounded in depth, as each tunnel is a layer.
+    #[cold]
+    fn descend(&mut self, next: Next, body: View<'p>) -> Result<Decoded<'p>> {
+        let (network, packet) = link::descend(next, body, &mut self.layers)?;
+        self.bounded = next != Next::Ethernet;
+        self.ip(network, packet)
     }
 
     #[inline(always)]
@@ -194,6 +261,7 @@ impl<'p> Walk<'_, 'p> {
             segment_len: payload.wire_len() as u32,
             ip_len: datagram.ip_len as u32,
             ttl: datagram.ttl,
+            identification: datagram.identification,
             layers: self.layers.list,
             tunnel: self.tunnel,
         }))
@@ -237,6 +305,8 @@ impl<'p> Walk<'_, 'p> {
             source: part.source,
             destination: part.destination,
             ttl: whole.ttl,
+            // IPv4's has 16 bits; for IPv6 the low ones serve as well.
+            identification: part.fragment.identification as u16,
             ip_len: whole.ip_len,
             upper: whole_upper(part.network, whole.protocol, payload)?,
         }))
@@ -276,14 +346,6 @@ fn whole_upper(network: Network, protocol: u8, payload: View<'_>) -> Result<Uppe
     match upper.fragment {
         Some(_) => Err(Undecodable::MalformedIp),
         None => Ok(upper),
-    }
-}
-
-#[inline]
-fn has_gtpu_port(segment: &[u8]) -> bool {
-    match segment {
-        [a, b, c, d, ..] => be16(*a, *b) == gtpu::PORT || be16(*c, *d) == gtpu::PORT,
-        _ => false,
     }
 }
 

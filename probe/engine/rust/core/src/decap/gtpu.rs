@@ -1,6 +1,7 @@
 //! GTP-U (TS 29.281) and the PDU session container (TS 38.415).
 
-use super::link::Network;
+use super::link::{self, Network, Next};
+use super::udp::{self, Stop};
 use super::view::{Short, View, be16};
 use super::{TunnelDirection, Undecodable};
 
@@ -27,8 +28,9 @@ pub(super) struct Signal {
 pub(super) struct Gpdu<'a> {
     pub teid: u32,
     pub container: Container,
-    pub network: Network,
-    pub packet: View<'a>,
+    /// What `body` begins with.
+    pub next: Next,
+    pub body: View<'a>,
 }
 
 /// What the PDU session container says, if there is one.
@@ -36,22 +38,6 @@ pub(super) struct Gpdu<'a> {
 pub(super) struct Container {
     pub direction: Option<TunnelDirection>,
     pub qfi: Option<u8>,
-}
-
-/// Why there is no message.
-pub(super) enum Stop {
-    /// Something else uses the port.
-    Foreign,
-    Undecodable(Undecodable),
-}
-
-impl From<Short> for Stop {
-    fn from(short: Short) -> Self {
-        match short {
-            Short::Cut => Self::Undecodable(Undecodable::TruncatedGtpu),
-            Short::Missing => Self::Foreign,
-        }
-    }
 }
 
 const VERSION_AND_TYPE: u8 = 0xf0;
@@ -64,10 +50,10 @@ const SEQUENCE_FLAG: u8 = 0x02;
 const ERROR_INDICATION: u8 = 26;
 const G_PDU: u8 = 255;
 
-/// Reads the GTP-U message in a UDP packet: `segment` is what was captured of it, header included, and
-/// `wire_len` its length on the wire.
-pub(super) fn parse(segment: &[u8], wire_len: usize) -> Result<Message<'_>, Stop> {
-    let payload = udp_payload(View::new(segment, wire_len))?;
+/// Reads the GTP-U message in a UDP packet, whose header `segment` begins with.
+#[inline]
+pub(super) fn parse(segment: View<'_>) -> Result<Message<'_>, Stop> {
+    let payload = udp::payload(segment)?;
     let header: &[u8; 8] = payload.header()?;
     let [flags, message_type, ..] = *header;
     let length = usize::from(be16(header[2], header[3]));
@@ -95,17 +81,6 @@ fn message(message_type: u8, teid: u32, fields: Fields<'_>) -> Result<Message<'_
             sequence: fields.sequence,
         })),
         _ => Err(Stop::Foreign),
-    }
-}
-
-/// The bytes that the UDP length field covers; a length of 0 is a segment that was not divided yet.
-#[inline]
-fn udp_payload(segment: View<'_>) -> Result<View<'_>, Stop> {
-    let header: &[u8; 8] = segment.header()?;
-    match usize::from(be16(header[4], header[5])) {
-        0 => Ok(segment.skip(8)),
-        length if length < 8 || length > segment.wire_len() => Err(Stop::Foreign),
-        length => Ok(segment.limit(length).skip(8)),
     }
 }
 
@@ -180,18 +155,27 @@ fn container(header: &[u8; 4]) -> Container {
 
 #[inline(always)]
 fn gpdu(teid: u32, fields: Fields<'_>) -> Result<Message<'_>, Stop> {
-    let network = match fields.body.byte(0) {
-        Ok(first) if first >> 4 == 4 => Network::V4,
-        Ok(first) if first >> 4 == 6 => Network::V6,
-        Err(Short::Cut) => return Err(Stop::Undecodable(Undecodable::TruncatedGtpu)),
-        _ => return Err(Stop::Undecodable(Undecodable::GtpuNotIp)),
+    let body = fields.body;
+    let next = match body.data() {
+        // A frame never begins so: 0x45 would be the address of a group that nobody uses.
+        [0x45, ..] => Next::Ip(Network::V4),
+        _ => other_pdu(body)?,
     };
     Ok(Message::Packet(Gpdu {
         teid,
         container: fields.container,
-        network,
-        packet: fields.body,
+        next,
+        body,
     }))
+}
+
+/// PDU sessions of type Ethernet (TS 23.501 5.6.10.2) carry frames without a word that says so.
+fn other_pdu(body: View<'_>) -> Result<Next, Stop> {
+    match link::version_or_ethernet(body) {
+        Ok(Some(next)) => Ok(next),
+        Ok(None) | Err(Short::Missing) => Err(Stop::Undecodable(Undecodable::GtpuNotIp)),
+        Err(Short::Cut) => Err(Stop::Cut),
+    }
 }
 
 /// Information element Tunnel Endpoint Identifier Data I, type 16, which comes first (8.3).

@@ -9,6 +9,8 @@ pub(super) struct Datagram<'a> {
     pub source: Address,
     pub destination: Address,
     pub ttl: u8,
+    /// Of IPv4; 0 for IPv6.
+    pub identification: u16,
     /// Bytes on the wire with all headers, as the header states them: may be more than there are.
     pub ip_len: usize,
     pub upper: Upper<'a>,
@@ -59,6 +61,7 @@ pub(super) fn v4(view: View<'_>) -> Result<Datagram<'_>, Undecodable> {
         source: Address::v4([header[12], header[13], header[14], header[15]]),
         destination: Address::v4([header[16], header[17], header[18], header[19]]),
         ttl: header[8],
+        identification: be16(header[4], header[5]),
         ip_len,
         upper: v4_upper(header, view.with_len(ip_len).skip(header_len))?,
     })
@@ -108,6 +111,7 @@ pub(super) fn v6(view: View<'_>) -> Result<Datagram<'_>, Undecodable> {
         source: v6_address(header, 8),
         destination: v6_address(header, 24),
         ttl: header[7],
+        identification: 0,
         ip_len,
         upper: v6_upper(header[6], payload)?,
     })
@@ -118,7 +122,11 @@ fn v6_address(header: &[u8; 40], at: usize) -> Address {
     Address::v6(std::array::from_fn(|index| header[at + index]))
 }
 
-const TCP: u8 = 6;
+/// IP headers inside IP (RFC 2003; RFC 4213 and RFC 2473).
+pub(super) const IPV4: u8 = 4;
+pub(super) const IPV6: u8 = 41;
+pub(super) const GRE: u8 = 47;
+pub(super) const TCP: u8 = 6;
 pub(super) const UDP: u8 = 17;
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;

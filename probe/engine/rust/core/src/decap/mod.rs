@@ -1,17 +1,25 @@
 //! From a link-layer frame to the innermost IP packet and the tunnels around it.
 //!
-//! A frame is read from the outside in: `link` (Ethernet, cooked, PPP, ..., VLAN tags), `ip` (headers,
-//! options, extension headers), `fragment` (bounded reassembly), `gtpu`, and again from `ip` on for
-//! what a tunnel carries. `decoder` is the loop over these. A new encapsulation is one more arm where
-//! its protocol number is known: an EtherType in `link`, an IP protocol or UDP port in `decoder`.
+//! A frame is read from the outside in: `link` (Ethernet, cooked, PPP, ...) and below it `tags` (VLAN
+//! and its kin), `mpls`, `pppoe`; then `ip` (headers, options, extension headers), `fragment` (bounded
+//! reassembly), what IP carries (`gre`, `overlay`, `gtpu`, another IP header), and again from there on.
+//! `decoder` is the loop over IP, `link` the one over what stands between two IP headers: each header
+//! says what comes `Next`. A new encapsulation is one more arm where its protocol number is known: an
+//! EtherType in `link`, an IP protocol or UDP port in `decoder`.
 
 mod counters;
 mod decoder;
 mod fragment;
+mod gre;
 mod gtpu;
 mod ip;
 mod link;
+mod mpls;
+mod overlay;
+mod pppoe;
+mod tags;
 mod text;
+mod udp;
 mod view;
 
 pub use counters::{Counters, Undecodable};
@@ -56,9 +64,72 @@ pub enum Transport {
 pub enum Layer {
     #[default]
     None,
-    /// An 802.1Q or 802.1ad tag.
+    /// An 802.1Q or 802.1ad tag, 802.1ah's B-TAG among them.
     Vlan(u16),
+    /// An 802.1BR-like tag of a fabric extender.
+    VnTag,
+    /// A provider backbone's service instance (802.1ah), by its I-SID.
+    Pbb(Number24),
+    /// A label stack, by the label at its bottom, which names the service.
+    Mpls(Number24),
+    /// A PPPoE session (RFC 2516), by its identifier.
+    Pppoe(u16),
+    /// Another IP header (RFC 2003, RFC 4213, RFC 2473).
+    Ip,
+    Gre,
+    /// A mirrored frame on its way, by the session identifier; type I has none.
+    Erspan(u16),
+    /// A VXLAN or VXLAN-GPE segment, by its VNI.
+    Vxlan(Number24),
+    /// By its VNI.
+    Geneve(Number24),
+    Teredo,
     Gtpu,
+}
+
+impl Layer {
+    /// Kind and number in 32 bits, another one for each layer.
+    pub fn word(self) -> u32 {
+        let (kind, number) = match self {
+            Self::None => (0, 0),
+            Self::Vlan(identifier) => (1, identifier.into()),
+            Self::VnTag => (2, 0),
+            Self::Pbb(service) => (3, service.get()),
+            Self::Mpls(label) => (4, label.get()),
+            Self::Pppoe(session) => (5, session.into()),
+            Self::Ip => (6, 0),
+            Self::Gre => (7, 0),
+            Self::Erspan(session) => (8, session.into()),
+            Self::Vxlan(network) => (9, network.get()),
+            Self::Geneve(network) => (10, network.get()),
+            Self::Teredo => (11, 0),
+            Self::Gtpu => (12, 0),
+        };
+        kind << 24 | number
+    }
+}
+
+/// A number of 24 bits, in bytes so that a `Layer` takes no more than four.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Number24([u8; 3]);
+
+impl Number24 {
+    /// The low 24 bits of `number`.
+    pub fn new(number: u32) -> Self {
+        let [_, a, b, c] = number.to_be_bytes();
+        Self([a, b, c])
+    }
+
+    pub fn get(self) -> u32 {
+        let [a, b, c] = self.0;
+        u32::from_be_bytes([0, a, b, c])
+    }
+}
+
+impl From<[u8; 3]> for Number24 {
+    fn from(bytes: [u8; 3]) -> Self {
+        Self(bytes)
+    }
 }
 
 /// Most layers kept of one packet; a packet nested deeper is undecodable (`too_deep`).
@@ -96,6 +167,8 @@ pub struct Inner<'a> {
     /// Bytes of the innermost IP packet on the wire, headers included (of all fragments together).
     pub ip_len: u32,
     pub ttl: u8,
+    /// The identification field of IPv4 (RFC 791 3.1; RFC 6864), 0 for IPv6.
+    pub identification: u16,
     /// Layers from the outside in; unused ones are `Layer::None`.
     pub layers: [Layer; MAX_LAYERS],
     pub tunnel: Option<Tunnel>,
@@ -124,6 +197,6 @@ pub enum Decoded<'a> {
 #[cfg(test)]
 mod corpus;
 #[cfg(test)]
-mod frames;
+pub(crate) mod frames;
 #[cfg(test)]
 mod tests;

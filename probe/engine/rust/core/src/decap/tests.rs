@@ -6,6 +6,8 @@ use super::frames::*;
 use super::*;
 use crate::source::{LinkType, Packet};
 
+mod encapsulations;
+
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 
@@ -218,7 +220,7 @@ mod link_layer {
                 "{ethertype:x}"
             );
         }
-        for ethertype in [0x8847, 0x8848, 0x8864] {
+        for ethertype in [0x88e5, 0x894f, 0x22f3, 0x8903] {
             let expected = Outcome::Failed(Undecodable::UnsupportedEncapsulation);
             assert_eq!(frame(ethertype), expected, "{ethertype:x}");
         }
@@ -290,7 +292,7 @@ mod internet_layer {
             (1, Transport::Icmp),
             (58, Transport::Icmp),
             (132, Transport::Sctp),
-            (47, Transport::Other(47)),
+            (50, Transport::Other(50)),
         ];
         for (protocol, transport) in known {
             assert_eq!(
@@ -950,7 +952,7 @@ mod fragments {
 fn mutated_frame() -> impl Strategy<Value = Vec<u8>> {
     let inner = ipv4(TCP, &tcp(443, b"hello"));
     let container = [&[0, 0, 0, 0x85, 1, 0, 9, 0], &inner[..]].concat();
-    let seeds = [
+    let mut seeds = vec![
         ethernet(IPV4, &inner),
         ethernet(
             0x8100,
@@ -961,8 +963,9 @@ fn mutated_frame() -> impl Strategy<Value = Vec<u8>> {
         ethernet(IPV6, &ipv6_part(UDP, 1, 8, true, &[0; 16])),
         ethernet(IPV4, &ipv4_part(CLIENT, SERVER, UDP, 1, 0x2001, &[0; 16])),
     ];
+    seeds.extend(encapsulations::seeds());
     let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4);
-    (prop::sample::select(seeds.to_vec()), changes).prop_map(|(mut frame, changes)| {
+    (prop::sample::select(seeds), changes).prop_map(|(mut frame, changes)| {
         for (index, value) in changes {
             let place = index.index(frame.len());
             frame[place] = value;

@@ -20,6 +20,16 @@ impl Display for Layer {
         match self {
             Self::None => Ok(()),
             Self::Vlan(identifier) => write!(formatter, "vlan:{identifier}"),
+            Self::VnTag => formatter.write_str("vntag"),
+            Self::Pbb(service) => write!(formatter, "pbb:{}", service.get()),
+            Self::Mpls(label) => write!(formatter, "mpls:{}", label.get()),
+            Self::Pppoe(session) => write!(formatter, "pppoe:{session}"),
+            Self::Ip => formatter.write_str("ip"),
+            Self::Gre => formatter.write_str("gre"),
+            Self::Erspan(session) => write!(formatter, "erspan:{session}"),
+            Self::Vxlan(network) => write!(formatter, "vxlan:{}", network.get()),
+            Self::Geneve(network) => write!(formatter, "geneve:{}", network.get()),
+            Self::Teredo => formatter.write_str("teredo"),
             Self::Gtpu => formatter.write_str("gtpu"),
         }
     }
@@ -45,6 +55,7 @@ impl Display for Encapsulation<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Number24;
     use super::*;
 
     #[test]
@@ -58,6 +69,29 @@ mod tests {
             "2001:db8:0:1:1:1:1:1"
         );
         assert_eq!(ipv6("::").to_string(), "::");
+    }
+
+    #[test]
+    fn every_layer_has_its_word_and_its_number_whole() {
+        let most = Number24::new(0xff_ffff);
+        let layers = [
+            (Layer::Vlan(4095), "vlan:4095"),
+            (Layer::VnTag, "vntag"),
+            (Layer::Pbb(most), "pbb:16777215"),
+            (Layer::Mpls(Number24::new(0xf_ffff)), "mpls:1048575"),
+            (Layer::Pppoe(0xffff), "pppoe:65535"),
+            (Layer::Ip, "ip"),
+            (Layer::Gre, "gre"),
+            (Layer::Erspan(1023), "erspan:1023"),
+            (Layer::Vxlan(most), "vxlan:16777215"),
+            (Layer::Geneve(Number24::new(0)), "geneve:0"),
+            (Layer::Teredo, "teredo"),
+            (Layer::Gtpu, "gtpu"),
+        ];
+        for (layer, word) in layers {
+            assert_eq!(layer.to_string(), word);
+        }
+        assert_eq!(size_of::<Layer>(), 4);
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! From a session's interval to a record.
 
 use crate::decap::{Address, Transport};
-use crate::engine::application::Report;
+use crate::engine::application::{Quic, Report};
 use crate::engine::failure::Verdict;
 use crate::engine::options::ClientAddress;
 use crate::engine::session::{Place, Session};
 use crate::engine::volume::Volume;
-use crate::flow::samples::MAX_KEPT;
+use crate::flow::samples::{MAX_KEPT, Samples};
 use crate::flow::{Direction, FlowKey};
 use crate::record::names::{EndReason, FailureSide, Outcome, RecordKind, RttMethod, flag};
 use crate::record::{Columns, Record};
@@ -45,6 +45,8 @@ pub fn emit(
     });
     // Data that goes down is acknowledged by the client: its round trips are the client's.
     let latency = reports.map(|([up, down], _)| [Latency::of(&down), Latency::of(&up)]);
+    let quic = session.application.quic_mut().map(Quic::take_round_trips);
+    let quic = quic.map(|taken| (taken.methods, taken.samples.map(Latency::of_samples)));
     let setup = Setup::take(session, last);
     let place = session.place.clone();
     let mut record = Record {
@@ -79,9 +81,20 @@ pub fn emit(
     );
     if let (Some(([up, down], timestamps)), Some([client, server])) = (&reports, &latency) {
         loss_fields(&mut record, up, down);
-        latency_fields(&mut record, client, server, *timestamps);
+        let method = if *timestamps {
+            RttMethod::Timestamp
+        } else {
+            RttMethod::Sequence
+        };
+        latency_fields(&mut record, client, server, [method; 2]);
+    }
+    if let Some((methods, [client, server])) = &quic {
+        latency_fields(&mut record, client, server, *methods);
     }
     application_fields(&mut record, &session.application.take_report());
+    let evidence = end.verdict.evidence();
+    let evidence = (!evidence.is_empty()).then(|| evidence.to_string());
+    record.evidence = evidence.as_deref();
     outcome_fields(&mut record, &end);
     columns.push(&record);
     session.volumes = Default::default();
@@ -146,7 +159,6 @@ fn outcome_fields(record: &mut Record<'_>, end: &IntervalEnd) {
         record.failure_cause = Some(failure.cause.as_str());
         record.failure_stage = Some(failure.stage.as_str());
         record.failure_side = failure.side.map(FailureSide::as_str);
-        record.evidence = Some(failure.evidence);
     }
 }
 
@@ -190,6 +202,7 @@ fn flags(session: &Session) -> u8 {
         (session.is_one_way(), flag::ONE_WAY),
         (session.truncated, flag::TRUNCATED),
         (capture_loss, flag::CAPTURE_LOSS),
+        (session.is_scan, flag::SCAN),
     ]
     .into_iter()
     .filter_map(|(set, flag)| set.then_some(flag))
@@ -238,7 +251,7 @@ struct Setup {
 impl Setup {
     fn take(session: &mut Session, last: bool) -> Self {
         let Some(connection) = &session.connection else {
-            return Self::default();
+            return Self::take_of_quic(session, last);
         };
         let decided = last || connection.is_established() || connection.reset.is_some();
         if session.setup_reported || !decided {
@@ -265,6 +278,28 @@ impl Setup {
     }
 }
 
+impl Setup {
+    fn take_of_quic(session: &mut Session, last: bool) -> Self {
+        let Some(quic) = session
+            .application
+            .quic()
+            .filter(|_| !session.setup_reported)
+        else {
+            return Self::default();
+        };
+        let Some(setup) = quic.setup().or_else(|| last.then(|| quic.setup_so_far())) else {
+            return Self::default();
+        };
+        session.setup_reported = true;
+        Self {
+            client_us: setup.client_us,
+            server_us: setup.server_us,
+            setup_us: setup.setup_us,
+            syn_retransmissions: None,
+        }
+    }
+}
+
 /// One side's round trips, ready to be written.
 struct Latency {
     min_us: Option<u32>,
@@ -277,7 +312,10 @@ struct Latency {
 impl Latency {
     /// `towards` is the direction whose receiver is the side in question.
     fn of(towards: &HalfReport) -> Self {
-        let samples = &towards.round_trips;
+        Self::of_samples(towards.round_trips)
+    }
+
+    fn of_samples(samples: Samples) -> Self {
         let mut histogram = [0; 2 * MAX_KEPT];
         let histogram_len = samples.histogram(&mut histogram);
         Self {
@@ -298,24 +336,19 @@ fn latency_fields<'a>(
     record: &mut Record<'a>,
     client: &'a Latency,
     server: &'a Latency,
-    timestamps: bool,
+    methods: [RttMethod; 2],
 ) {
-    let method = if timestamps {
-        RttMethod::Timestamp
-    } else {
-        RttMethod::Sequence
-    }
-    .as_str();
+    let [client_method, server_method] = methods.map(RttMethod::as_str);
     record.rtt_client_min_us = client.min_us;
     record.rtt_client_median_us = client.median_us;
     record.rtt_client_samples = client.samples;
     record.rtt_client_histogram = client.histogram();
-    record.rtt_client_method = client.samples.map(|_| method);
+    record.rtt_client_method = client.samples.map(|_| client_method);
     record.rtt_server_min_us = server.min_us;
     record.rtt_server_median_us = server.median_us;
     record.rtt_server_samples = server.samples;
     record.rtt_server_histogram = server.histogram();
-    record.rtt_server_method = server.samples.map(|_| method);
+    record.rtt_server_method = server.samples.map(|_| server_method);
 }
 
 fn loss_fields(record: &mut Record<'_>, up: &HalfReport, down: &HalfReport) {

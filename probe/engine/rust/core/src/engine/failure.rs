@@ -1,5 +1,6 @@
 //! What became of a session, and if it failed: where, on whose side, and what shows it.
 
+use crate::engine::evidence::Evidence;
 use crate::record::names::{FailureCause, FailureSide, FailureStage, Outcome};
 
 /// A failure, decided once per session.
@@ -8,11 +9,11 @@ pub struct Failure {
     pub cause: FailureCause,
     pub stage: FailureStage,
     pub side: Option<FailureSide>,
-    /// Comma-joined codes of what was seen.
-    pub evidence: &'static str,
+    pub evidence: Evidence,
 }
 
 impl Failure {
+    /// `evidence`: codes of what was seen, joined by commas.
     pub const fn new(
         cause: FailureCause,
         stage: FailureStage,
@@ -23,8 +24,14 @@ impl Failure {
             cause,
             stage,
             side,
-            evidence,
+            evidence: Evidence::of(evidence),
         }
+    }
+
+    /// The same failure, shown by one code more.
+    pub const fn and(self, code: &'static str) -> Self {
+        let evidence = self.evidence.and(code);
+        Self { evidence, ..self }
     }
 
     /// The same failure where the subscriber is the one who was called.
@@ -43,17 +50,28 @@ impl Failure {
 pub enum Verdict {
     /// Not decided in this interval, or said before.
     Silent,
-    Good,
-    Unknown,
+    Good(Evidence),
+    /// The customer got what the session was opened for, after trouble.
+    Degraded(Evidence),
+    Unknown(Evidence),
     Failed(Failure),
 }
 
 impl Verdict {
+    pub const fn good(evidence: &'static str) -> Self {
+        Self::Good(Evidence::of(evidence))
+    }
+
+    pub const fn unknown(evidence: &'static str) -> Self {
+        Self::Unknown(Evidence::of(evidence))
+    }
+
     pub fn outcome(&self) -> Option<Outcome> {
         match self {
             Self::Silent => None,
-            Self::Good => Some(Outcome::Ok),
-            Self::Unknown => Some(Outcome::Unknown),
+            Self::Good(_) => Some(Outcome::Ok),
+            Self::Degraded(_) => Some(Outcome::Degraded),
+            Self::Unknown(_) => Some(Outcome::Unknown),
             Self::Failed(_) => Some(Outcome::Failed),
         }
     }
@@ -62,6 +80,14 @@ impl Verdict {
         match self {
             Self::Failed(failure) => Some(failure),
             _ => None,
+        }
+    }
+
+    pub fn evidence(&self) -> Evidence {
+        match self {
+            Self::Silent => Evidence::NONE,
+            Self::Good(evidence) | Self::Degraded(evidence) | Self::Unknown(evidence) => *evidence,
+            Self::Failed(failure) => failure.evidence,
         }
     }
 }

@@ -17,6 +17,7 @@ pub enum Untracked {
 /// The engine's own reasons, in the order of `Untracked`.
 const OWN_REASONS: [&str; 2] = ["transport_truncated", "transport_unsupported"];
 const NO_TIMESTAMP: &str = "no_timestamp";
+const MIRROR_COPY: &str = "mirror_copy";
 
 /// Interfaces beyond this many share the last account: a pcapng file may declare any number.
 const MAX_INTERFACES: usize = 4096;
@@ -32,22 +33,30 @@ struct Account {
     decoded: u64,
     undecodable: [u64; Undecodable::ALL.len()],
     untracked: [u64; OWN_REASONS.len()],
+    copies: u64,
 }
 
 /// Totals per interface, and what of them was reported.
 #[derive(Debug, Default)]
 pub struct Ledger {
     untracked: Vec<[u64; OWN_REASONS.len()]>,
+    copies: Vec<u64>,
     reported: Vec<Account>,
 }
 
 impl Ledger {
     pub fn untracked(&mut self, interface: u32, why: Untracked) {
-        let index = (interface as usize).min(MAX_INTERFACES - 1);
-        if index >= self.untracked.len() {
-            self.untracked.resize(index + 1, Default::default());
-        }
-        self.untracked[index][why as usize] += 1;
+        entry(&mut self.untracked, interface)[why as usize] += 1;
+    }
+
+    /// Counts a packet that the mirror had shown already.
+    pub fn copy(&mut self, interface: u32) {
+        *entry(&mut self.copies, interface) += 1;
+    }
+
+    /// Packets that the mirror had shown already, over all interfaces since the start.
+    pub fn copies(&self) -> u64 {
+        self.copies.iter().sum()
     }
 
     /// (reason, packets) over all interfaces since the start; only reasons that occurred.
@@ -116,11 +125,21 @@ impl Ledger {
             account.undecodable = decoder.undecodable;
         }
         account.untracked = self.untracked.get(index).copied().unwrap_or_default();
-        // What the decoder passed on and nobody could follow was not decoded after all.
-        let lost: u64 = account.untracked.iter().sum();
+        account.copies = self.copies.get(index).copied().unwrap_or_default();
+        // What the decoder passed on and nobody could follow, or need not, counts as that alone.
+        let lost: u64 = account.untracked.iter().sum::<u64>() + account.copies;
         account.decoded = account.decoded.saturating_sub(lost);
         account
     }
+}
+
+/// The counter of an interface.
+fn entry<T: Default + Clone>(counters: &mut Vec<T>, interface: u32) -> &mut T {
+    let index = (interface as usize).min(MAX_INTERFACES - 1);
+    if index >= counters.len() {
+        counters.resize(index + 1, T::default());
+    }
+    &mut counters[index]
 }
 
 /// Writes the difference of two accounts, if there is one; returns whether.
@@ -151,7 +170,10 @@ fn write_entry(
         reasons.push((reason, now.untracked[index] - before.untracked[index]));
     }
     reasons.retain(|&(_, packets)| packets > 0);
-    if numbers.iter().all(|&(_, number)| number == 0) && reasons.is_empty() {
+    let mut shed = vec![(MIRROR_COPY, now.copies - before.copies)];
+    shed.retain(|&(_, packets)| packets > 0);
+    let nothing = reasons.is_empty() && shed.is_empty();
+    if nothing && numbers.iter().all(|&(_, number)| number == 0) {
         return false;
     }
     let _ = encode::write_map_len(out, numbers.len() as u32 + 4);
@@ -160,7 +182,7 @@ fn write_entry(
     for (name, number) in numbers {
         write_number_entry(out, name, number);
     }
-    write_reasons(out, "shed", &[]);
+    write_reasons(out, "shed", &shed);
     write_reasons(out, "undecodable", &reasons);
     true
 }

@@ -1,20 +1,26 @@
 //! The engine: packets of one capture in, bodies of batches out (`pipeline::Pipeline`).
 //!
-//! `tracker` finds each packet's `session` and knows when records are due; `emit` writes them;
-//! `application` says what a session carries, `failure` what became of it.
+//! `duplicates` sorts out what a mirror shows twice, `tracker` finds each packet's `session` and knows when
+//! records are due; `emit` writes them; `application` says what a session carries, `verdict` what
+//! became of it; `clients` knows what a client's sessions say about each other.
 
 mod application;
 mod clients;
 mod clock;
+mod duplicates;
 mod emit;
+mod evidence;
+mod exchange;
 mod failure;
 mod ledger;
 pub mod options;
 mod pipeline;
+mod quic_ids;
 mod session;
 mod site;
 mod tracker;
 mod transport;
+mod verdict;
 mod volume;
 
 pub use pipeline::{Counters, Pipeline};

@@ -55,9 +55,23 @@ pub struct Limits {
     pub fragments: u32,
     /// Bytes of fragments held at once.
     pub reassembly_bytes: u32,
-    /// Clients remembered at once, to tell a dead server from a one-way mirror.
+    /// Clients remembered at once, to tell a dead server from a one-way mirror, and a scan from both.
     pub clients: u32,
+    /// Packets remembered to find a mirror's copies of them; 0: none are looked for.
+    #[serde(default = "default_copies")]
+    pub copies: u32,
+    /// Pairs of a client and a server it connected to that are remembered at once, to tell the loser
+    /// of a race from a failure.
+    pub pairs: u32,
 }
+
+/// At a million packets a second, the last 65 ms.
+fn default_copies() -> u32 {
+    65_536
+}
+
+/// Tables of 320 MiB.
+const MAX_COPIES: u32 = 1 << 24;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -98,11 +112,16 @@ impl Options {
                 u32::MAX,
             ),
             ("limits.clients", self.limits.clients, u32::MAX),
+            ("limits.pairs", self.limits.pairs, u32::MAX),
         ];
         for (key, value, most) in ranges {
             if !(1..=most).contains(&value) {
                 return Err(format!("{key}: {value} is not between 1 and {most}"));
             }
+        }
+        if self.limits.copies > MAX_COPIES {
+            let copies = self.limits.copies;
+            return Err(format!("limits.copies: {copies} is more than {MAX_COPIES}"));
         }
         self.subscriber_prefixes()?;
         self.ran_prefixes()?;

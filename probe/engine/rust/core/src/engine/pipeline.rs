@@ -6,6 +6,7 @@ use rmp::encode;
 
 use crate::control::{PathReport, Paths};
 use crate::decap::{Decoded, Decoder, FragmentLimits};
+use crate::engine::duplicates::Duplicates;
 use crate::engine::emit::Stamp;
 use crate::engine::ledger::{Ledger, write_number_entry, write_optional_entry, write_text_entry};
 use crate::engine::options::Options;
@@ -23,6 +24,7 @@ pub type Counters = Vec<(&'static str, u64)>;
 /// Everything between a source and its batches; one per capture, driven by one thread.
 pub struct Pipeline {
     decoder: Decoder,
+    duplicates: Duplicates,
     tracker: Tracker,
     paths: Paths,
     ledger: Ledger,
@@ -61,6 +63,7 @@ impl Pipeline {
                 bytes: limits.reassembly_bytes as usize,
                 ..FragmentLimits::default()
             }),
+            duplicates: Duplicates::new(limits.copies, hash_seed),
             tracker: Tracker::new(site, &limits, options.batch_rows as usize, hash_seed),
             paths: Paths::default(),
             ledger: Ledger::default(),
@@ -80,6 +83,10 @@ impl Pipeline {
         self.on_time(packet.time_ns);
         // By reference: what was decoded is large, and is not to be copied for each packet.
         match &self.decoder.decode(packet) {
+            Ok(Decoded::Inner(inner)) if self.duplicates.is_copy(packet, inner) => {
+                self.ledger.copy(packet.interface);
+                self.tracker.on_copy(inner);
+            }
             Ok(Decoded::Inner(inner)) => {
                 if let Err(why) = self.tracker.on_packet(inner, packet.time_ns) {
                     self.ledger.untracked(packet.interface, why);
@@ -171,10 +178,12 @@ impl Pipeline {
             ("flows_evicted", totals.flows_evicted),
             ("time_leaps_doubted", self.tracker.clock().leaps_doubted),
             ("clock_set_back", self.tracker.clock().set_back),
-            ("clients_shed", self.tracker.clients_shed()),
+            ("quic_ids_shed", self.tracker.quic_ids_shed()),
             ("paths_shed", self.paths.shed()),
+            ("mirror_copies", self.ledger.copies()),
             ("records", totals.records),
         ];
+        counters.extend(self.tracker.clients_shed());
         counters.extend(self.ledger.undecodable_totals(self.decoder.counters()));
         counters
     }

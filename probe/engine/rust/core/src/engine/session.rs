@@ -5,10 +5,13 @@ use std::sync::Arc;
 use crate::control::attribution::Attribution;
 use crate::decap::{Address, Inner, Layer, MAX_LAYERS, Transport, Tunnel};
 use crate::engine::application::Application;
+use crate::engine::clients::{Attempt, Target};
+use crate::engine::exchange::Exchange;
 use crate::engine::failure::{Failure, Verdict};
+use crate::engine::verdict::{self, Around};
 use crate::engine::volume::Volume;
 use crate::flow::{Direction, FlowKey};
-use crate::record::names::{EndReason, FailureCause, FailureSide, FailureStage};
+use crate::record::names::{EndReason, FailureStage};
 use crate::tcp::{Connection, Segment};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -30,10 +33,8 @@ mod idle {
     pub const ICMP_NS: u64 = 10 * SECOND_NS;
 }
 
-/// A connection attempt counts as unanswered only if the client waited this long for an answer.
-const CONNECT_PATIENCE_NS: u64 = 3 * SECOND_NS;
-/// A request counts as unanswered only if the client waited this long.
-const REQUEST_PATIENCE_NS: u64 = 10 * SECOND_NS;
+/// When a new TCP flow is looked at: what is not answered by then is in vain so far.
+const FIRST_LOOK_NS: u64 = 2 * SECOND_NS;
 
 /// Who a flow belongs to and where it is, as far as known.
 #[derive(Debug, PartialEq, Eq)]
@@ -116,7 +117,13 @@ pub struct Session {
     pub truncated: bool,
     /// Directions in which anything was ever seen.
     seen: [bool; 2],
-    failure: Option<Failure>,
+    /// The first failure that was shown.
+    pub failure: Option<Failure>,
+    /// Who spoke last, who left first.
+    pub exchange: Exchange,
+    /// One of many attempts in vain by the same client.
+    pub is_scan: bool,
+    news: NewsSaid,
     /// The outcome stands in a record already.
     verdict_given: bool,
     /// The handshake fields stand in a record already.
@@ -149,6 +156,9 @@ impl Session {
             truncated: false,
             seen: [false; 2],
             failure: None,
+            exchange: Exchange::default(),
+            is_scan: false,
+            news: NewsSaid::default(),
             verdict_given: false,
             setup_reported: false,
             noted_reached_ns: 0,
@@ -183,10 +193,12 @@ impl Session {
         let Some(connection) = &mut self.connection else {
             return;
         };
+        let syn_ack_seen = connection.syn_ack_seen();
         connection.on_segment(direction, segment, time_ns);
+        self.exchange
+            .on_segment(direction, segment, syn_ack_seen, time_ns);
         self.initiator = self.initiator.or(connection.initiator);
         if segment.is_reset() {
-            self.on_reset(direction);
             return;
         }
         let opener = self.initiator.unwrap_or(self.up);
@@ -204,43 +216,6 @@ impl Session {
         }
     }
 
-    fn on_reset(&mut self, by: Direction) {
-        let Some(connection) = &self.connection else {
-            return;
-        };
-        if connection.is_refused(by) {
-            let side = if by == self.up {
-                FailureSide::Device
-            } else {
-                FailureSide::Server
-            };
-            self.fail(Failure::new(
-                FailureCause::ConnectRefused,
-                FailureStage::Connect,
-                Some(side),
-                "syn,reset_before_syn_ack",
-            ));
-        } else if connection.reset.is_some_and(|reset| reset.unfinished) && by != self.up {
-            self.fail(self.broken_by_server());
-        }
-    }
-
-    fn broken_by_server(&self) -> Failure {
-        let server = Some(FailureSide::Server);
-        if self.application.is_in_tls_handshake() {
-            let evidence = "client_hello,reset_by_server";
-            Failure::new(FailureCause::TlsReset, FailureStage::Tls, server, evidence)
-        } else {
-            let evidence = "reset_by_server,request_outstanding";
-            Failure::new(
-                FailureCause::ResetByServer,
-                FailureStage::Transfer,
-                server,
-                evidence,
-            )
-        }
-    }
-
     /// Takes in a UDP payload.
     pub fn on_datagram(
         &mut self,
@@ -252,11 +227,26 @@ impl Session {
         let server_port = key.sender(self.up.opposite()).1;
         self.application
             .on_datagram(direction == self.up, server_port, payload, time_ns);
+        if self.initiator.is_none()
+            && let Some(quic) = self.application.quic()
+        {
+            let by_subscriber = quic.is_opened_by_subscriber();
+            let opener = |up| if up { self.up } else { self.up.opposite() };
+            self.initiator = by_subscriber.map(opener);
+        }
         if self.failure.is_none()
             && let Some(failure) = self.application.failure()
         {
             self.fail(failure);
         }
+    }
+
+    /// Whether a datagram begins another QUIC connection between the same addresses and ports.
+    pub fn is_succeeded_by(&self, direction: Direction, datagram: &[u8]) -> bool {
+        let by_subscriber = direction == self.up;
+        self.application
+            .quic()
+            .is_some_and(|quic| quic.tracker.is_succeeded_by(by_subscriber, datagram))
     }
 
     /// Remembers the first failure; what follows from it is not another one.
@@ -312,10 +302,11 @@ impl Session {
         key.sender(self.up).0
     }
 
-    /// What an interim record says of the outcome.
+    /// What an interim record says of the outcome. A failure to connect waits for the last record,
+    /// which is near: until then it may turn out that the client scanned, or came in another way.
     pub fn interim_verdict(&mut self) -> Verdict {
         match self.failure {
-            Some(failure) if !self.verdict_given => {
+            Some(failure) if !self.verdict_given && failure.stage != FailureStage::Connect => {
                 self.verdict_given = true;
                 Verdict::Failed(failure)
             }
@@ -324,87 +315,127 @@ impl Session {
     }
 
     /// What the last record says of the outcome.
-    ///
-    /// `client_reached`: a packet to this client was seen lately, so silence is the server's.
-    pub fn final_verdict(&mut self, now_ns: u64, client_reached: bool) -> Verdict {
+    pub fn final_verdict(&mut self, around: &Around) -> Verdict {
         if self.verdict_given {
             return Verdict::Silent;
         }
         self.verdict_given = true;
-        if let Some(failure) = self
-            .failure
-            .or_else(|| self.silence(now_ns, client_reached))
-        {
-            return Verdict::Failed(failure);
-        }
-        let undecided = self.is_half_open() || self.application.is_in_tls_handshake();
-        if self.is_one_way() || undecided {
-            Verdict::Unknown
-        } else {
-            Verdict::Good
+        self.is_scan = around.is_scan;
+        verdict::judge(self, around)
+    }
+
+    /// The client asked for a QUIC connection and nothing came back.
+    pub fn is_unanswered_quic(&self) -> bool {
+        self.application.is_unanswered_quic()
+    }
+
+    /// The handshake is over, and the session can carry what it was opened for.
+    fn is_connected(&self) -> bool {
+        match &self.connection {
+            Some(tcp) => tcp.is_established(),
+            None => {
+                let both_seen = self.seen == [true; 2];
+                both_seen && self.application.is_quic() && !self.application.is_in_tls_handshake()
+            }
         }
     }
 
-    fn is_half_open(&self) -> bool {
-        self.connection.as_ref().is_some_and(|connection| {
-            connection.handshake.first_syn_ns.is_some() && !connection.is_established()
+    /// What the client's other sessions are to know of this one; said once.
+    pub fn take_news(&mut self) -> Option<News> {
+        if self.news.named {
+            return None;
+        }
+        if self.is_connected() {
+            let is_named = self.application.server_name().is_some();
+            let is_new = !self.news.connected || is_named;
+            self.news.connected = true;
+            self.news.named = is_named;
+            return is_new.then_some(News::Connected);
+        }
+        let in_vain = !self.news.in_vain && self.is_turned_away();
+        self.news.in_vain |= in_vain;
+        in_vain.then_some(News::InVain)
+    }
+
+    /// Reset before it came up, by either side.
+    fn is_turned_away(&self) -> bool {
+        self.connection.as_ref().is_some_and(|tcp| {
+            tcp.reset.is_some() && tcp.handshake.first_syn_ns.is_some() && !tcp.is_established()
         })
     }
 
-    /// Failures that show by what did not come.
-    fn silence(&mut self, now_ns: u64, client_reached: bool) -> Option<Failure> {
-        if let Some(failure) = self.application.silence(now_ns, client_reached) {
-            return Some(failure);
-        }
-        let connection = self.connection.as_ref()?;
-        if connection.handshake.first_syn_ns.is_some() && !connection.syn_ack_seen() {
-            return self.unanswered_syn(now_ns, client_reached);
-        }
-        let waited = now_ns.saturating_sub(self.last_ns) >= REQUEST_PATIENCE_NS;
-        let open = !connection.any_fin() && connection.reset.is_none() && !self.missed_start;
-        if !(waited && open && connection.is_established()) || self.is_one_way() {
-            return None;
-        }
-        self.unanswered_request(connection)
+    /// Whether nothing has come back to the SYN; said once.
+    pub fn take_unanswered(&mut self) -> bool {
+        let unanswered = self.connection.as_ref().is_some_and(|tcp| {
+            let opening = tcp.handshake.first_syn_ns.is_some() && !tcp.is_established();
+            opening && !tcp.syn_ack_seen() && self.is_one_way()
+        });
+        let is_new = unanswered && !self.news.in_vain;
+        self.news.in_vain |= is_new;
+        is_new
     }
 
-    fn unanswered_syn(&self, now_ns: u64, client_reached: bool) -> Option<Failure> {
-        let connection = self.connection.as_ref()?;
-        let patient = now_ns.saturating_sub(self.flow_start_ns) >= CONNECT_PATIENCE_NS;
-        // Anything but a SYN from the initiator means that the answer passed elsewhere.
-        let only_syns = connection.initiator == Some(self.up)
-            && self.is_one_way()
-            && connection.last_payload().is_none()
-            && connection.reset.is_none();
-        (patient && only_syns && client_reached).then_some(Failure::new(
-            FailureCause::ConnectTimeout,
-            FailureStage::Connect,
-            Some(FailureSide::Server),
-            "syn_unanswered,client_reached",
-        ))
+    /// The session as an attempt to connect; none if it carried anything.
+    pub fn attempt(&self, key: &FlowKey) -> Option<Attempt<'_>> {
+        let is_attempt = match &self.connection {
+            Some(tcp) => {
+                tcp.handshake.first_syn_ns.is_some() && self.exchange.last_speaker.is_none()
+            }
+            None => self.application.is_quic() && !self.is_connected(),
+        };
+        let opener = self.initiator.unwrap_or(self.up);
+        let by = if opener == self.up {
+            self.place.subscriber_id
+        } else {
+            key.sender(opener).0.0.to_be_bytes()
+        };
+        is_attempt.then(|| Attempt {
+            by,
+            target: self.target(key),
+            transport: key.transport,
+            start_ns: self.flow_start_ns,
+            last_try_ns: self.last_ns,
+            destination: key.sender(opener.opposite()),
+        })
     }
 
-    fn unanswered_request(&self, connection: &Connection) -> Option<Failure> {
-        let client_waits = connection.last_payload() == Some(self.up);
-        if self.application.is_in_tls_handshake() && client_waits {
-            let (cause, stage) = (FailureCause::TlsTimeout, FailureStage::Tls);
-            return Some(Failure::new(cause, stage, None, "client_hello_unanswered"));
+    /// Whom the client reaches for.
+    pub fn target(&self, key: &FlowKey) -> Target<'_> {
+        let (server, port) = key.sender(self.up.opposite());
+        Target {
+            client: self.place.subscriber_id,
+            alias: None,
+            server,
+            port,
+            name: self.application.server_name(),
         }
-        if connection.retransmits_in_vain(self.up.opposite()) {
-            let (cause, stage) = (FailureCause::RetransmissionTimeout, FailureStage::Transfer);
-            let side = Some(FailureSide::Access);
-            return Some(Failure::new(
-                cause,
-                stage,
-                side,
-                "data_down_retransmitted,unacknowledged",
-            ));
-        }
-        (client_waits && self.application.expects_answer()).then_some(Failure::new(
-            FailureCause::RequestTimeout,
-            FailureStage::Request,
-            Some(FailureSide::Server),
-            "request_unanswered",
-        ))
     }
+
+    /// When the session is to be looked at: at its end, or early on to see if it was answered.
+    pub fn wake_ns(&self, transport: Transport, now_ns: u64) -> u64 {
+        let deadline_ns = self.deadline_ns(transport);
+        let look_ns = self.flow_start_ns.saturating_add(FIRST_LOOK_NS);
+        if matches!(transport, Transport::Tcp) && now_ns < look_ns {
+            deadline_ns.min(look_ns)
+        } else {
+            deadline_ns
+        }
+    }
+}
+
+/// What a session's course means to the client's other sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// It is connected, or its server has a name now.
+    Connected,
+    /// It was turned away.
+    InVain,
+}
+
+/// What was said of the news.
+#[derive(Debug, Clone, Copy, Default)]
+struct NewsSaid {
+    connected: bool,
+    named: bool,
+    in_vain: bool,
 }

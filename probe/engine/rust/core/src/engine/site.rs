@@ -44,7 +44,8 @@ impl Site {
         (up, opener.or((!missed_start).then_some(direction)))
     }
 
-    fn tunnel_direction(&self, direction: Direction, inner: &Inner<'_>) -> Option<Direction> {
+    /// Which way is up by the tunnel around a packet.
+    pub fn tunnel_direction(&self, direction: Direction, inner: &Inner<'_>) -> Option<Direction> {
         let tunnel = inner.tunnel?;
         match tunnel.direction {
             Some(TunnelDirection::Up) => return Some(direction),

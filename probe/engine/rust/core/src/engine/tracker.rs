@@ -4,17 +4,21 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::decap::{Inner, Transport, encapsulation};
-use crate::engine::clients::Clients;
+use crate::engine::application::{Application, Quic};
+use crate::engine::clients::{Clients, Winners};
 use crate::engine::clock::{Clock, Step};
 use crate::engine::emit::{IntervalEnd, emit};
+use crate::engine::failure::Verdict;
 use crate::engine::ledger::Untracked;
 use crate::engine::options::Limits;
-use crate::engine::session::{Path, Session};
+use crate::engine::quic_ids::QuicIds;
+use crate::engine::session::{News, Path, Session};
 use crate::engine::site::Site;
 use crate::engine::transport::{Payload, Transported};
+use crate::engine::verdict::Around;
 use crate::flow::{Direction, FlowId, FlowKey, Table, Wheel};
 use crate::record::Columns;
-use crate::record::names::EndReason;
+use crate::record::names::{EndReason, FailureStage};
 use crate::tcp::Connection;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -38,6 +42,7 @@ pub struct Tracker {
     clock: Clock,
     site: Site,
     clients: Clients,
+    quic_ids: QuicIds,
     columns: Columns,
     batch_rows: usize,
     /// Columns that are full, with their rows; one tick can fill several.
@@ -53,7 +58,8 @@ impl Tracker {
             wheel: None,
             clock: Clock::default(),
             site,
-            clients: Clients::new(limits.clients as usize),
+            clients: Clients::new(limits),
+            quic_ids: QuicIds::default(),
             columns: Columns::default(),
             batch_rows,
             full: VecDeque::new(),
@@ -75,8 +81,13 @@ impl Tracker {
         &self.clock
     }
 
-    pub fn clients_shed(&self) -> u64 {
-        self.clients.shed
+    /// What was not remembered of clients, by table.
+    pub fn clients_shed(&self) -> [(&'static str, u64); 3] {
+        self.clients.shed()
+    }
+
+    pub fn quic_ids_shed(&self) -> u64 {
+        self.quic_ids.shed
     }
 
     /// Tells the time of a packet, and writes every record that came due; see `Clock` for what is
@@ -145,8 +156,8 @@ impl Tracker {
             let Some((key, session)) = self.table.get_mut(id) else {
                 continue;
             };
-            let deadline_ns = session.deadline_ns(key.transport);
-            self.set_timer(id, deadline_ns);
+            let wake_ns = session.wake_ns(key.transport, now_ns);
+            self.set_timer(id, wake_ns);
         }
     }
 
@@ -166,12 +177,13 @@ impl Tracker {
             if session.timer_ns != tick_ns {
                 continue;
             }
-            let deadline_ns = session.deadline_ns(key.transport);
-            if deadline_ns <= tick_ns {
+            if session.deadline_ns(key.transport) <= tick_ns {
                 ends.push((session.id, id, Some(session.end_reason())));
-            } else {
-                self.set_timer(id, deadline_ns);
+                continue;
             }
+            let wake_ns = session.wake_ns(key.transport, tick_ns);
+            note_unanswered(&mut self.clients, key, session, tick_ns);
+            self.set_timer(id, wake_ns);
         }
         if tick_ns.is_multiple_of(self.site.active_timeout_ns) {
             let ending: std::collections::HashSet<FlowId> =
@@ -255,24 +267,61 @@ impl Tracker {
         let Some((key, mut session)) = self.table.remove(id) else {
             return;
         };
-        let reached = self
-            .clients
-            .was_reached(session.place.subscriber_id, session.last_ns);
+        if reason != EndReason::Evicted {
+            note_unanswered(&mut self.clients, &key, &mut session, now_ns);
+        }
+        let verdict = self.verdict_at_end(&key, &mut session, now_ns, reason);
         if session.is_interval_empty() {
             // The record says how the flow ended, and stands where its last packet was.
             session.interval_start_ns = session.last_ns;
         }
         let end = IntervalEnd {
             end_ns: session.last_ns.max(session.interval_start_ns),
-            verdict: session.final_verdict(now_ns, reached),
+            verdict,
             end_reason: Some(reason),
         };
         emit(&self.site.stamp, &key, &mut session, end, &mut self.columns);
         self.on_record();
     }
 
+    /// Judges a flow that ends, by its own facts and by the client's other sessions.
+    fn verdict_at_end(
+        &mut self,
+        key: &FlowKey,
+        session: &mut Session,
+        now_ns: u64,
+        reason: EndReason,
+    ) -> Verdict {
+        let client = session.place.subscriber_id;
+        let attempt = session.attempt(key);
+        let around = Around {
+            now_ns,
+            client_reached: self.clients.was_reached(client, session.last_ns),
+            is_scan: attempt.is_some_and(|attempt| self.clients.is_scan(&attempt)),
+            winners: attempt
+                .map_or_else(Winners::default, |attempt| self.clients.winners(&attempt)),
+            is_cut_short: reason == EndReason::Evicted,
+        };
+        let verdict = session.final_verdict(&around);
+        match (verdict.failure(), session.attempt(key)) {
+            (Some(failure), Some(attempt))
+                if failure.stage == FailureStage::Connect
+                    && !self.clients.is_first_failure(&attempt, now_ns) =>
+            {
+                Verdict::unknown("failed_another_way")
+            }
+            _ => verdict,
+        }
+    }
+
     /// Ends every flow: nothing more will be captured.
     pub fn finish(&mut self) {
+        let now_ns = self.clock.closing_ns();
+        for (_, id) in self.flows_by_session_id() {
+            if let Some((key, session)) = self.table.get_mut(id) {
+                note_unanswered(&mut self.clients, key, session, now_ns);
+            }
+        }
         for (_, id) in self.flows_by_session_id() {
             let reason = match self
                 .table
@@ -311,6 +360,41 @@ impl Tracker {
         Ok(())
     }
 
+    /// Takes in the way of a packet that the mirror had shown already, and nothing else. Where the first
+    /// copy came without a tunnel (the core's side of a gateway), the tunnel of a later one (its radio
+    /// side) still tells which way is up, and by the map whose the flow is and where.
+    pub fn on_copy(&mut self, inner: &Inner<'_>) {
+        if inner.tunnel.is_some() {
+            self.offer_path(inner);
+        }
+    }
+
+    fn offer_path(&mut self, inner: &Inner<'_>) -> Option<()> {
+        let packet = Transported::read(inner).ok()?;
+        let (key, direction) = FlowKey::of(
+            inner.source,
+            packet.source_port,
+            inner.destination,
+            packet.destination_port,
+            inner.transport,
+        );
+        let id = self.table.find(&key)?;
+        let (_, session) = self.table.get_mut(id)?;
+        if has_tunnel(&session.paths[direction.index()]) {
+            return None;
+        }
+        let tunnelled_before = session.paths.iter().any(has_tunnel);
+        if let Some(up) = self.site.tunnel_direction(direction, inner)
+            && !tunnelled_before
+            && session.interval_index == 0
+            && key.transport == Transport::Tcp
+        {
+            session.up = up;
+        }
+        self.follow_path(id, direction, inner)?;
+        Some(())
+    }
+
     /// Ends the flow of a five-tuple that another connection or subscriber took over.
     fn still_the_same(
         &mut self,
@@ -323,6 +407,7 @@ impl Tracker {
         let (_, session) = self.table.get_mut(id)?;
         let reused = match (&packet.payload, &session.connection) {
             (Payload::Segment(segment), Some(tcp)) => tcp.is_reuse(direction, segment),
+            (Payload::Datagram(payload), _) => session.is_succeeded_by(direction, payload),
             _ => false,
         };
         if reused {
@@ -344,6 +429,10 @@ impl Tracker {
         let (key, session) = self.table.get_mut(id)?;
         let known = &session.paths[direction.index()];
         if known.as_ref().is_some_and(|known| known.carries(inner)) {
+            return Some(id);
+        }
+        // On a mirror of both sides of a gateway the tunnel shows in copies alone (see `on_copy`).
+        if inner.tunnel.is_none() && has_tunnel(known) {
             return Some(id);
         }
         let known = *known;
@@ -412,6 +501,13 @@ impl Tracker {
             session.connection = Some(Connection::default());
             session.missed_start = !segment.is_syn();
         }
+        if let Payload::Datagram(payload) = &packet.payload
+            && direction == up
+            && let Some(identity) = self.quic_ids.find(key.sender(up.opposite()), payload)
+        {
+            session.application = Application::resumed(Quic::resumed(identity));
+            session.missed_start = true;
+        }
         self.totals.flows += 1;
         self.table.insert(key, session)
     }
@@ -434,6 +530,25 @@ impl Tracker {
             Payload::Datagram(payload) => session.on_datagram(key, direction, payload, time_ns),
             Payload::Opaque => {}
         }
+        if let Some(quic) = session.application.quic_mut()
+            && let Some((id, identity)) = quic.tracker.take_news()
+            && !quic.tracker.is_swapped()
+        {
+            let server = session.up.opposite();
+            self.quic_ids
+                .remember(key.sender(server), id, identity, now_ns);
+        }
+        match session.take_news() {
+            Some(News::Connected) => {
+                let target = session.target(key);
+                self.clients.connected(&target, key.transport, time_ns);
+            }
+            Some(News::InVain) => {
+                let attempt = session.attempt(key);
+                attempt.inspect(|attempt| self.clients.tried_in_vain(attempt, now_ns));
+            }
+            None => {}
+        }
         let down = direction != session.up;
         if down && time_ns.saturating_sub(session.noted_reached_ns) >= SECOND_NS {
             session.noted_reached_ns = time_ns;
@@ -443,12 +558,26 @@ impl Tracker {
     }
 
     fn bring_timer_forward(&mut self, id: FlowId, transport: Transport) {
+        let now_ns = self.clock.now_ns();
         let Some((_, session)) = self.table.get_mut(id) else {
             return;
         };
-        let deadline_ns = session.deadline_ns(transport);
-        if session.timer_ns == 0 || deadline_ns < session.timer_ns {
-            self.set_timer(id, deadline_ns);
+        let wake_ns = session.wake_ns(transport, now_ns);
+        if session.timer_ns == 0 || wake_ns < session.timer_ns {
+            self.set_timer(id, wake_ns);
         }
+    }
+}
+
+fn has_tunnel(path: &Option<Path>) -> bool {
+    path.as_ref().is_some_and(|path| path.tunnel.is_some())
+}
+
+/// Counts an attempt that is unanswered so far.
+fn note_unanswered(clients: &mut Clients, key: &FlowKey, session: &mut Session, now_ns: u64) {
+    if session.take_unanswered()
+        && let Some(attempt) = session.attempt(key)
+    {
+        clients.tried_in_vain(&attempt, now_ns);
     }
 }

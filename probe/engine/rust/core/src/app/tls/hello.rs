@@ -219,7 +219,8 @@ fn protocol_name(name: &[u8]) -> Option<&str> {
     (plain && !text.is_empty()).then_some(text)
 }
 
-fn host_name(name: &[u8]) -> Option<Box<str>> {
+/// A host name in lower case; none if it holds what no host name holds.
+pub(crate) fn host_name(name: &[u8]) -> Option<Box<str>> {
     let name = name.strip_suffix(b".").unwrap_or(name);
     let plausible = (1..=MAX_SERVER_NAME).contains(&name.len()) && name.iter().all(is_host_byte);
     let text = str::from_utf8(name).ok()?;

@@ -1,15 +1,19 @@
 //! What a session carries: the application protocol, its names, its waiting times, its failures.
 
 mod dns;
+mod quic;
 mod tls;
 
 use crate::app::dns::PORT as DNS_PORT;
+use crate::app::quic::looks_like_quic;
+use crate::app::tls::hello::Version;
 use crate::app::tls::{TlsInfo, looks_like_tls};
 use crate::engine::failure::Failure;
 use crate::tcp::Segment;
 use crate::tcp::micros;
 use crate::tcp::stream::{self, Reassembler};
 use dns::Dns;
+pub use quic::Quic;
 use tls::{Tls, TlsSummary};
 
 /// What a record says about the application; texts are borrowed from the session.
@@ -48,7 +52,7 @@ enum Protocol {
     TlsRead(Box<TlsSummary>),
     Dns(Box<Dns>),
     Http,
-    Quic,
+    Quic(Box<Quic>),
     Other,
 }
 
@@ -158,15 +162,44 @@ impl Application {
         if matches!(self.protocol, Protocol::Undecided) {
             self.protocol = if server_port == DNS_PORT {
                 Protocol::Dns(Box::default())
-            } else if by_client && is_quic(payload) {
-                Protocol::Quic
+            } else if looks_like_quic(payload) {
+                Protocol::Quic(Box::new(Quic::new()))
             } else {
                 Protocol::Other
             };
         }
-        if let Protocol::Dns(dns) = &mut self.protocol {
-            dns.on_message(payload, time_ns);
+        match &mut self.protocol {
+            Protocol::Dns(dns) => dns.on_message(payload, time_ns),
+            Protocol::Quic(quic) => quic.tracker.on_datagram(by_client, payload, time_ns),
+            _ => {}
         }
+    }
+
+    /// A QUIC connection that goes on from another address of its client.
+    pub fn resumed(quic: Quic) -> Self {
+        Self {
+            protocol: Protocol::Quic(Box::new(quic)),
+            ..Self::default()
+        }
+    }
+
+    pub fn quic(&self) -> Option<&Quic> {
+        match &self.protocol {
+            Protocol::Quic(quic) => Some(quic),
+            _ => None,
+        }
+    }
+
+    pub fn quic_mut(&mut self) -> Option<&mut Quic> {
+        match &mut self.protocol {
+            Protocol::Quic(quic) => Some(quic),
+            _ => None,
+        }
+    }
+
+    /// The client asked for a QUIC connection and nothing came back.
+    pub fn is_unanswered_quic(&self) -> bool {
+        self.quic().is_some_and(|quic| quic.tracker.is_unanswered())
     }
 
     pub fn is_dns(&self) -> bool {
@@ -181,13 +214,14 @@ impl Application {
         }
     }
 
-    /// A ClientHello was sent and the handshake has not come to its end.
+    /// A ClientHello was sent, be it in QUIC, and the handshake has not come to its end.
     pub fn is_in_tls_handshake(&self) -> bool {
         match &self.protocol {
             Protocol::Tls(tls) => {
                 tls.tracker.info().client_hello_time_ns.is_some() && !tls.tracker.handshake_done()
             }
             Protocol::TlsRead(summary) => !summary.handshake_done,
+            Protocol::Quic(quic) => quic.tracker.is_in_handshake(),
             _ => false,
         }
     }
@@ -198,10 +232,38 @@ impl Application {
         pending && matches!(self.protocol, Protocol::Http)
     }
 
+    /// The first request was sent and nothing has come back, in a protocol in which the client's
+    /// first data is a request. In TLS 1.3 it may be the end of the handshake.
+    pub fn awaits_first_answer(&self) -> bool {
+        let is_request = match self.tls_info() {
+            Some(info) => info.version.is_some_and(|version| version < Version::Tls13),
+            None => matches!(self.protocol, Protocol::Http),
+        };
+        is_request && self.request.sent_ns.is_some() && !self.request.answered
+    }
+
+    /// The TLS handshake is over and the client has sent nothing under its protection.
+    pub fn is_tls_unused(&self) -> bool {
+        let silent = |info: &TlsInfo| info.client_application_time_ns.is_none() && !info.early_data;
+        !self.is_in_tls_handshake()
+            && self.tls_info().is_some_and(|info| {
+                info.client_hello_time_ns.is_some() && silent(info) && !info.server_application
+            })
+    }
+
+    pub fn is_quic(&self) -> bool {
+        matches!(self.protocol, Protocol::Quic(_))
+    }
+
+    pub fn server_name(&self) -> Option<&str> {
+        self.tls_info()?.server_name.as_deref()
+    }
+
     /// A failure that the bytes themselves show.
     pub fn failure(&self) -> Option<Failure> {
         match &self.protocol {
             Protocol::Dns(dns) => dns.failure,
+            Protocol::Quic(quic) => quic.failure(),
             _ => tls::failure(self.tls_info()?),
         }
     }
@@ -211,6 +273,7 @@ impl Application {
     pub fn silence(&mut self, now_ns: u64, client_reached: bool) -> Option<Failure> {
         match &mut self.protocol {
             Protocol::Dns(dns) => dns.silence(now_ns, client_reached),
+            Protocol::Quic(quic) => quic.silence(now_ns, client_reached),
             _ => None,
         }
     }
@@ -234,7 +297,7 @@ impl Application {
             }
             Protocol::Dns(dns) => dns.take_report(&mut report),
             Protocol::Http => report.app_protocol = Some("http"),
-            Protocol::Quic => report.app_protocol = Some("quic"),
+            Protocol::Quic(quic) => quic.describe(&mut report),
             Protocol::Undecided | Protocol::Other => {}
         }
         report
@@ -274,17 +337,6 @@ fn is_http_request(payload: &[u8]) -> bool {
         && HTTP_METHODS
             .iter()
             .any(|method| payload.starts_with(method))
-}
-
-/// A QUIC long header (RFC 9000 17.2) of version 1, 2 (RFC 9369) or an IETF draft.
-fn is_quic(payload: &[u8]) -> bool {
-    match payload {
-        [first, a, b, c, d, ..] if first & 0xc0 == 0xc0 => {
-            let version = u32::from_be_bytes([*a, *b, *c, *d]);
-            matches!(version, 1 | 0x6b33_43cf | 0xff00_0000..=0xff00_00ff)
-        }
-        _ => false,
-    }
 }
 
 /// Reassemblers of both sides' first bytes, opener first.

@@ -4,15 +4,14 @@
 
 use std::collections::HashMap;
 
-/// A subscriber's pseudonym.
-pub type Client = [u8; 16];
+use super::Client;
 
 /// How long a packet to the client counts as proof that its return path is visible (DESIGN: 60 s).
 const MEMORY_NS: u64 = 60_000_000_000;
 
 /// When each client was last sent a packet. Two generations, so that ageing costs nothing per entry.
 #[derive(Debug)]
-pub struct Clients {
+pub struct Reached {
     current: HashMap<Client, u64>,
     previous: HashMap<Client, u64>,
     turned_ns: u64,
@@ -21,7 +20,7 @@ pub struct Clients {
     pub shed: u64,
 }
 
-impl Clients {
+impl Reached {
     /// `capacity` bounds each of the two generations.
     pub fn new(capacity: usize) -> Self {
         let (current, previous) = (HashMap::new(), HashMap::new());
@@ -35,7 +34,7 @@ impl Clients {
     }
 
     /// Notes a packet to `client`.
-    pub fn reached(&mut self, client: Client, now_ns: u64) {
+    pub fn note(&mut self, client: Client, now_ns: u64) {
         if now_ns.saturating_sub(self.turned_ns) >= MEMORY_NS {
             self.previous = std::mem::take(&mut self.current);
             self.turned_ns = now_ns;
@@ -65,8 +64,8 @@ mod tests {
 
     #[test]
     fn a_client_reached_in_the_last_minute_is_remembered() {
-        let mut clients = Clients::new(10);
-        clients.reached(CLIENT, 100 * SECOND);
+        let mut clients = Reached::new(10);
+        clients.note(CLIENT, 100 * SECOND);
         assert!(clients.was_reached(CLIENT, 159 * SECOND));
         assert!(!clients.was_reached(CLIENT, 161 * SECOND));
         assert!(!clients.was_reached([8; 16], 100 * SECOND));
@@ -74,16 +73,16 @@ mod tests {
 
     #[test]
     fn a_flood_of_clients_is_shed_and_counted() {
-        let mut clients = Clients::new(10);
-        (0..100).for_each(|number| clients.reached([number; 16], SECOND));
+        let mut clients = Reached::new(10);
+        (0..100).for_each(|number| clients.note([number; 16], SECOND));
         assert_eq!(clients.shed, 90);
     }
 
     #[test]
     fn clients_outlive_one_turn_of_the_generations() {
-        let mut clients = Clients::new(10);
-        clients.reached(CLIENT, 100 * SECOND);
-        clients.reached([8; 16], 161 * SECOND);
+        let mut clients = Reached::new(10);
+        clients.note(CLIENT, 100 * SECOND);
+        clients.note([8; 16], 161 * SECOND);
         assert!(clients.was_reached(CLIENT, 155 * SECOND));
     }
 }

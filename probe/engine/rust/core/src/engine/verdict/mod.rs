@@ -1,0 +1,156 @@
+//! The verdict on a session: facts in, outcome and cause out.
+//!
+//! Facts are the session's own (its connection, who spoke last, what its application carries) and
+//! what is known of its client beyond it (`Around`). They are judged in the order in which a session
+//! goes on: what was shown by bytes, then connect, tls, request, transfer. The first that has an
+//! answer gives it; a later cause would only follow from it. `docs/failures.md` states the rules.
+
+mod connect;
+mod quic;
+mod request;
+mod tls;
+mod transfer;
+
+use crate::engine::clients::Winners;
+use crate::engine::evidence::Evidence;
+use crate::engine::failure::{Failure, Verdict};
+use crate::engine::session::Session;
+use crate::flow::Direction;
+use crate::record::names::{FailureCause, FailureSide, FailureStage};
+use crate::tcp::Connection;
+
+const SECOND_NS: u64 = 1_000_000_000;
+/// Silence counts as a missing answer only if the client waited this long for it.
+const PATIENCE_NS: u64 = 10 * SECOND_NS;
+/// A connection that came up later than this was up to no good use: two SYNs were lost.
+const SLOW_SETUP_US: u32 = 3_000_000;
+
+/// What is known beyond the session when it is judged.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Around {
+    pub now_ns: u64,
+    /// A packet to this client was seen lately, so silence is the server's.
+    pub client_reached: bool,
+    /// The attempt is one of many in vain by the same client.
+    pub is_scan: bool,
+    /// How the client connected to the same server around this attempt.
+    pub winners: Winners,
+    /// The probe gave the session up: what did not come may still come.
+    pub is_cut_short: bool,
+}
+
+/// What the last record says of the outcome.
+pub fn judge(session: &mut Session, around: &Around) -> Verdict {
+    let (now_ns, reached) = (around.now_ns, around.client_reached);
+    let shown = session.failure;
+    let silent = || {
+        let silence = session.application.silence(now_ns, reached);
+        silence.filter(|_| !around.is_cut_short)
+    };
+    if let Some(failure) = shown.or_else(silent) {
+        return settle(failure, around);
+    }
+    let Some(case) = Case::of(session, around) else {
+        return quic::judge(session, around).unwrap_or_else(|| calm(session));
+    };
+    connect::judge(&case)
+        .or_else(|| transfer::in_vain(&case))
+        .or_else(|| tls::judge(&case))
+        .or_else(|| request::judge(&case))
+        .or_else(|| transfer::judge(&case))
+        .unwrap_or_else(|| calm(session))
+}
+
+/// A failure to connect is none if the client scans, or reached the server another way.
+fn settle(failure: Failure, around: &Around) -> Verdict {
+    if failure.stage != FailureStage::Connect {
+        return Verdict::Failed(failure);
+    }
+    match (around.is_scan, failure.cause) {
+        (true, _) => Verdict::unknown("scan"),
+        (false, FailureCause::QuicTimeout) => quic::settle(failure, around.winners),
+        (false, FailureCause::ConnectTimeout) if around.winners.any() => {
+            Verdict::unknown("race_lost")
+        }
+        _ if around.winners.another_way => Verdict::good("race_lost"),
+        _ => Verdict::Failed(failure),
+    }
+}
+
+/// Nothing speaks of a failure.
+fn calm(session: &Session) -> Verdict {
+    if session.is_one_way() {
+        return Verdict::unknown("one_way");
+    }
+    if session.application.is_in_tls_handshake() {
+        return Verdict::unknown("tls_unfinished");
+    }
+    let handshake = session.connection.as_ref().map(|tcp| &tcp.handshake);
+    match handshake {
+        Some(shaken) if shaken.setup_us.is_some_and(|us| us >= SLOW_SETUP_US) => {
+            let syns = u32::from(shaken.syn_retransmissions);
+            let evidence = Evidence::of("connect_slow").and_number("syn_retransmissions", syns);
+            Verdict::Degraded(evidence)
+        }
+        _ => Verdict::Good(Evidence::NONE),
+    }
+}
+
+/// A TCP connection before the judge. Who opened it asks, the other side answers, whichever of
+/// them is the subscriber.
+struct Case<'a> {
+    session: &'a Session,
+    tcp: &'a Connection,
+    around: &'a Around,
+    asker: Direction,
+}
+
+impl<'a> Case<'a> {
+    fn of(session: &'a Session, around: &'a Around) -> Option<Self> {
+        Some(Self {
+            session,
+            tcp: session.connection.as_ref()?,
+            around,
+            asker: session.initiator.unwrap_or(session.up),
+        })
+    }
+
+    /// A failure told from the asker's point of view.
+    fn failed(&self, failure: Failure) -> Verdict {
+        Verdict::Failed(if self.asker == self.session.up {
+            failure
+        } else {
+            failure.seen_from_far_end()
+        })
+    }
+
+    fn is_left_by_asker(&self) -> bool {
+        let farewell = self.session.exchange.farewell;
+        farewell.is_some_and(|farewell| farewell.by == self.asker)
+    }
+
+    fn is_left_by_answerer(&self) -> bool {
+        let farewell = self.session.exchange.farewell;
+        farewell.is_some_and(|farewell| farewell.by != self.asker)
+    }
+
+    /// The asker spoke last, and heard nothing for long until somebody left, or until now.
+    fn asker_waited_long(&self) -> bool {
+        let exchange = &self.session.exchange;
+        let (speaker, silence_ns) = match exchange.farewell {
+            Some(farewell) => (farewell.last_speaker, farewell.silence_ns),
+            None => {
+                let silence_ns = exchange.silence_ns(self.around.now_ns);
+                (exchange.last_speaker, silence_ns)
+            }
+        };
+        speaker == Some(self.asker) && silence_ns >= PATIENCE_NS
+    }
+
+    /// Silence says something: both directions are seen, nothing is missing, the start was seen.
+    fn hears_all(&self) -> bool {
+        let session = self.session;
+        let gaps = session.missed_start || self.tcp.capture_loss || session.is_one_way();
+        !gaps && !self.around.is_cut_short
+    }
+}

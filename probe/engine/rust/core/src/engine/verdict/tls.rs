@@ -1,0 +1,67 @@
+//! TLS handshakes that came to no end. Alerts speak for themselves (`application::tls`).
+
+use super::{Case, FailureCause, FailureSide, FailureStage};
+use crate::engine::failure::{Failure, Verdict};
+
+const RESET: Failure = Failure::new(
+    FailureCause::TlsReset,
+    FailureStage::Tls,
+    Some(FailureSide::Server),
+    "client_hello,reset_by_server",
+);
+/// A server that hangs up in an orderly manner has ended the handshake all the same.
+const HUNG_UP: Failure = Failure::new(
+    FailureCause::TlsReset,
+    FailureStage::Tls,
+    Some(FailureSide::Server),
+    "client_hello,fin_by_server",
+);
+/// The server's host took the ClientHello: what is silent is the service.
+const SILENT_SERVICE: Failure = Failure::new(
+    FailureCause::TlsTimeout,
+    FailureStage::Tls,
+    Some(FailureSide::Server),
+    "client_hello_unanswered,acknowledged",
+);
+const SILENT: Failure = Failure::new(
+    FailureCause::TlsTimeout,
+    FailureStage::Tls,
+    None,
+    "client_hello_unanswered",
+);
+
+pub fn judge(case: &Case<'_>) -> Option<Verdict> {
+    if !case.session.application.is_in_tls_handshake() {
+        return None;
+    }
+    if case.is_left_by_answerer() {
+        return Some(hung_up(case));
+    }
+    let left = case.is_left_by_asker();
+    if case.asker_waited_long() && case.hears_all() {
+        let failure = silence(case);
+        return Some(case.failed(if left {
+            failure.and("client_gave_up")
+        } else {
+            failure
+        }));
+    }
+    left.then_some(Verdict::unknown("tls_unfinished,aborted_by_client"))
+}
+
+fn hung_up(case: &Case<'_>) -> Verdict {
+    let farewell = case.session.exchange.farewell;
+    if farewell.is_some_and(|farewell| farewell.is_reset) {
+        case.failed(RESET)
+    } else {
+        case.failed(HUNG_UP)
+    }
+}
+
+fn silence(case: &Case<'_>) -> Failure {
+    if case.tcp.has_unacknowledged(case.asker) {
+        SILENT
+    } else {
+        SILENT_SERVICE
+    }
+}
