@@ -1,4 +1,4 @@
-"""Certificates of the laboratory: one authority that its clients trust, and what servers may show."""
+"""Certificates of the laboratory: one authority that clients trust, and what servers may show."""
 
 import datetime
 from pathlib import Path

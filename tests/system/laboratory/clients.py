@@ -57,7 +57,11 @@ def pause(seconds: float) -> Client:
 
 
 def tcp(
-    *steps: Step, port: int = 80, host: int = 0, version: int = 4, patience_s: float = 8.0,
+    *steps: Step,
+    port: int = 80,
+    host: int = 0,
+    version: int = 4,
+    patience_s: float = 8.0,
     buffer: int | None = None,
 ) -> Client:
     """Connect, and talk; give the connecting up after `patience_s`. `buffer`: SO_RCVBUF, bytes."""
@@ -147,19 +151,38 @@ def preconnect_tls(idle_s: float, maximum: ssl.TLSVersion = ssl.TLSVersion.TLSv1
     def run(site: Site) -> None:
         context = ssl.create_default_context(cafile=str(site.secrets / "authority.pem"))
         context.maximum_version = maximum
-        with (
-            contextlib.suppress(OSError),
-            socket.create_connection((site.server(WEB), 443), 10) as plain,
-            context.wrap_socket(plain, server_hostname=NAME) as secure,
-        ):
-            time.sleep(idle_s)
-            site.note(f"unused {secure.version()}")
+        try:
+            with (
+                socket.create_connection((site.server(WEB), 443), 10) as plain,
+                context.wrap_socket(plain, server_hostname=NAME) as secure,
+            ):
+                time.sleep(idle_s)
+                site.note(f"unused {secure.version()}")
+        except OSError as error:
+            site.note(f"BROKEN: {error}")
+
+    return run
+
+
+def chromium(path: str = "/", host: int = 0, trusting: bool = False) -> Client:
+    """Visit a page of `NAME` over TLS with Chromium; `trusting`: whatever its certificate is."""
+
+    def run(site: Site) -> None:
+        words = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
+        words += ["--disable-background-networking", "--disable-component-update", "--disable-quic"]
+        words += [f"--user-data-dir={site.directory}/chromium", "--dump-dom"]
+        words += [f"--host-resolver-rules=MAP {NAME} {site.server(host)}, MAP * ~NOTFOUND"]
+        words += ["--ignore-certificate-errors"] * trusting
+        _program(site, [*words, f"https://{NAME}{path}"])
 
     return run
 
 
 def look_up(
-    name: str = "service.lab", host: int = 0, patience_s: float = 2.0, attempts: int = 2,
+    name: str = "service.lab",
+    host: int = 0,
+    patience_s: float = 2.0,
+    attempts: int = 2,
     over_tcp: bool = False,
 ) -> Client:
     """Ask for an address as a stub resolver does: repeat over UDP, and go to TCP when told so."""
@@ -220,10 +243,18 @@ async def _one_page(site: Site, protocol: QuicConnectionProtocol) -> None:
 
 
 def quic(
-    *, pages: int = 1, patience_s: float = 8.0, apart_s: float = 1.0, nat: bool = False,
+    *,
+    pages: int = 1,
+    patience_s: float = 8.0,
+    apart_s: float = 1.0,
+    nat: bool = False,
+    give_up_s: float = 20.0,
     **options: Any,
 ) -> Client:
-    """Fetch pages by aioquic over one connection. `nat`: behind one that forgets (see `_Nat`)."""
+    """Fetch pages by aioquic over one connection. `nat`: behind one that forgets (see `_Nat`).
+
+    aioquic itself gives up after `patience_s` without an answer; `give_up_s` ends the whole visit.
+    """
 
     async def visit(site: Site, address: tuple[str, int]) -> None:
         settings: dict[str, Any] = {"alpn_protocols": ["h3"], "server_name": NAME}
@@ -242,7 +273,7 @@ def quic(
 
     def run(site: Site) -> None:
         try:
-            asyncio.run(run_visit(site))
+            asyncio.run(asyncio.wait_for(run_visit(site), give_up_s))
         except (OSError, TimeoutError) as error:
             site.note(f"quic: {type(error).__name__} {error}")
 

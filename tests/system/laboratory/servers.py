@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import shutil
 import socket
+import socketserver
 import subprocess
 import threading
 import time
@@ -21,7 +22,7 @@ from dnslib import QTYPE, RCODE, RR, A, DNSRecord
 from dnslib.server import BaseResolver, DNSLogger, DNSServer
 
 from tests.system.laboratory.network import Laboratory, enter
-from tests.system.laboratory.site import NAME, SERVERS, WEB, Site, wait_until
+from tests.system.laboratory.site import NAME, WEB, Site, wait_until
 from tests.system.laboratory.steps import Step, talk
 
 Server = Callable[[Site], None]
@@ -38,7 +39,7 @@ def tcp(*steps: Step, port: int = 80, host: int = 0, buffer: int | None = None) 
             listener = site.keep(socket.create_server((site.server(host), port), backlog=100))
         if buffer is not None:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
-        _in_background(lambda: _accept(site, listener, talk(*steps)))
+        _in_background(_accept, site, listener, talk(*steps))
 
     return start
 
@@ -47,7 +48,7 @@ def _accept(site: Site, listener: socket.socket, serve_one: Step) -> None:
     with contextlib.suppress(OSError):
         while True:
             connection = site.keep(listener.accept()[0])
-            _in_background(lambda: serve_one(connection))  # noqa: B023: called before the next
+            _in_background(serve_one, connection)
 
 
 def deaf_udp(port: int, host: int = 0) -> Server:
@@ -73,7 +74,10 @@ def openssl(*options: str, certificate: str = "good", port: int = 443, host: int
         log = site.directory / f"s_server-{host}-{port}.log"
         with log.open("wb") as output:
             site.laboratory.server.popen(
-                [*words, *(option.format(site=site) for option in options)], stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                [*words, *(option.format(site=site) for option in options)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
             )
         wait_until(lambda: b"ACCEPT" in log.read_bytes(), f"s_server {' '.join(options)}")
 
@@ -112,13 +116,23 @@ def resolver(
                 server = DNSServer(
                     answers, address=site.server(host), port=53, tcp=over_tcp, logger=quiet
                 )
-            site.keep(server.server.socket)
-            server.start_thread()
+            _serve_until_end(site, server.server)
 
     return start
 
 
-def quic(*, retry: bool = False, certificate: str = "good", port: int = 443, **options: Any) -> Server:
+def _serve_until_end(site: Site, server: socketserver.BaseServer) -> None:
+    def end() -> None:
+        server.shutdown()
+        server.server_close()
+
+    _in_background(server.serve_forever, 0.05)
+    site.at_end(end)
+
+
+def quic(
+    *, retry: bool = False, certificate: str = "good", port: int = 443, **options: Any
+) -> Server:
     """Serve QUIC by aioquic: each stream is answered with 20 kB."""
 
     def start(site: Site) -> None:
@@ -129,11 +143,14 @@ def quic(*, retry: bool = False, certificate: str = "good", port: int = 443, **o
         ready = threading.Event()
 
         async def run() -> None:
-            await serve(
+            server = await serve(
                 site.server(), port, configuration=configuration, retry=retry, stream_handler=_page
             )
+            over, loop = asyncio.Event(), asyncio.get_running_loop()
+            site.at_end(lambda: loop.call_soon_threadsafe(over.set))
             ready.set()
-            await asyncio.sleep(600)
+            await over.wait()
+            server.close()
 
         def in_server_namespace() -> None:
             enter(site.laboratory.server.name)
@@ -150,8 +167,8 @@ def _page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write_eof()
 
 
-def _in_background(function: Callable[[], None]) -> None:
-    threading.Thread(target=function, daemon=True).start()
+def _in_background(function: Callable[..., None], *arguments: Any) -> None:
+    threading.Thread(target=function, args=arguments, daemon=True).start()
 
 
 # -------------------------------------------------------------------------------------------- nginx
@@ -164,8 +181,7 @@ def start_nginx(laboratory: Laboratory, sites: list[Site], secrets: Path) -> Non
     root.mkdir(parents=True)
     (root / "index.html").write_text("<html>" + "x" * 5000)
     (root / "large").write_bytes(bytes(20_000_000))
-    (root / "locked").write_text("")
-    (root / "locked").chmod(0)
+    (root / "medium").write_bytes(bytes(200_000))
     addresses = [site.server(WEB) for site in sites]
     addresses += [f"[{site.server(WEB, 6)}]" for site in sites]
     (directory / "nginx.conf").write_text(_configuration(directory, addresses, secrets.resolve()))
@@ -193,7 +209,9 @@ worker_processes 1;
 user root;
 pid {directory}/nginx.pid;
 error_log {directory}/error.log;
-events {{ worker_connections 1000; }}
+worker_rlimit_nofile 8192;
+# Each address that is listened on takes one of these.
+events {{ worker_connections 8000; }}
 http {{
 access_log off;
 client_body_temp_path {directory}/body;
@@ -202,6 +220,7 @@ fastcgi_temp_path {directory}/fastcgi;
 uwsgi_temp_path {directory}/uwsgi;
 scgi_temp_path {directory}/scgi;
 keepalive_timeout 4s;
+ssl_protocols TLSv1.2 TLSv1.3;
 client_max_body_size 10k;
 proxy_read_timeout 2s;
 limit_req_zone $binary_remote_addr zone=once_a_minute:1m rate=1r/m;
@@ -222,7 +241,7 @@ _LOCATIONS = f"""\
     root root;
     location /status/400 {{ return 400; }}
     location /status/403 {{ return 403; }}
-    location /status/408 {{ return 408; }}
+    location /no-answer {{ return 444; }}
     location /status/500 {{ return 500; }}
     location /status/503 {{ return 503; }}
     location /moved {{ return 302 /; }}

@@ -26,7 +26,7 @@ class Site:
     """Directory of the certificates (see `certificates`)."""
     notes: list[str] = field(default_factory=list)
     """What the clients met, for people who read the report."""
-    sockets: list[socket.socket] = field(default_factory=list)
+    _ends: list[Callable[[], None]] = field(default_factory=list)
 
     @property
     def directory(self) -> Path:
@@ -43,16 +43,24 @@ class Site:
     def note(self, text: str) -> None:
         self.notes.append(text)
 
+    def at_end(self, end: Callable[[], None]) -> None:
+        """Have something done when the laboratory is over."""
+        self._ends.append(end)
+
     def keep(self, opened: socket.socket) -> socket.socket:
         """Have a socket closed with the site, whoever still waits on it."""
-        self.sockets.append(opened)
+        self.at_end(lambda: _hang_up(opened))
         return opened
 
     def close(self) -> None:
-        for opened in self.sockets:
-            with contextlib.suppress(OSError):
-                opened.shutdown(socket.SHUT_RDWR)
-            opened.close()
+        for end in self._ends:
+            end()
+
+
+def _hang_up(opened: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        opened.shutdown(socket.SHUT_RDWR)
+    opened.close()
 
 
 def routes(sites: list[Site]) -> Iterator[str]:
