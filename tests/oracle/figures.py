@@ -74,7 +74,12 @@ def is_close(found: float, wanted: float, *, least: float, share: float) -> bool
 
 
 def refusals(records: list[Record], truth: Truth) -> Figure:
-    refused = {ends_of(r) for r in records if r["failure_cause"] == "connect_refused"}
+    """A port scan's refused attempts are flagged as a scan, and no failure of the network."""
+    refused = {
+        ends_of(record)
+        for record in records
+        if record["failure_cause"] == "connect_refused" or "scan" in (record["flags"] or [])
+    }
     theirs = [stream for stream in streams_of(truth) if stream["refused"]]
     off = [
         f"{stream['client']} to {stream['server']}"

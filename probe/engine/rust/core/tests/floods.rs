@@ -210,3 +210,18 @@ fn one_connection_with_a_million_requests_stays_within_its_limits() {
     assert_eq!(flooded.count("flows"), 1);
     assert!(flooded.peak < MEMORY, "{} bytes", flooded.peak);
 }
+
+/// Initial packets of version 1 to as many connections, of which none opens.
+#[test]
+fn a_flood_of_quic_initials_stays_within_its_limits() {
+    let flooded = flood(100_000, |number, out| {
+        let (source, [high, low]) = client(number);
+        let id = number.to_be_bytes();
+        let header = [&[0xc3, 0, 0, 0, 1, 8][..], &id, &id, &[0, 0, 0x44, 0x9e]].concat();
+        let initial = [header, vec![0x5a; 1182]].concat();
+        let datagram = udp([high, low, 1, 187], &initial);
+        ipv4(17, source, [192, 0, 2, 1], &datagram, out);
+    });
+    assert_eq!(flooded.count("flows_live"), FLOWS);
+    assert!(flooded.peak < MEMORY, "{} bytes", flooded.peak);
+}

@@ -1,4 +1,6 @@
-//! One TCP segment (RFC 9293 3.1).
+//! One TCP segment (RFC 9293 3.1) with the options that a bystander can use.
+
+use super::options::{self, Sack, SynOptions};
 
 /// The parts of a segment that the analysis needs.
 #[derive(Debug, Clone, Copy)]
@@ -9,8 +11,14 @@ pub struct Segment<'a> {
     pub acknowledgment: u32,
     pub flags: u8,
     pub window: u16,
+    /// Time to live or hop limit of the packet that carried it; 0 if not known.
+    pub hop_limit: u8,
     /// Timestamp value and echo reply (RFC 7323 3.2).
     pub timestamps: Option<(u32, u32)>,
+    /// Blocks of data that the receiver holds out of order (RFC 2018 3).
+    pub sack: Sack<'a>,
+    /// The options as far as they were captured.
+    options: &'a [u8],
     /// Payload bytes on the wire.
     pub payload_len: u32,
     /// The payload as far as it was captured.
@@ -23,11 +31,6 @@ const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
 const MIN_HEADER: usize = 20;
-const OPTION_END: u8 = 0;
-const OPTION_NOP: u8 = 1;
-const OPTION_TIMESTAMPS: u8 = 8;
-/// NOP, NOP, Timestamps: how nearly every segment of an established connection starts (RFC 7323 A).
-const TIMESTAMPS_ALONE: [u8; 4] = [1, 1, OPTION_TIMESTAMPS, 10];
 
 impl<'a> Segment<'a> {
     /// Reads a segment of `wire_len` bytes of which `bytes` were captured; None if the fixed
@@ -42,6 +45,7 @@ impl<'a> Segment<'a> {
         let options = bytes
             .get(MIN_HEADER..header_len.min(bytes.len()))
             .unwrap_or_default();
+        let (timestamps, sack) = options::per_segment(options);
         Some(Self {
             source_port: u16::from_be_bytes([fixed[0], fixed[1]]),
             destination_port: u16::from_be_bytes([fixed[2], fixed[3]]),
@@ -49,10 +53,23 @@ impl<'a> Segment<'a> {
             acknowledgment: u32::from_be_bytes([fixed[8], fixed[9], fixed[10], fixed[11]]),
             flags: fixed[13],
             window: u16::from_be_bytes([fixed[14], fixed[15]]),
-            timestamps: timestamps(options),
+            hop_limit: 0,
+            timestamps,
+            sack,
+            options,
             payload_len: wire_len.saturating_sub(header_len as u32),
             payload: bytes.get(header_len..).unwrap_or_default(),
         })
+    }
+
+    /// What a SYN or SYN-ACK offers.
+    pub fn syn_options(&self) -> SynOptions {
+        options::of_syn(self.options)
+    }
+
+    /// Takes sequence numbers: SYN, FIN or payload.
+    pub fn takes_sequence(&self) -> bool {
+        self.payload_len > 0 || self.flags & (SYN | FIN) != 0
     }
 
     pub fn is_syn(&self) -> bool {
@@ -87,29 +104,6 @@ impl<'a> Segment<'a> {
     }
 }
 
-fn timestamps(options: &[u8]) -> Option<(u32, u32)> {
-    if options.len() == 12 && options.starts_with(&TIMESTAMPS_ALONE) {
-        return pair(&options[4..]);
-    }
-    let mut rest = options;
-    loop {
-        rest = match rest {
-            [] | [OPTION_END, ..] => return None,
-            [OPTION_NOP, tail @ ..] => tail,
-            [OPTION_TIMESTAMPS, 10, tail @ ..] => return pair(tail),
-            [_, length, ..] if *length >= 2 => rest.get(usize::from(*length)..)?,
-            _ => return None,
-        }
-    }
-}
-
-fn pair(bytes: &[u8]) -> Option<(u32, u32)> {
-    let bytes: &[u8; 8] = bytes.first_chunk()?;
-    let value = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    let echo = u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
-    Some((value, echo))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,27 +114,6 @@ mod tests {
         bytes[12] = (((MIN_HEADER + options.len()) / 4) << 4) as u8;
         bytes.extend_from_slice(options);
         bytes
-    }
-
-    #[test]
-    fn timestamps_are_found_behind_other_options() {
-        let alone = header(&[1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2]);
-        let behind = header(&[
-            2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 1, 3, 3, 7,
-        ]);
-        for bytes in [alone, behind] {
-            let segment = Segment::parse(&bytes, bytes.len() as u32);
-            assert_eq!(segment.and_then(|segment| segment.timestamps), Some((1, 2)));
-        }
-    }
-
-    #[test]
-    fn a_broken_option_list_is_a_segment_without_timestamps() {
-        for options in [[8, 1, 0, 0], [254, 0, 0, 0], [3, 40, 0, 0], [8, 10, 0, 0]] {
-            let bytes = header(&options);
-            let segment = Segment::parse(&bytes, bytes.len() as u32).expect("the header is whole");
-            assert_eq!(segment.timestamps, None);
-        }
     }
 
     #[test]

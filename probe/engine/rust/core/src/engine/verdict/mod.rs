@@ -54,6 +54,7 @@ pub fn judge(session: &mut Session, around: &Around) -> Verdict {
         return quic::judge(session, around).unwrap_or_else(|| calm(session));
     };
     connect::judge(&case)
+        .or_else(|| one_way(session))
         .or_else(|| transfer::in_vain(&case))
         .or_else(|| tls::judge(&case))
         .or_else(|| request::judge(&case))
@@ -77,10 +78,15 @@ fn settle(failure: Failure, around: &Around) -> Verdict {
     }
 }
 
+/// Where one direction is not seen, what is missing says nothing.
+fn one_way(session: &Session) -> Option<Verdict> {
+    session.is_one_way().then_some(Verdict::unknown("one_way"))
+}
+
 /// Nothing speaks of a failure.
 fn calm(session: &Session) -> Verdict {
-    if session.is_one_way() {
-        return Verdict::unknown("one_way");
+    if let Some(verdict) = one_way(session) {
+        return verdict;
     }
     if session.application.is_in_tls_handshake() {
         return Verdict::unknown("tls_unfinished");
@@ -147,10 +153,9 @@ impl<'a> Case<'a> {
         speaker == Some(self.asker) && silence_ns >= PATIENCE_NS
     }
 
-    /// Silence says something: both directions are seen, nothing is missing, the start was seen.
+    /// Silence says something: nothing is missing, and the start was seen.
     fn hears_all(&self) -> bool {
         let session = self.session;
-        let gaps = session.missed_start || self.tcp.capture_loss || session.is_one_way();
-        !gaps && !self.around.is_cut_short
+        !session.missed_start && !self.tcp.capture_loss && !self.around.is_cut_short
     }
 }

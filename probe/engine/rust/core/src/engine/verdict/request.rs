@@ -54,8 +54,7 @@ fn hung_up(case: &Case<'_>) -> Option<Verdict> {
 /// Established, perhaps with TLS, and no request was made.
 fn is_unused(case: &Case<'_>) -> bool {
     let silent = case.session.exchange.last_speaker.is_none();
-    let started = case.tcp.is_established() && !case.session.is_one_way();
-    started && (silent || case.session.application.is_tls_unused())
+    case.tcp.is_established() && (silent || case.session.application.is_tls_unused())
 }
 
 fn unused(case: &Case<'_>) -> Verdict {

@@ -23,7 +23,7 @@ const LOST_UP: Failure = Failure::new(
 /// Judges data that is sent again and again with nothing coming back, whoever gave up.
 pub fn in_vain(case: &Case<'_>) -> Option<Verdict> {
     let up = case.session.up;
-    if !case.tcp.is_established() || case.session.is_one_way() || case.session.missed_start {
+    if !case.tcp.is_established() || case.session.missed_start {
         return None;
     }
     [(up.opposite(), LOST_DOWN), (up, LOST_UP)]
@@ -49,10 +49,20 @@ pub fn judge(case: &Case<'_>) -> Option<Verdict> {
     if reset.is_some_and(|reset| reset.by != case.asker) {
         return Some(reset_by_answerer(case));
     }
+    (case.is_left_by_asker() && leaves_something(case))
+        .then_some(Verdict::good("aborted_by_client"))
+}
+
+/// The asker left while its request was unanswered, or the answer under way.
+fn leaves_something(case: &Case<'_>) -> bool {
     let exchange = &case.session.exchange;
-    let rejects_answer = exchange.spoken_after_farewell && case.tcp.reset.is_some();
-    let turns_away = reset.is_some() || rejects_answer || case.session.application.expects_answer();
-    (case.is_left_by_asker() && turns_away).then_some(Verdict::good("aborted_by_client"))
+    let asked_last = exchange.farewell.is_some_and(|farewell| {
+        let asked = farewell.last_speaker == Some(case.asker);
+        asked && farewell.is_reset && farewell.silence_ns < PATIENCE_NS
+    });
+    let refuses_rest = case.tcp.reset.is_some()
+        && (exchange.spoken_after_farewell || case.tcp.has_unacknowledged(case.asker.opposite()));
+    asked_last || refuses_rest || case.session.application.expects_answer()
 }
 
 /// Who serves, and breaks off amid its work, has failed its customer. Where the subscriber serves,

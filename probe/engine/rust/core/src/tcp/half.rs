@@ -1,0 +1,416 @@
+//! One direction of a connection: what its sender sent, and what became of it.
+
+use super::before;
+use super::holes::{Filling, Holes, Sighting};
+use super::pace::{Pace, Sent};
+use super::repeats::{Answer, Losses, Repeats, Stretches};
+use super::reset::HopLimits;
+use super::round_trip::{Echo, Marks, Moment};
+use super::segment::Segment;
+use crate::flow::samples::Samples;
+
+/// Reordering limit while no round trip is known yet (as Wireshark's `tcp.analysis` has it).
+const DEFAULT_ROUND_TRIP_NS: u64 = 3_000_000;
+/// No window is larger (RFC 7323 2.3): what lies further off belongs to no segment of this
+/// connection.
+const LARGEST_WINDOW: u32 = 1 << 30;
+/// No stack in use has a shorter retransmission timeout.
+const LEAST_TIMEOUT_US: u32 = 200_000;
+
+/// Round trips that the connection knows of when a segment arrives, in nanoseconds; 0 if unknown.
+#[derive(Debug, Clone, Copy)]
+pub struct RoundTrips {
+    /// Least between the tap and the segment's sender.
+    pub sender_ns: u64,
+    /// Least between the tap and its receiver.
+    pub receiver_ns: u64,
+}
+
+impl RoundTrips {
+    /// The time in which no retransmission can follow its original: a round trip from end to end.
+    /// An eighth is left to round trips that have become shorter.
+    fn too_soon_ns(self) -> u64 {
+        if self.sender_ns == 0 || self.receiver_ns == 0 {
+            return DEFAULT_ROUND_TRIP_NS;
+        }
+        (self.sender_ns + self.receiver_ns) / 8 * 7
+    }
+}
+
+/// What is kept only of directions with losses, retransmissions or reordering.
+#[derive(Debug, Default)]
+struct Recovery {
+    holes: Holes,
+    repeats: Repeats,
+    /// What the receiver holds out of order.
+    held: Stretches,
+}
+
+/// One direction: what its sender sent, and how the far end reacted.
+#[derive(Debug, Default)]
+pub struct Half {
+    /// A sequence number was seen, so `next` is valid.
+    pub started: bool,
+    pub syn_seen: bool,
+    pub fin_seen: bool,
+    /// The peer has acknowledged something, so `acknowledged` is valid.
+    pub ack_seen: bool,
+    /// The SYN carried data (RFC 7413), which the receiver may have refused.
+    fast_open: bool,
+    /// Timeouts of the segment next to be acknowledged, each longer than the one before.
+    timeouts: u8,
+    /// Shift of the windows that this direction offers, from its SYN.
+    pub window_scale: Option<u8>,
+    pub hop_limits: HopLimits,
+    pub initial: u32,
+    /// The highest sequence number sent, plus one.
+    pub next: u32,
+    /// The highest acknowledgement of this direction by the peer.
+    pub acknowledged: u32,
+    pub last_ack_sent: u32,
+    pub last_window: u16,
+    /// Least round trip between the tap and the receiver; 0 before the first.
+    pub least_us: u32,
+    largest: u32,
+    last_timeout: Moment,
+    timeout_us: u32,
+    last_advance: Moment,
+    /// When this direction was last heard.
+    pub last_heard: Moment,
+    marks: Marks,
+    pub echo: Echo,
+    pub pace: Pace,
+    recovery: Option<Box<Recovery>>,
+    /// The peer acknowledged bytes that the tap never saw.
+    pub capture_loss: bool,
+    pub interval: Interval,
+}
+
+/// Counters of one direction that restart with each interval.
+#[derive(Debug, Default)]
+pub struct Interval {
+    /// Round trips of segments and their acknowledgments, and of the handshake.
+    pub round_trips: Samples,
+    /// How many of them are of the handshake.
+    pub handshakes: u8,
+    /// Round trips of timestamps and their echoes.
+    pub echoes: Samples,
+    pub retransmitted_packets: u32,
+    pub retransmitted_bytes: u32,
+    pub lost_before_tap: u32,
+    pub lost_after_tap: u32,
+    pub out_of_order_packets: u32,
+    pub duplicate_acks: u32,
+    pub zero_windows: u32,
+}
+
+impl Interval {
+    fn count(&mut self, losses: Losses) {
+        // What was withdrawn may stand in an earlier record: then this one counts too few, not
+        // fewer than none.
+        let lost = self.lost_after_tap.saturating_add(losses.found);
+        self.lost_after_tap = lost.saturating_sub(losses.withdrawn);
+    }
+}
+
+impl Half {
+    pub fn least_ns(&self) -> u64 {
+        u64::from(self.least_us) * 1000
+    }
+
+    /// Its sender has sent data that the peer has not acknowledged.
+    pub fn has_unacknowledged(&self) -> bool {
+        self.started && self.ack_seen && before(self.acknowledged, self.next)
+    }
+
+    /// The sender's timeouts grow longer and longer, and nothing comes back.
+    pub fn retransmits_in_vain(&self) -> bool {
+        const AGAIN_AND_AGAIN: u8 = 3;
+        self.has_unacknowledged() && self.timeouts >= AGAIN_AND_AGAIN
+    }
+
+    /// Takes in a round trip between the tap and the receiver.
+    #[inline]
+    pub fn on_round_trip(&mut self, us: u32) {
+        self.interval.round_trips.add(us);
+        self.note_least(us);
+    }
+
+    #[inline]
+    fn note_least(&mut self, us: u32) {
+        if self.least_us == 0 || us < self.least_us {
+            self.least_us = us.max(1);
+        }
+    }
+
+    pub fn on_handshake(&mut self, us: u32) {
+        self.on_round_trip(us);
+        self.interval.handshakes = self.interval.handshakes.saturating_add(1);
+    }
+
+    /// The peer echoes a timestamp of this direction, `gap_us` after its packet before.
+    #[inline]
+    pub fn on_echo(&mut self, echo: u32, now: Moment, gap_us: Option<u32>) {
+        if let Some(us) = self.echo.echoed(echo, now, gap_us) {
+            self.interval.echoes.add(us);
+            self.note_least(us);
+        }
+    }
+
+    /// Takes in an acknowledgment of this direction by the peer; `round_trip_ns` is the least from
+    /// end to end.
+    #[inline]
+    pub fn on_acknowledgment(&mut self, segment: &Segment<'_>, time_ns: u64, round_trip_ns: u64) {
+        let up_to = segment.acknowledgment;
+        if self.started && up_to.wrapping_sub(self.next) as i32 > LARGEST_WINDOW as i32 {
+            return;
+        }
+        let echo = segment.timestamps.map(|(_, echo)| echo);
+        if !self.ack_seen || before(self.acknowledged, up_to) {
+            self.ack_seen = true;
+            self.acknowledged = up_to;
+            self.timeouts = 0;
+            self.timeout_us = 0;
+            let all = !before(up_to, self.next);
+            self.pace.on_progress(time_ns, all, round_trip_ns);
+            if let Some(us) = self.marks.acknowledged(up_to, echo, Moment::of(time_ns)) {
+                self.on_round_trip(us);
+            }
+        }
+        if self.recovery.is_some() || !segment.sack.is_empty() {
+            self.on_report(segment, time_ns, round_trip_ns);
+        }
+    }
+
+    /// What an acknowledgment says of holes and of retransmissions.
+    #[cold]
+    fn on_report(&mut self, segment: &Segment<'_>, time_ns: u64, round_trip_ns: u64) {
+        let answer = Answer {
+            up_to: self.acknowledged,
+            echo: segment.timestamps.map(|(_, echo)| echo),
+            time_ns,
+            least_round_trip_ns: self.least_ns() / 8 * 7,
+        };
+        let recovery = self.recovery.get_or_insert_default();
+        for (position, (start, end)) in segment.sack.blocks().enumerate() {
+            let is_duplicate = position == 0 && is_duplicate(segment, start, end);
+            if is_duplicate {
+                self.interval.count(recovery.repeats.duplicated(start, end));
+            } else if before(start, end) && before(answer.up_to, end) && !recovery.held.holds(start, end) {
+                self.pace.on_progress(time_ns, false, round_trip_ns);
+                self.capture_loss |= recovery.holes.received(start, end);
+                recovery.repeats.received(start, end, &answer);
+                recovery.held.add(start, end);
+            }
+        }
+        self.capture_loss |= recovery.holes.acknowledged(answer.up_to);
+        recovery.held.acknowledged(answer.up_to);
+        self.interval.count(recovery.repeats.acknowledged(&answer));
+    }
+
+    /// Takes in what a segment of this direction carries; `window_closed`: by the receiver.
+    #[inline]
+    pub fn on_sequence(
+        &mut self,
+        segment: &Segment<'_>,
+        time_ns: u64,
+        trips: RoundTrips,
+        window_closed: bool,
+    ) {
+        self.start(segment);
+        self.fin_seen |= segment.has_fin();
+        let far = segment.sequence.wrapping_sub(self.next) as i32;
+        if !segment.takes_sequence() || far > LARGEST_WINDOW as i32 || self.is_keep_alive(segment) {
+            return;
+        }
+        if before(self.next, segment.sequence_end()) {
+            self.advance(segment, time_ns, trips);
+        } else if !(segment.has_syn() || window_closed && segment.payload_len <= 1) {
+            self.repeat(segment, time_ns, trips);
+        }
+    }
+
+    #[inline]
+    fn start(&mut self, segment: &Segment<'_>) {
+        if segment.has_syn() && !self.syn_seen {
+            self.syn_seen = true;
+            self.fast_open = segment.payload_len > 0;
+            self.initial = segment.sequence;
+            self.window_scale = segment.syn_options().window_scale;
+        }
+        if !self.started {
+            self.started = true;
+            self.next = segment.sequence;
+        }
+    }
+
+    /// A keep-alive repeats the last acknowledged byte, with or without it (RFC 9293 3.8.4). Where
+    /// no acknowledgments are seen, one byte sent again is taken for it.
+    #[inline]
+    fn is_keep_alive(&self, segment: &Segment<'_>) -> bool {
+        segment.sequence == self.next.wrapping_sub(1)
+            && segment.payload_len <= 1
+            && !segment.has_syn()
+            && !segment.has_fin()
+            && !(self.ack_seen && before(self.acknowledged, self.next))
+    }
+
+    /// A segment with bytes not sent before.
+    #[inline]
+    fn advance(&mut self, segment: &Segment<'_>, time_ns: u64, trips: RoundTrips) {
+        let now = Moment::of(time_ns);
+        if segment.sequence != self.next {
+            self.out_of_step(segment, time_ns, trips);
+        }
+        let end = segment.sequence_end();
+        let len = end.wrapping_sub(self.next);
+        self.next = end;
+        self.last_advance = now;
+        if self.ack_seen && !before(self.acknowledged, end) {
+            // The capture shows the acknowledgment before the data.
+            return;
+        }
+        let flight = if self.ack_seen {
+            end.wrapping_sub(self.acknowledged)
+        } else {
+            len
+        };
+        if !segment.has_syn() {
+            let timestamp = segment.timestamps.map_or(0, |(value, _)| value);
+            self.marks.sent(end, timestamp, now, flight, len);
+        }
+        self.largest = self.largest.max(segment.payload_len);
+        self.pace.on_data(&Sent {
+            time_ns,
+            next: end,
+            payload_len: segment.payload_len,
+            largest: self.largest,
+            sender_round_trip_ns: trips.sender_ns,
+        });
+    }
+
+    /// A segment with new bytes that does not start at `next`: behind a hole, or with old bytes too.
+    #[cold]
+    fn out_of_step(&mut self, segment: &Segment<'_>, time_ns: u64, trips: RoundTrips) {
+        let seen = sighting(segment, segment.sequence, time_ns);
+        if !before(self.next, segment.sequence) {
+            let overlap = Sighting {
+                end: self.next,
+                ..seen
+            };
+            self.judge_old(&overlap, trips);
+            return;
+        }
+        let mut from = self.next;
+        if self.ack_seen && before(from, self.acknowledged) {
+            from = self.acknowledged;
+            self.capture_loss = true;
+        }
+        if before(from, segment.sequence) {
+            let recovery = self.recovery.get_or_insert_default();
+            recovery.holes.open(from, segment.sequence, &seen);
+        }
+    }
+
+    /// A segment all of whose bytes lie before `next`.
+    #[cold]
+    fn repeat(&mut self, segment: &Segment<'_>, time_ns: u64, trips: RoundTrips) {
+        let seen = sighting(segment, segment.sequence_end(), time_ns);
+        self.judge_old(&seen, trips);
+    }
+
+    fn judge_old(&mut self, seen: &Sighting, trips: RoundTrips) {
+        let too_soon_ns = trips.too_soon_ns();
+        let recovery = self.recovery.get_or_insert_default();
+        match recovery.holes.fill(seen, too_soon_ns) {
+            Some(Filling::Reordered) => self.interval.out_of_order_packets += 1,
+            Some(Filling::LostBeforeTap) => {
+                self.interval.lost_before_tap += 1;
+                self.count_retransmission(seen);
+            }
+            None if self.is_copy(seen, too_soon_ns) => {}
+            None => {
+                self.watch(seen);
+                self.count_retransmission(seen);
+            }
+        }
+    }
+
+    /// The same segment so soon after itself that no sender can have asked for it: the network or
+    /// the mirror made two of it.
+    fn is_copy(&self, seen: &Sighting, too_soon_ns: u64) -> bool {
+        let now = Moment::of(seen.time_ns);
+        let age_us = if seen.end == self.next {
+            now.since(self.last_advance)
+        } else {
+            self.marks.age_us(seen.end, now)
+        };
+        age_us.is_some_and(|age_us| u64::from(age_us) * 1000 < too_soon_ns)
+    }
+
+    /// Decides, now or when it is answered, whether a retransmission makes good a loss. What the
+    /// receiver is known to hold already was not lost; nor is what a fast open sends twice.
+    fn watch(&mut self, seen: &Sighting) {
+        let Some(recovery) = &mut self.recovery else {
+            return;
+        };
+        let refused_at_open = self.fast_open && seen.start == self.initial.wrapping_add(1);
+        let arrived = self.ack_seen && !before(self.acknowledged, seen.end);
+        if refused_at_open || arrived || recovery.held.holds(seen.start, seen.end) {
+            return;
+        }
+        if self.ack_seen {
+            self.interval.count(recovery.repeats.watch(*seen));
+        } else {
+            self.interval.lost_after_tap += 1;
+        }
+    }
+
+    fn count_retransmission(&mut self, seen: &Sighting) {
+        let bytes = seen.end.wrapping_sub(seen.start);
+        self.interval.retransmitted_packets += 1;
+        self.interval.retransmitted_bytes = self.interval.retransmitted_bytes.saturating_add(bytes);
+        self.marks.retransmitted(seen.timestamp);
+        if self.ack_seen && seen.start == self.acknowledged {
+            self.count_timeout(Moment::of(seen.time_ns));
+        }
+    }
+
+    /// Retransmission timeouts double (RFC 6298 5.5); a fifth is left to jitter and fast recovery.
+    fn count_timeout(&mut self, now: Moment) {
+        let last = if self.timeouts == 0 { self.last_advance } else { self.last_timeout };
+        let waited_us = now.since(last).unwrap_or(0);
+        if waited_us < LEAST_TIMEOUT_US.max(self.timeout_us / 5 * 6) {
+            return;
+        }
+        self.timeouts = self.timeouts.saturating_add(1);
+        self.timeout_us = waited_us;
+        self.last_timeout = now;
+    }
+
+    /// Nothing more will be heard of this direction.
+    pub fn close(&mut self) {
+        if let Some(recovery) = &mut self.recovery {
+            self.interval.count(recovery.repeats.close());
+        }
+        // Beyond a FIN there is nothing to miss.
+        let unseen = self.acknowledged.wrapping_sub(self.next) as i32 > 1;
+        self.capture_loss |= self.started && self.ack_seen && unseen;
+    }
+}
+
+fn sighting(segment: &Segment<'_>, end: u32, time_ns: u64) -> Sighting {
+    Sighting {
+        start: segment.sequence,
+        end,
+        timestamp: segment.timestamps.map(|(value, _)| value),
+        time_ns,
+    }
+}
+
+/// Whether the first SACK block reports bytes received twice: it lies below the acknowledgment, or
+/// within the second block (RFC 2883 4).
+fn is_duplicate(segment: &Segment<'_>, start: u32, end: u32) -> bool {
+    let within = |&(low, high): &(u32, u32)| !before(start, low) && !before(high, end);
+    !before(segment.acknowledgment, end) || segment.sack.blocks().nth(1).as_ref().is_some_and(within)
+}
