@@ -133,12 +133,12 @@ def openssl(*options: str, name: str = NAME, port: int = 443, host: int = 0) -> 
     return run
 
 
-def _program(site: Site, words: list[str], typed: bytes = b"") -> None:
+def _program(site: Site, words: list[str], typed: bytes = b"", longest_s: float = 60) -> None:
     """Run a program to its end and note the last line that it says of an error, or its exit."""
     try:
-        done = site.laboratory.client.run(words, input=typed, timeout=60)
+        done = site.laboratory.client.run(words, input=typed, timeout=longest_s)
     except subprocess.TimeoutExpired:
-        site.note(f"{words[0]}: still waiting")
+        site.note(f"{words[0]}: ended after {longest_s} s")
         return
     said = [line for line in done.stderr.decode(errors="replace").splitlines() if "rror" in line]
     text = said[-1] if said else done.stdout.decode(errors="replace")[-40:].strip()
@@ -165,15 +165,18 @@ def preconnect_tls(idle_s: float, maximum: ssl.TLSVersion = ssl.TLSVersion.TLSv1
 
 
 def chromium(path: str = "/", host: int = 0, trusting: bool = False) -> Client:
-    """Visit a page of `NAME` over TLS with Chromium; `trusting`: whatever its certificate is."""
+    """Visit a page of `NAME` over TLS with Chromium; `trusting`: whatever its certificate is.
+
+    The window stays open for some seconds, so that all connections come to their own end.
+    """
 
     def run(site: Site) -> None:
         words = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
         words += ["--disable-background-networking", "--disable-component-update", "--disable-quic"]
-        words += [f"--user-data-dir={site.directory}/chromium", "--dump-dom"]
+        words += [f"--user-data-dir={site.directory}/chromium", "--remote-debugging-port=0"]
         words += [f"--host-resolver-rules=MAP {NAME} {site.server(host)}, MAP * ~NOTFOUND"]
         words += ["--ignore-certificate-errors"] * trusting
-        _program(site, [*words, f"https://{NAME}{path}"])
+        _program(site, [*words, f"https://{NAME}{path}"], longest_s=10)
 
     return run
 
