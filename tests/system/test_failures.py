@@ -1,5 +1,6 @@
 """The probe tells failures apart, and from what only looks like one, on real programs' traffic."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from tests.system.laboratory.confusion import Confusion
 
 @needs_laboratory
 @pytest.mark.timeout(280)
-def test_causes_of_failures_are_told_apart(tmp_path: Path) -> None:
+def test_causes_of_failures_are_told_apart(tmp_path: Path, tool: Callable[[str], str]) -> None:
+    for program in ("nginx", "openssl", "curl", "chromium"):
+        tool(program)
     from tests.system.laboratory.failures import confusion, measure, report
 
     judgements = measure(tmp_path)

@@ -49,7 +49,8 @@ Session = list[dict[str, Any]]
 def run_laboratory(scenarios: Iterable[Scenario], directory: Path) -> list[Site]:
     """Act all scenarios at once; `tap.pcap` and `probe.yaml` in the directory are the outcome."""
     scenarios = tuple(scenarios)
-    logging.getLogger("quic").setLevel(logging.CRITICAL)  # refusals are meant here
+    for name in ("quic", "asyncio"):  # refused connections are meant here
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     secrets = make_certificates(directory / "secrets", NAME)
     (secrets / "large").write_bytes(bytes(1_000_000))
     numbered = list(enumerate(scenarios, FIRST_SITE))
