@@ -35,7 +35,8 @@ class Engine:
                           "ran_node_id": str | null, "tracking_area": str | null,
                           "rat": str | null, "apn": str | null}]}
 
-    Each key is required, but for "copies" (65,536); an unknown key or a wrong value raises `EngineError`.
+    Each key is required, but for "copies" (65,536); an unknown key or a wrong value raises
+    `EngineError`.
     """
 
     def __new__(cls, options: str, site_key: bytes) -> Engine: ...
