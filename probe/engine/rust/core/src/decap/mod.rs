@@ -85,7 +85,7 @@ pub enum Layer {
     None,
     /// An 802.1Q or 802.1ad tag, 802.1ah's B-TAG among them.
     Vlan(u16),
-    /// An 802.1BR-like tag of a fabric extender.
+    /// A fabric extender's tag.
     VnTag,
     /// A provider backbone's service instance (802.1ah), by its I-SID.
     Pbb(Number24),

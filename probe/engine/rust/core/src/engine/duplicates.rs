@@ -26,12 +26,12 @@ use crate::decap::{Inner, Layer, Transport};
 use crate::flow::protocol_number;
 use crate::source::{LinkType, Packet};
 
-/// Copies by identification: microseconds to milliseconds apart, more where a queue lies between two
-/// hops. A timeout is 200 ms at the least in common stacks.
+/// Copies by identification, of a sender that is known to vary it: microseconds to milliseconds apart,
+/// more where a queue lies between two hops. A timeout is 200 ms at the least in common stacks.
 const WINDOW_NS: u64 = 100_000_000;
 /// Copies by hop: a path changes, but not with a repetition so soon.
 const HOP_WINDOW_NS: u64 = 20_000_000;
-/// Copies at one hop: a switch's buffer lies between. A fast retransmission takes a round trip.
+/// All other copies at one hop: a switch's buffer lies between. A fast retransmission takes a round trip.
 const DOUBLING_WINDOW_NS: u64 = 5_000_000;
 
 /// A packet of which copies may come.
@@ -49,12 +49,24 @@ struct Seen {
 #[derive(Debug, Clone, Copy, Default)]
 struct Pair {
     check: u32,
-    /// The last identification from either side, and whether the one before was the same.
+    /// The last identification from either side.
     identification: [u16; 2],
-    constant: [bool; 2],
+    numbering: [Numbering; 2],
     doubling: Share<3>,
     /// Packets that were fit to show doubling, up to `ENOUGH`.
     judged: u8,
+}
+
+/// How a host numbers its packets to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Numbering {
+    /// No packet was seen, or only one.
+    #[default]
+    Unseen,
+    Unproven,
+    Varied,
+    /// The last two different packets had the same identification.
+    Constant,
 }
 
 const ENOUGH: u8 = 4;
@@ -148,7 +160,12 @@ impl Duplicates {
     #[inline]
     fn learn(&mut self, sight: &Sight) {
         let pair = pair_of(&mut self.pairs, sight);
-        pair.constant[sight.side] = pair.identification[sight.side] == sight.identification;
+        let same = pair.identification[sight.side] == sight.identification;
+        pair.numbering[sight.side] = match pair.numbering[sight.side] {
+            Numbering::Unseen => Numbering::Unproven,
+            _ if same => Numbering::Constant,
+            _ => Numbering::Varied,
+        };
         pair.identification[sight.side] = sight.identification;
         if sight.is_data || pair.tells_apart(sight) {
             pair.judged = (pair.judged + 1).min(ENOUGH);
@@ -162,8 +179,8 @@ impl Duplicates {
     fn is_again(&mut self, place: usize, sight: &Sight) -> bool {
         let (pair, seen) = (pair_of(&mut self.pairs, sight), &mut self.seen[place]);
         let same_hop = seen.hop == sight.hop;
-        let same_packet = pair.tells_apart(sight);
         let age_ns = seen.time_ns.abs_diff(sight.time_ns);
+        let same_packet = pair.tells_apart(sight) && age_ns < pair.window_ns(sight);
         let soon = age_ns < DOUBLING_WINDOW_NS;
         let doubles = pair.doubles(&self.doubling);
         let first = !seen.doubled;
@@ -184,7 +201,15 @@ impl Duplicates {
 impl Pair {
     /// Whether the identification of this packet is its alone.
     fn tells_apart(&self, sight: &Sight) -> bool {
-        sight.identification != 0 && !self.constant[sight.side]
+        sight.identification != 0 && self.numbering[sight.side] != Numbering::Constant
+    }
+
+    /// How far apart copies of this packet can be told by its identification.
+    fn window_ns(&self, sight: &Sight) -> u64 {
+        match self.numbering[sight.side] {
+            Numbering::Varied => WINDOW_NS,
+            _ => DOUBLING_WINDOW_NS,
+        }
     }
 
     /// Whether the mirror shows this pair twice; before enough was seen of it, the capture speaks for it.

@@ -265,6 +265,12 @@ fn lone_retransmissions_without_identification_do_not_look_like_a_doubling_mirro
 #[test]
 fn a_copy_that_comes_too_late_is_a_packet() {
     let mut tap = Tap::new();
+    let first = v4(9, 64, &data(1));
+    assert!(!tap.shows(START, &first));
+    assert!(
+        !tap.shows(START + DOUBLING_WINDOW_NS, &first),
+        "whether the sender numbers its packets is not known yet"
+    );
     for (identification, apart_ns, copy) in [
         (1, WINDOW_NS, false),
         (2, WINDOW_NS - 1, true),
