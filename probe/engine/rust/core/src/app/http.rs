@@ -78,8 +78,10 @@ pub struct HttpTracker {
     pending: VecDeque<Pending>,
     /// The request whose answer's head is being read; none if it was not seen, or is not certain.
     answered: Option<Pending>,
-    /// The client has sent a request ahead of the answer to the one before.
+    /// The client sends requests ahead of the answer to the one before.
     pipelines: bool,
+    /// Requests may lie in bytes that were lost since the last one.
+    missed_requests: bool,
     /// Messages of a client that pipelines were missed: from then on no answer can be told to belong
     /// to a request. A client that waits for each answer makes that clear with its next request.
     doubtful: bool,
@@ -96,6 +98,7 @@ impl Default for HttpTracker {
             pending: VecDeque::new(),
             answered: None,
             pipelines: false,
+            missed_requests: false,
             doubtful: false,
             switch: None,
             unread: 0,
@@ -147,7 +150,9 @@ impl HttpTracker {
             self.pending.pop_front();
             self.doubtful = true;
         }
-        self.pipelines |= !self.pending.is_empty() && !self.server.is_lost();
+        // A client that waits for each answer would not send this one ahead of the last one's.
+        let ahead = self.pipelines || !self.pending.is_empty();
+        self.doubtful |= std::mem::take(&mut self.missed_requests) && ahead;
         self.pending.push_back(request);
         on_event(Event::Request);
         self.say_host(on_event);
@@ -173,6 +178,7 @@ impl HttpTracker {
         if is_interim(status) {
             return self.on_interim(status);
         }
+        self.pipelines |= self.pending.len() > 1;
         let oldest = self.pending.pop_front();
         self.answered = oldest.filter(|_| !self.doubtful);
         let answered_ns = self.server.first_byte_ns();
@@ -226,9 +232,11 @@ impl HttpTracker {
             return;
         }
         self.side(from_client).go_on(Framing::Unknown);
-        self.doubtful |= self.pipelines;
-        if !from_client {
-            // They may have been answered.
+        if from_client {
+            self.missed_requests = true;
+        } else {
+            // Some may have been answered.
+            self.doubtful |= self.pipelines;
             self.pending.clear();
             self.answered = None;
         }

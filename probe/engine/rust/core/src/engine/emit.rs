@@ -164,6 +164,7 @@ fn application_fields<'a>(record: &mut Record<'a>, report: &Report<'a>) {
     record.tls_setup_us = report.tls_setup_us;
     record.dns_response_us = report.dns_response_us;
     record.dns_rcode = report.dns_rcode;
+    record.http_status = report.http_status;
     record.time_to_first_byte_us = report.time_to_first_byte_us;
     record.requests = report.requests;
     record.requests_failed = report.requests_failed;

@@ -64,6 +64,8 @@ pub struct Reassembler {
     left: u64,
     /// Bytes that the reader skips, beyond those by which `next` has moved on already.
     skipping: u64,
+    /// What waits behind a hole outlives it.
+    resumes: bool,
     held: Held,
     /// The lowest sequence number at which the capture cut a segment off.
     cut_at: Option<u32>,
@@ -90,8 +92,13 @@ impl Reassembler {
     }
 
     /// A reassembler that hands over all that its reader does not skip.
+    ///
+    /// When a hole is given up, what waits behind it is kept for [`resume_at`](Self::resume_at).
     pub fn endless() -> Self {
-        Self::of(u64::MAX)
+        Self {
+            resumes: true,
+            ..Self::of(u64::MAX)
+        }
     }
 
     fn of(prefix: u64) -> Self {
@@ -99,6 +106,7 @@ impl Reassembler {
             next: None,
             left: prefix,
             skipping: 0,
+            resumes: false,
             held: Held::default(),
             cut_at: None,
             acknowledged: None,
@@ -156,9 +164,22 @@ impl Reassembler {
         self.status
     }
 
+    /// Goes on behind a hole that was given up, at a byte that waits there.
+    pub fn resume_at(&mut self, sequence: u32, mut deliver: impl FnMut(&[u8]) -> u64) {
+        let gap = self.next.map_or(0, |next| distance(next, sequence));
+        let held = std::mem::take(&mut self.held);
+        *self = Self {
+            next: Some(sequence),
+            held,
+            ..Self::endless()
+        };
+        self.held.shift(usize::try_from(gap).unwrap_or(0));
+        self.hand_over_held(&mut deliver);
+    }
+
     /// Notes an acknowledgement by the receiver of this direction.
     pub fn acknowledge(&mut self, acknowledgement: u32, time_ns: u64) -> Status {
-        if self.is_ahead(acknowledgement) {
+        if self.is_beyond(acknowledgement) {
             self.acknowledged = Some(acknowledgement);
             let soon = time_ns.saturating_add(ACKNOWLEDGED_HOLE_TIMEOUT_NS);
             self.deadline_ns = Some(self.deadline_ns.map_or(soon, |deadline| deadline.min(soon)));
@@ -167,8 +188,13 @@ impl Reassembler {
         self.status
     }
 
+    /// Whether a segment that begins here waits behind a hole, or would.
+    pub fn is_ahead(&self, sequence: u32) -> bool {
+        self.next.is_some_and(|next| distance(next, sequence) > 0)
+    }
+
     /// Whether `acknowledgement` covers bytes not seen; a FIN takes one number and is no byte.
-    fn is_ahead(&self, acknowledgement: u32) -> bool {
+    fn is_beyond(&self, acknowledgement: u32) -> bool {
         self.next
             .is_some_and(|next| distance(next, acknowledgement) > 1)
     }
@@ -284,12 +310,14 @@ impl Reassembler {
         !self.held.is_empty()
             || self
                 .acknowledged
-                .is_some_and(|number| self.is_ahead(number))
+                .is_some_and(|number| self.is_beyond(number))
     }
 
     fn finish(&mut self, status: Status) {
         self.status = status;
-        self.held = Held::default();
+        if !self.resumes {
+            self.held = Held::default();
+        }
     }
 }
 

@@ -2,10 +2,13 @@
 
 mod dns;
 pub mod encrypted_dns;
+mod http;
+mod median;
 mod quic;
 mod tls;
 
 use crate::app::dns::PORT as DNS_PORT;
+use crate::app::http::{Opening, Switch, Upgrade};
 use crate::app::quic::looks_like_quic;
 use crate::app::tls::hello::Version;
 use crate::app::tls::{TlsInfo, looks_like_tls};
@@ -15,6 +18,7 @@ use crate::tcp::micros;
 use crate::tcp::stream::{self, Reassembler};
 use dns::Dns;
 pub use dns::DnsEvent;
+use http::Http;
 pub use quic::Quic;
 use tls::{Tls, TlsSummary};
 
@@ -36,6 +40,7 @@ pub struct Report<'a> {
     pub dns_rcode: Option<u16>,
     /// An answer did not fit, so that its client has to ask again over TCP.
     pub dns_truncated: bool,
+    pub http_status: Option<u16>,
     pub requests: Option<u32>,
     pub requests_failed: Option<u32>,
 }
@@ -60,6 +65,8 @@ pub struct Application {
     /// The sequence number of each side's first byte, opener first, from its SYN.
     starts: [Option<u32>; 2],
     request: FirstRequest,
+    /// What a proxy, or an upgrade, had to say before the protocol at hand began.
+    before: Option<Box<Http>>,
 }
 
 #[derive(Debug, Default)]
@@ -70,8 +77,10 @@ enum Protocol {
     /// The handshake is over; only its findings are kept.
     TlsRead(Box<TlsSummary>),
     Dns(Box<Dns>),
-    Http,
+    Http(Box<Http>),
     Quic(Box<Quic>),
+    /// Known by name only.
+    Named(&'static str),
     Other,
 }
 
@@ -127,6 +136,11 @@ impl Application {
                 tls.on_segment(by_opener, piece, segment.acknowledgment, segment.has_ack());
                 self.settle_tls();
             }
+            Protocol::Http(http) => {
+                let acknowledged = segment.has_ack().then_some(segment.acknowledgment);
+                http.on_segment(by_opener, piece, acknowledged);
+                self.settle_http(by_opener);
+            }
             Protocol::Dns(dns) => dns.on_segment(by_opener, piece),
             _ => {}
         }
@@ -144,11 +158,44 @@ impl Application {
             Protocol::Dns(Box::new(Dns::over_tcp(self.starts)))
         } else if !in_order || looks_like_tls(segment.payload) {
             Protocol::Tls(Box::new(Tls::new(self.starts)))
-        } else if side == 0 && is_http_request(segment.payload) {
-            Protocol::Http
         } else {
-            Protocol::Other
+            self.by_first_line(side, segment.payload)
         }
+    }
+
+    fn by_first_line(&self, side: usize, payload: &[u8]) -> Protocol {
+        match (Opening::of(payload), side) {
+            (Some(Opening::Request), 0) | (Some(Opening::Response), 1) => {
+                Protocol::Http(Box::new(Http::new(self.starts)))
+            }
+            (Some(Opening::Http2), 0) => Protocol::Named("http2"),
+            (Some(Opening::Rtsp), _) => Protocol::Named("rtsp"),
+            _ => Protocol::Other,
+        }
+    }
+
+    /// Hands the connection on to what follows behind a tunnel's beginning, or an upgrade.
+    fn settle_http(&mut self, by_opener: bool) {
+        let Protocol::Http(http) = &mut self.protocol else {
+            return;
+        };
+        if http.is_something_else() {
+            self.protocol = Protocol::Other;
+            return;
+        }
+        let Some((switch, starts)) = http.switch(by_opener) else {
+            return;
+        };
+        let next = match switch {
+            Switch::Tunnel | Switch::Upgrade(Upgrade::Tls) => Protocol::Undecided,
+            Switch::Upgrade(Upgrade::WebSocket) => Protocol::Named("websocket"),
+            Switch::Upgrade(Upgrade::Http2) => Protocol::Named("http2"),
+            Switch::Upgrade(Upgrade::Other) => Protocol::Other,
+        };
+        if let Protocol::Http(http) = std::mem::replace(&mut self.protocol, next) {
+            self.before.get_or_insert(http);
+        }
+        self.starts = starts;
     }
 
     fn settle_tls(&mut self) {
@@ -273,8 +320,7 @@ impl Application {
 
     /// A request whose answer has not begun, of a protocol in which every request has one.
     pub fn expects_answer(&self) -> bool {
-        let pending = self.request.sent_ns.is_some() && !self.request.answered;
-        pending && matches!(self.protocol, Protocol::Http)
+        matches!(&self.protocol, Protocol::Http(http) if http.is_waiting())
     }
 
     /// The first request was sent and nothing has come back, in a protocol in which the client's
@@ -282,7 +328,7 @@ impl Application {
     pub fn awaits_first_answer(&self) -> bool {
         let is_request = match self.tls_info() {
             Some(info) => info.version.is_some_and(|version| version < Version::Tls13),
-            None => matches!(self.protocol, Protocol::Http),
+            None => matches!(self.protocol, Protocol::Http(_)),
         };
         is_request && self.request.sent_ns.is_some() && !self.request.answered
     }
@@ -308,6 +354,7 @@ impl Application {
         match &self.protocol {
             Protocol::Dns(dns) => dns.failure(),
             Protocol::Quic(quic) => quic.failure(),
+            Protocol::Http(http) => http.failure(),
             _ => tls::failure(self.tls_info()?),
         }
     }
@@ -328,6 +375,9 @@ impl Application {
             time_to_first_byte_us: self.request.time_to_first_byte_us.take(),
             ..Report::default()
         };
+        if let Some(http) = &mut self.before {
+            http.take_report(&mut report);
+        }
         match &mut self.protocol {
             Protocol::Tls(tls) => {
                 let info = tls.tracker.info();
@@ -340,8 +390,9 @@ impl Application {
                 tls::describe(info, &mut report);
             }
             Protocol::Dns(dns) => dns.take_report(&mut report),
-            Protocol::Http => report.app_protocol = Some("http"),
             Protocol::Quic(quic) => quic.describe(&mut report),
+            Protocol::Http(http) => http.take_report(&mut report),
+            Protocol::Named(name) => report.app_protocol = Some(name),
             Protocol::Undecided | Protocol::Other => {}
         }
         report
@@ -352,35 +403,6 @@ fn first_time<T>(said: &mut bool, value: Option<T>) -> Option<T> {
     let value = value.filter(|_| !*said)?;
     *said = true;
     Some(value)
-}
-
-/// HTTP/1.x request methods in use (RFC 9110 9, RFC 5789), each followed by a space.
-const HTTP_METHODS: [&[u8]; 9] = [
-    b"GET ",
-    b"POST ",
-    b"HEAD ",
-    b"PUT ",
-    b"DELETE ",
-    b"OPTIONS ",
-    b"CONNECT ",
-    b"PATCH ",
-    b"TRACE ",
-];
-
-/// A request line names its version at the end (RFC 9112 3), unless it goes on in the next segment.
-fn is_http_request(payload: &[u8]) -> bool {
-    let line_end = payload
-        .iter()
-        .position(|&byte| byte == b'\r' || byte == b'\n');
-    let names_version = line_end.is_none_or(|end| {
-        let line = &payload[..end];
-        line.windows(b" HTTP/".len())
-            .any(|window| window == b" HTTP/")
-    });
-    names_version
-        && HTTP_METHODS
-            .iter()
-            .any(|method| payload.starts_with(method))
 }
 
 /// Reassemblers of both sides' first bytes, opener first.

@@ -88,7 +88,7 @@ impl Tls {
 
 pub fn describe<'a>(info: &'a TlsInfo, report: &mut Report<'a>) {
     report.app_protocol = Some("tls");
-    report.server_name = info.server_name.as_deref();
+    report.server_name = info.server_name.as_deref().or(report.server_name);
     report.alpn = info.alpn();
     report.tls_version = info.version.map(|version| version.as_str());
     report.ech = info.client_hello_time_ns.map(|_| info.ech);
