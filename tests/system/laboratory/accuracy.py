@@ -353,10 +353,10 @@ class RttErrors:
 def rtt_errors(
     flows: Iterable[Measured], side: str, label: str = "", statistic: str = "median"
 ) -> RttErrors:
-    """Compare one side's round trip (median or min) with the true median; flows without a sample or without truth are left out.
+    """Compare one side's round trip, `median` or `min`, with the true median.
 
-    `full` adds the answering time, which is known only of an end that got data; of another the
-    record's round trip is that of the handshake, or of timestamps, and is held against the path.
+    Flows without a sample or without truth are left out. An end that acknowledged nothing has no
+    `full` truth: the record's sample is then held against the path.
     """
     with_path, with_full = [], []
     for flow in flows:
