@@ -265,6 +265,12 @@ fn lone_retransmissions_without_identification_do_not_look_like_a_doubling_mirro
 #[test]
 fn a_copy_that_comes_too_late_is_a_packet() {
     let mut tap = Tap::new();
+    let first = v4(9, 64, &data(1));
+    assert!(!tap.shows(START, &first));
+    assert!(
+        !tap.shows(START + DOUBLING_WINDOW_NS, &first),
+        "whether the sender numbers its packets is not known yet"
+    );
     for (identification, apart_ns, copy) in [
         (1, WINDOW_NS, false),
         (2, WINDOW_NS - 1, true),
@@ -277,6 +283,10 @@ fn a_copy_that_comes_too_late_is_a_packet() {
     let frame = v4(4, 64, &data(1));
     assert!(!tap.shows(START, &frame));
     assert!(tap.shows(START - MS, &frame), "time may go back");
+    for (number, apart_ns, copy) in [(5, HOP_WINDOW_NS, false), (6, HOP_WINDOW_NS - 1, true)] {
+        assert!(!tap.shows(START, &v6(64, &data(number))));
+        assert_eq!(tap.shows(START + apart_ns, &v6(63, &data(number))), copy);
+    }
 }
 
 #[test]
@@ -301,7 +311,11 @@ fn short_segments_are_compared_whole() {
         for changed in 0..length {
             let mut other = segment.clone();
             other[changed] ^= 0x80;
-            assert_ne!(head(&segment), head(&other), "byte {changed} of {length}");
+            assert_ne!(
+                content(&segment, 7),
+                content(&other, 7),
+                "byte {changed} of {length}"
+            );
         }
     }
 }
