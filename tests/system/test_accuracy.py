@@ -10,6 +10,7 @@ import pytest
 
 from tests.system.laboratory import needs_laboratory
 from tests.system.laboratory.accuracy import (
+    BULK,
     PLACES,
     Measured,
     loss_count,
@@ -23,6 +24,7 @@ from tests.system.laboratory.accuracy import (
 
 MAX_RTT_ERROR_US = 1000
 MAX_RTT_BIAS_US = 1000
+MIN_DELAYED_US = 10_000
 MAX_LOSS_ERROR = 0.02
 MIN_SIDE_RIGHT = 0.95
 MIN_LOSSES = 100
@@ -42,18 +44,36 @@ def flows(tmp_path_factory: pytest.TempPathFactory) -> list[Measured]:
 
 @pytest.mark.parametrize("side", ["client", "server"])
 def test_round_trips_are_those_of_the_links_and_the_end(flows: list[Measured], side: str) -> None:
-    errors = rtt_errors(flows, side, "all")
+    errors = rtt_errors(flows, side)
     assert len(errors.full) >= 0.95 * len(flows), rtt_table(flows)
     assert errors.full_error_us < MAX_RTT_ERROR_US, rtt_table(flows)
 
 
 @pytest.mark.parametrize("side", ["client", "server"])
 @pytest.mark.parametrize("timestamps", [True, False])
-def test_the_ends_own_time_adds_little_to_the_median_round_trip(
+def test_the_ends_own_time_adds_little_to_the_median_round_trip_of_bulk(
     flows: list[Measured], side: str, timestamps: bool
 ) -> None:
-    chosen = [flow for flow in flows if flow.setup.timestamps is timestamps]
-    assert rtt_errors(chosen, side, "").path_error_us < MAX_RTT_BIAS_US, rtt_table(flows)
+    chosen = [
+        flow for flow in flows if flow.setup.timestamps is timestamps and flow.case.kind in BULK
+    ]
+    assert abs(rtt_errors(chosen, side).path_bias_us) < MAX_RTT_BIAS_US, rtt_table(flows)
+
+
+def test_delayed_acknowledgments_are_in_the_round_trips_of_a_chat_and_no_more(
+    flows: list[Measured],
+) -> None:
+    chats = [flow for flow in flows if flow.case.kind == "chat"]
+    medians = rtt_errors(chats, "client")
+    assert medians.path_bias_us > MIN_DELAYED_US, "clients did not delay their acknowledgments"
+    assert medians.full_error_us < MAX_RTT_ERROR_US, rtt_table(flows)
+
+
+def test_the_least_round_trip_of_a_chat_is_free_of_delayed_acknowledgments(
+    flows: list[Measured],
+) -> None:
+    chats = [flow for flow in flows if flow.case.kind == "chat"]
+    assert rtt_errors(chats, "client", statistic="min").path_error_us < MAX_RTT_ERROR_US
 
 
 @pytest.mark.parametrize("direction", ["up", "down"])

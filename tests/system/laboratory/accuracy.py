@@ -39,7 +39,7 @@ START_INTERVAL_S = 0.05
 """Between one flow and the next: TLS handshakes all at once would keep the relay waiting."""
 MAX_UNFINISHED = 0.15
 """Share of flows that may run out of time; what the tap saw of them counts."""
-SMALL_PAGES = 8
+PAGES, WORDS = 8, 16
 _CURL_TIMED_OUT = 28
 _MSS = 1448
 _TLS_PORT, _HTTP_PORT = 443, 80
@@ -77,7 +77,11 @@ PATHS = (
     Route(8, 12, client_loss=0.02, server_loss=0.02, reorder=0.01),
     Route(100, 3, jitter_ms=1),
 )
-KINDS = ("download", "upload", "pages")
+KINDS = ("download", "upload", "pages", "chat")
+"""Pages come one after the other. In a chat the client answers after `CHAT_PAUSE_MS`, less than its
+kernel delays an acknowledgment: that goes with the answer."""
+BULK = ("download", "upload")
+CHAT_PAUSE_MS = 25
 
 
 @dataclass(frozen=True)
@@ -120,13 +124,18 @@ class Case:
     congestion: str
 
     @property
+    def round_trip_ms(self) -> float:
+        """Return the mean round trip from end to end."""
+        return 2 * (self.path.client_ms + self.path.server_ms + self.path.jitter_ms)
+
+    @property
     def bytes(self) -> int:
         """Return what a sender gets through in time, between 100 kB and 1.5 MB.
 
         Reno heeds losses (Mathis et al. 1997); BBR is held by the receive window alone.
         """
         loss = self.path.client_loss + self.path.server_loss + 1e-4
-        round_trip_s = 2 * (self.path.client_ms + self.path.server_ms + self.path.jitter_ms) / 1000
+        round_trip_s = self.round_trip_ms / 1000
         in_flight = _MSS * math.sqrt(1.5 / loss) if self.congestion == "reno" else 100_000
         return int(min(1_500_000, max(100_000, in_flight / round_trip_s * SECONDS_PER_FLOW)))
 
@@ -153,17 +162,22 @@ class Case:
             return [*words, "-o", "/dev/null", "-T", _body(directory, self.bytes), f"{url}/upload"]
         if self.kind == "download":
             return [*words, "-o", "/dev/null", "-r", f"0-{self.bytes - 1}", f"{url}/body"]
-        pages = ([f"{url}/page", "-o", "/dev/null"] for _ in range(SMALL_PAGES))
+        page, count = "page", PAGES
+        if self.kind == "chat":
+            page, count = "word", WORDS
+            every_ms = self.round_trip_ms + CHAT_PAUSE_MS
+            words += ["--rate", f"{round(3_600_000 / every_ms)}/h"]
+        pages = ([f"{url}/{page}", "-o", "/dev/null"] for _ in range(count))
         return [*words, *itertools.chain.from_iterable(pages)]
 
 
 def cases(setup: Setup) -> list[Case]:
-    """Return the cases of a setup: each kind over each path, pages over one in three."""
+    """Return the cases of a setup: bulk over each path, small pages over one in three."""
     errands = [
         (way, kind)
         for number, way in enumerate(PATHS)
         for kind in KINDS
-        if kind != "pages" or number % 3 == 0
+        if kind in BULK or number % 3 == 0
     ]
     return [
         Case(number, way, kind, 6 if number % 3 == 2 else 4, number % 2 == 0, setup.congestion)
@@ -262,6 +276,7 @@ def _serve(lab: Laboratory, directory: Path) -> None:
     root.mkdir()
     (root / "body").write_bytes(bytes(range(256)) * (1_500_000 // 256 + 1))
     (root / "page").write_bytes(b"x" * 6000)
+    (root / "word").write_bytes(b"x" * 60)
     words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
     words += ["-nodes", "-keyout", directory / "key.pem", "-out", directory / "certificate.pem"]
     words += ["-subj", "/CN=laboratory", "-days", "2"]
@@ -325,24 +340,31 @@ class RttErrors:
         return statistics.median(map(abs, self.path))
 
     @property
+    def path_bias_us(self) -> float:
+        """Return the median of the errors against the links alone."""
+        return statistics.median(self.path)
+
+    @property
     def full_error_us(self) -> float:
         """Return the same against the links and the end's own time."""
         return statistics.median(map(abs, self.full))
 
 
-def rtt_errors(flows: Iterable[Measured], side: str, label: str) -> RttErrors:
-    """Compare one side's median round trip; flows without a sample or without truth are left out.
+def rtt_errors(
+    flows: Iterable[Measured], side: str, label: str = "", statistic: str = "median"
+) -> RttErrors:
+    """Compare one side's round trip, `median` or `min`, with the true median.
 
-    `full` adds the answering time, which is known only of an end that got data; of another the
-    record's round trip is that of the handshake, or of timestamps, and is held against the path.
+    Flows without a sample or without truth are left out. An end that acknowledged nothing has no
+    `full` truth: the record's sample is then held against the path.
     """
     with_path, with_full = [], []
     for flow in flows:
-        median, truth = flow.record[f"rtt_{side}_median_us"], flow.truth.rtt[side]
-        if median is None or truth.path is None:
+        recorded, truth = flow.record[f"rtt_{side}_{statistic}_us"], flow.truth.rtt[side]
+        if recorded is None or truth.path is None:
             continue
-        with_path.append(median - truth.path)
-        with_full.append(median - (truth.path if truth.full is None else truth.full))
+        with_path.append(recorded - truth.path)
+        with_full.append(recorded - (truth.path if truth.full is None else truth.full))
     return RttErrors(label, with_path, with_full)
 
 
@@ -432,7 +454,7 @@ def _rtt_row(side: str, errors: RttErrors) -> list[str]:
     sizes = sorted(map(abs, errors.path))
     figures = [
         errors.path_error_us,
-        statistics.median(errors.path),
+        errors.path_bias_us,
         sizes[math.ceil(0.9 * len(sizes)) - 1],
         errors.full_error_us,
         statistics.median(errors.full),
