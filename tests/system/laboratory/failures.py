@@ -232,7 +232,8 @@ def _compare(name: str, expected: Verdict, sessions: list[Session], note: str) -
     wrong = [one for one in said if one[0] != expected.cause]
     if expected.spares and len(wrong) < len(said):
         wrong = [one for one in wrong if one[0] not in {"none", "unknown"}]
-    cause, stage, side, evidence = (wrong or said or [("missing", None, None, ())])[0]
+    right = [one for one in said if one[0] == expected.cause]
+    cause, stage, side, evidence = (wrong or right or [("missing", None, None, ())])[0]
     return Judgement(name, expected, cause, stage, side, evidence, len(sessions), len(wrong), note)
 
 

@@ -462,7 +462,7 @@ TLS = (
     Scenario(
         "a page by a browser over TLS 1.3",
         clients.chromium(host=WEB, trusting=True),
-        (fine(443),),
+        (excused(443),),
     ),
     *(
         Scenario(
