@@ -320,6 +320,8 @@ class Limits(Section):
     reassembly_bytes: Size = 64 << 20
     clients: Annotated[int, Field(ge=16, le=50_000_000)] = 500_000
     pairs: Annotated[int, Field(ge=16, le=50_000_000)] = 500_000
+    names: Annotated[int, Field(ge=16, le=50_000_000)] = 200_000
+    copies: Annotated[int, Field(ge=0, le=1 << 24)] = 65_536
 
 
 def _parse_fsync(value: object) -> timedelta | Literal["always"]:

@@ -25,7 +25,9 @@ class Engine:
          "batch_rows": int,                            # hand over at this many records ...
          "batch_interval_s": int,                      # ... or at this age, in packet time
          "limits": {"flows": int, "fragments": int, "reassembly_bytes": int, "clients": int,
-                    "pairs": int},
+                    "pairs": int, "names": int,
+                    "copies": int},                     # packets remembered to find a mirror's
+                                                        # copies of them; 0: none are looked for
          "subscriber_prefixes": [cidr, ...],
          "ran_prefixes": [cidr, ...],                  # outer GTP-U addresses of eNB/gNB
          "attribution": [{"client_prefix": cidr | null, "vlan": int | null, "teid": int | null,
@@ -34,7 +36,7 @@ class Engine:
                           "ran_node_id": str | null, "tracking_area": str | null,
                           "rat": str | null, "apn": str | null}]}
 
-    Each key is required; an unknown key or a wrong value raises `EngineError`.
+    Each key is required, but for "copies" (65,536); an unknown key or a wrong value raises `EngineError`.
     """
 
     def __new__(cls, options: str, site_key: bytes) -> Engine: ...

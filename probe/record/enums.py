@@ -32,6 +32,7 @@ class RttMethod(StrEnum):
     HANDSHAKE = "handshake"
     QUIC_HANDSHAKE = "quic_handshake"
     SPIN = "spin"
+    ECHO = "echo"
 
 
 class LimitedBy(StrEnum):

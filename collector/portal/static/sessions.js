@@ -69,6 +69,7 @@ function rowOf(record) {
     start: format.parseTime(record.flow_start_time),
     service: record.service,
     server: record.server_name ?? record.dns_query ?? address(record),
+    nameSource: record.server_name === null ? null : record.server_name_source,
     protocol: record.app_protocol ?? record.transport,
     outcome: record.outcome ?? (record.record_kind === "interim" ? "going" : "unknown"),
     cause: record.failure_cause,
@@ -86,6 +87,7 @@ function merge(row, record) {
   row.volume += earlier.volume;
   row.rtt ??= earlier.rtt;
   row.server ??= earlier.server;
+  row.nameSource ??= earlier.nameSource;
   row.service ??= earlier.service;
   if (record.outcome === "failed" || row.outcome === "unknown") {
     const { outcome, cause, side, evidence } = earlier;
@@ -116,6 +118,13 @@ function explanation(row) {
   ];
 }
 
+const NAME_SOURCES = {
+  sni: "as the client asked for it in its TLS handshake",
+  host: "as the client asked for it over HTTP",
+  certificate: "from the server's certificate",
+  dns: "the name that DNS had given to the server's address",
+};
+
 const COLUMNS = [
   {
     label: "Start", value: (row) => row.start, descending: true,
@@ -125,7 +134,11 @@ const COLUMNS = [
     label: "Service", value: (row) => row.server ?? "",
     show: (row) => [
       row.service ? element("strong", {}, `${row.service} `) : "",
-      element("span", { class: "server" }, row.server ?? format.NOTHING),
+      element(
+        "span", { class: "server", title: NAME_SOURCES[row.nameSource] ?? "" },
+        row.server ?? format.NOTHING,
+      ),
+      row.nameSource === "dns" ? element("small", { class: "source" }, " from DNS") : "",
     ],
   },
   { label: "Protocol", value: (row) => row.protocol },

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from collector.errors import StoreError
-from collector.store.migrations import initial
+from collector.store.migrations import initial, server_name_source
 from collector.store.tables import Layout
 
 
@@ -22,7 +22,10 @@ class Migration:
     statements: Callable[[Layout], list[str]]
 
 
-MIGRATIONS: Final = (Migration(1, "initial", initial.statements),)
+MIGRATIONS: Final = (
+    Migration(1, "initial", initial.statements),
+    Migration(2, "server_name_source", server_name_source.statements),
+)
 
 _TABLE: Final = """
 CREATE TABLE IF NOT EXISTS migrations{on_cluster} (

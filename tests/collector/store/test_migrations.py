@@ -1,5 +1,6 @@
 """Schema: from nothing to what the column table says, and never back."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from collector.store.tables import (
     table_statements,
 )
 from probe.record.schema import COLUMNS
+
+NOW = 1_795_000_000 * 10**9  # November 2026
 
 
 async def _columns(store: Store, table: str) -> dict[str, str]:
@@ -53,6 +56,39 @@ async def test_an_interrupted_migration_is_completed(options):
     opened = Store.open(options)
     assert await _columns(opened, "failure_minute")
     await opened.close()
+
+
+def made_by_the_first_program(options: StoreOptions) -> None:
+    """Make a store as the program did that had migration 1 only, with a record in it."""
+    client = connect(options, {}, create=True)
+    client.command(
+        "CREATE TABLE migrations (number UInt32, name String,"
+        " applied_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC'))"
+        " ENGINE = MergeTree ORDER BY number"
+    )
+    for statement in table_statements(Layout()):
+        client.command(re.sub(r"\n +`server_name_source` [^\n]+", "", statement))
+    client.command("INSERT INTO migrations (number, name) VALUES (1, 'initial')")
+    client.command("INSERT INTO sessions (session_id, server_name) VALUES (7, 'old.example')")
+    client.close()
+
+
+async def test_an_old_store_gets_the_source_of_names_and_keeps_its_records(
+    options, make_row, make_batch
+):
+    made_by_the_first_program(options)
+    store = Store.open(options)
+    assert await _columns(store, "sessions") == SESSION_COLUMNS
+    named = make_row(1, NOW, server_name="new.example", server_name_source="dns")
+    await store.insert([make_batch([named])], "a-1")
+    rows = await store.fetch(
+        "SELECT server_name, server_name_source FROM sessions ORDER BY server_name", {}
+    )
+    await store.close()
+    assert [(row["server_name"], row["server_name_source"]) for row in rows] == [
+        ("new.example", "dns"),
+        ("old.example", None),
+    ]
 
 
 async def test_a_store_of_a_newer_program_is_refused(options):

@@ -22,6 +22,7 @@ from tests.probe.engine.packets import (
     ipv4,
     udp,
 )
+from tests.probe.engine.quic import Connection, client_hello, crypto
 
 Run = Callable[..., Result]
 Row = dict[str, Any]
@@ -80,9 +81,12 @@ def knock(capture: Capture, start_ns: int, waits: tuple[int, ...] = (0, 1, 3, 7)
         syn(dialogue, start_ns + wait * SECOND)
 
 
-def quic_initial() -> bytes:
-    """A long header of version 1, padded as RFC 9000 14.1 asks."""
-    return (b"\xc3\x00\x00\x00\x01\x08" + bytes(range(8)) + bytes(1200))[:1200]
+def ask_by_quic(capture: Capture, start_ns: int, waits: tuple[int, ...], **ends: Any) -> None:
+    """Send QUIC Initials that nobody answers, at `waits` seconds."""
+    quic = Connection(capture, client_port=50000, **ends)
+    for wait in waits:
+        hello = crypto(0, client_hello("a.example", ["h3"]))
+        quic.up(start_ns + wait * SECOND, quic.client.initial(hello))
 
 
 def tls(version: str) -> TlsSession:
@@ -238,17 +242,54 @@ def test_a_refusal_is_excused_by_quic_but_not_by_the_same_way(run: Run) -> None:
     again, by_quic = Capture(list(refused.packets)), Capture(list(refused.packets))
     Dialogue(again, client_port=40001).open(NOON + SECOND)
     assert verdict(run(again), client_port=40000)[1] == "connect_refused"
-    initial = quic_initial()
-    by_quic.add(NOON + 30 * MS, ipv4("10.0.0.1", "192.0.2.1", 17, udp(50000, 443, initial)))
-    by_quic.add(NOON + 50 * MS, ipv4("192.0.2.1", "10.0.0.1", 17, udp(443, 50000, initial)))
+    Connection(by_quic, client_port=50000).open(NOON, 20 * MS, 30 * MS)
     assert verdict(run(by_quic), client_port=40000) == ("ok", None, "race_lost")
 
 
-def test_quic_that_was_given_up_at_once_because_tcp_was_there_lost_a_race(run: Run) -> None:
+@pytest.mark.parametrize(
+    ("waits", "decided"),
+    [
+        ((0,), ("unknown", None, "race_lost")),
+        ((0, 1, 3), ("failed", "quic_blocked", "initial_unanswered,tcp_connected")),
+    ],
+)
+def test_quic_that_goes_unanswered_while_tcp_works_is_blocked_if_it_was_waited_for(
+    run: Run, waits: tuple[int, ...], decided: tuple[Any, ...]
+) -> None:
     capture = Capture()
-    capture.add(NOON, ipv4("10.0.0.1", "192.0.2.1", 17, udp(50000, 443, quic_initial())))
+    ask_by_quic(capture, NOON, waits)
     Dialogue(capture).open(NOON)
-    assert verdict(run(capture), transport="udp") == ("unknown", None, "race_lost")
+    go_on_until(capture, NOON + 80 * SECOND)
+    assert verdict(run(capture), client_port=50000) == decided
+
+
+def test_quic_is_blocked_though_tcp_went_to_another_address_of_the_name(run: Run) -> None:
+    capture = Capture()
+    ask_by_quic(capture, NOON, (0, 1, 3), server_address="192.0.2.2")
+    dialogue = Dialogue(capture, server="192.0.2.1")
+    now = dialogue.open(NOON + SECOND)
+    dialogue.up(now, ACK | PSH, tls("1.3").client_hello())
+    row = next(row for row in run(capture).rows if row["transport"] == "udp")
+    assert (row["failure_cause"], row["failure_side"]) == ("quic_blocked", "network")
+
+
+def test_quic_that_nothing_answers_is_a_timeout_said_once(run: Run) -> None:
+    capture = Capture()
+    reach(capture)
+    ask_by_quic(capture, NOON, (0, 1, 3))
+    knock(capture, NOON, waits=(0, 1, 3, 7))
+    go_on_until(capture, NOON + 90 * SECOND)
+    result = run(capture)
+    assert failure(result)["failure_cause"] == "quic_timeout"
+    assert verdict(result, client_port=40000) == ("unknown", None, "failed_another_way")
+
+
+def test_quic_while_another_quic_connection_works_lost_a_race(run: Run) -> None:
+    capture = Capture()
+    reach(capture)
+    ask_by_quic(capture, NOON, (0, 1, 3))
+    Connection(capture, client_port=50001, first_id=b"secondid").open(NOON, 20 * MS, 30 * MS)
+    assert verdict(run(capture), client_port=50000) == ("unknown", None, "race_lost")
 
 
 # -------------------------------------------------------------------------------------- scans

@@ -12,6 +12,7 @@ import pytest
 from probe.engine import Engine
 from probe.record import codec
 from probe.simulate import add_arguments, run
+from probe.simulate.services import SERVICES
 
 Row = dict[str, Any]
 FiveTuple = tuple[Any, ...]
@@ -71,6 +72,7 @@ def engine_options(capture: Path, truth: Row) -> Row:
             "reassembly_bytes": 1 << 20,
             "clients": 4096,
             "pairs": 4096,
+            "names": 4096,
         },
         "subscriber_prefixes": truth["subscriber_prefixes"],
         "ran_prefixes": truth["ran_prefixes"],
@@ -90,7 +92,12 @@ def rules(capture: Path) -> list[Row]:
 
 
 def said(records: list[Row], name: str) -> Any:
-    """Return what the first record that says anything about `name` says."""
+    """Return what the first record that says anything about `name` says.
+
+    The labels know the names that sessions send; those from DNS have a test of their own.
+    """
+    if name == "server_name":
+        records = [record for record in records if record["server_name_source"] != "dns"]
     return next((record[name] for record in records if record[name] is not None), None)
 
 
@@ -134,3 +141,17 @@ def test_retransmissions_are_counted_to_the_packet(
     for session in truth["sessions"]:
         records = measured[tuple(session[key] for key in KEY)]
         assert sum(record[name] or 0 for record in records) == session[name]
+
+
+def test_sessions_that_send_no_name_have_the_one_from_dns(
+    truth: Row, measured: dict[FiveTuple, list[Row]]
+) -> None:
+    names = {service.name: service.server_name for service in SERVICES}
+    found = 0
+    for session in truth["sessions"]:
+        for record in measured[tuple(session[key] for key in KEY)]:
+            if record["server_name_source"] == "dns":
+                assert session["server_name"] is None
+                assert record["server_name"] == names[session["service"]]
+                found += 1
+    assert found > 10

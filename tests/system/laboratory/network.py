@@ -185,12 +185,6 @@ route add ::/0 dev {DEVICE}
         """End what was started in here, and the namespace."""
         for process in self._processes:
             _end(process)
-        listed = subprocess.run(
-            ["ip", "netns", "pids", self.name], capture_output=True, text=True, check=False
-        )
-        for pid in listed.stdout.split():  # daemons that left their group
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGKILL)
         _delete(self.name)
 
     def _inside(self, words: list[str | Path]) -> list[str]:
@@ -294,6 +288,12 @@ def _ip(*words: str) -> None:
 
 
 def _delete(name: str) -> None:
+    """Delete a laboratory's namespace, and end what still runs in it."""
+    words = ["ip", "netns", "pids", name]
+    listed = subprocess.run(words, capture_output=True, text=True, check=False)
+    for pid in listed.stdout.split():  # daemons that left their group
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
     subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
     shutil.rmtree(_ETC / name, ignore_errors=True)
 

@@ -4,6 +4,7 @@ RFC 791, 8200 (IP), 9293 (TCP), 792 and 4443 (ICMP).
 """
 
 import struct
+from collections.abc import Container
 from dataclasses import dataclass
 
 TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
@@ -67,6 +68,20 @@ def _read_transport(packet: Packet, at: int, end: int) -> None:
         packet.source_port, packet.destination_port = _PORTS.unpack_from(packet.data, at)
         packet.payload_at = at + 8
         packet.payload_bytes = end - at - 8
+
+
+def quoted(packet: Packet) -> Packet | None:
+    """Return the packet that an ICMP error is about (RFC 792, 4443), or None for another packet."""
+    if packet.protocol == ICMP:
+        header = (packet.data[0] & 15) * 4
+        errors: Container[int] = (3, 4, 5, 11, 12)
+    elif packet.protocol == ICMPV6:
+        header, errors = 40, range(128)
+    else:
+        return None
+    if len(packet.data) <= header + 8 or packet.data[header] not in errors:
+        return None
+    return parse(packet.data[header + 8 :])
 
 
 def _checksum(data: bytes) -> int:

@@ -34,6 +34,7 @@ from tests.system.laboratory.packets import (
     Packet,
     icmp_error,
     parse,
+    quoted,
     tcp_reset,
 )
 from tests.system.laboratory.plan import IcmpError, Link, Outage, Plan, Reset, Rule, Trigger
@@ -244,6 +245,10 @@ class Flow:
         self.mirrored = [rule.mirror in {"both", name} for name in DIRECTIONS]
 
 
+Key = tuple[int, bytes, int, bytes, int]
+"""Protocol, client and its port, server and its port."""
+
+
 class Rulebook:
     """Finds or makes the flow of a packet."""
 
@@ -253,24 +258,27 @@ class Rulebook:
             (rule, _network(rule.clients), _network(rule.servers)) for rule in plan.rules
         ]
         self._rules.append((Rule(), None, None))
-        self._flows: dict[tuple[int, bytes, int, bytes, int], Flow] = {}
+        self._flows: dict[Key, Flow] = {}
         self._ordinals: dict[tuple[str, str, int, str], int] = {}
         self._bottlenecks: dict[tuple[int, str, int], Bottleneck] = {}
 
     def flow(self, packet: Packet, direction: int) -> Flow:
-        """Return the flow that the packet is of, which starts with it if it is the first."""
-        near = (packet.source, packet.source_port)
-        far = (packet.destination, packet.destination_port)
-        key = (packet.protocol, *near, *far) if direction == UP else (packet.protocol, *far, *near)
+        """Return the flow that the packet is of, which starts with it if it is the first.
+
+        ICMP errors are under the rule of the flow that they are about.
+        """
+        key = _key(packet, direction)
         flow = self._flows.get(key)
         if flow is None:
-            flow = self._flows[key] = self._new_flow(key)
+            subject = quoted(packet)
+            rule_key = key if subject is None else _key(subject, 1 - direction)
+            flow = self._flows[key] = self._new_flow(key, *self._rule(rule_key))
         return flow
 
-    def _new_flow(self, key: tuple[int, bytes, int, bytes, int]) -> Flow:
+    def _rule(self, key: Key) -> tuple[int, Rule]:
         protocol = NAMES.get(key[0], str(key[0]))
         client, server = ipaddress.ip_address(key[1]), ipaddress.ip_address(key[3])
-        number, rule = next(
+        return next(
             (number, rule)
             for number, (rule, clients, servers) in enumerate(self._rules)
             if (clients is None or client in clients)
@@ -278,6 +286,10 @@ class Rulebook:
             and rule.port in {None, key[4]}
             and rule.protocol in {None, protocol}
         )
+
+    def _new_flow(self, key: Key, number: int, rule: Rule) -> Flow:
+        protocol = NAMES.get(key[0], str(key[0]))
+        client, server = ipaddress.ip_address(key[1]), ipaddress.ip_address(key[3])
         service = (str(client), str(server), key[4], protocol)
         ordinal = self._ordinals[service] = self._ordinals.get(service, 0) + 1
         pipes = {}
@@ -288,6 +300,12 @@ class Rulebook:
                 seed = f"{self._seed} {service} {ordinal} {side} {name}"
                 pipes[place] = Pipe(getattr(rule, f"{side}_{name}"), side, seed, bottleneck)
         return Flow((protocol, str(client), key[2], str(server), key[4]), rule, pipes)
+
+
+def _key(packet: Packet, direction: int) -> Key:
+    near = (packet.source, packet.source_port)
+    far = (packet.destination, packet.destination_port)
+    return (packet.protocol, *near, *far) if direction == UP else (packet.protocol, *far, *near)
 
 
 def _network(prefix: str | None) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
@@ -439,10 +457,7 @@ class Relay:
     ) -> None:
         """Send what a middlebox made: across the tap where the tap lies on the way."""
         packet = parse(data)
-        flow = cause.flow
-        if packet.protocol in {ICMP, ICMPV6}:
-            flow = self._rulebook.flow(packet, direction)
-            flow.mirrored = cause.flow.mirrored
+        flow = self._rulebook.flow(packet, direction)
         transit = self._register(packet, flow, direction)
         if transit is None:
             return
@@ -506,8 +521,8 @@ def main(client: str, server: str, directory: Path) -> None:
     source = sys.stdin.buffer
     plan = pickle.loads(source.read(int.from_bytes(source.read(4))))
     devices = (_open_device(client), _open_device(server))
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, -10)  # its delays are to be those of the plan
+    with suppress(OSError):  # where that is allowed, no other process makes packets wait
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     gc.disable()  # nothing here makes cycles, and a collection would delay packets
     stopped = threading.Event()
     threading.Thread(target=_stop_at_end_of_input, args=(stopped,), daemon=True).start()

@@ -8,16 +8,16 @@ can know more.
 import bisect
 import pickle
 import statistics
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 _HALF = 1 << 31
 _LONGEST_SEGMENT = 65535
+_ENDS = {"up": "server", "down": "client"}
+"""Where each direction leads."""
 
 
 class FlowKey(NamedTuple):
@@ -68,6 +68,11 @@ class Line(NamedTuple):
         return FlowKey(*self[:5])
 
     @property
+    def passed_tap(self) -> bool:
+        """Tell whether the packet crossed the tap; a duplicate made behind it did not."""
+        return self.tap_ns is not None and self.copied_on != _ENDS[self.direction]
+
+    @property
     def dropped(self) -> bool:
         """Tell whether the packet was dropped on its way, wherever."""
         return self.fate in {"lost", "blackholed", "queue_full", "stopped"}
@@ -80,28 +85,24 @@ class Line(NamedTuple):
     @property
     def dropped_after_tap(self) -> bool:
         """Tell whether the packet passed the tap and was dropped then."""
-        return self.dropped and self.tap_ns is not None
+        return self.dropped and self.passed_tap
 
 
 @dataclass(frozen=True)
 class RttTruth:
-    """Round trips between the tap and one end, in us.
+    """Round trips between the tap and one end, in us: medians over `answers` exchanges.
 
-    `path` is what the links took: the median of all delays out plus that of all delays back.
-    `answering` is the median time an end took to acknowledge, from the first in-order segment that
-    the acknowledgment newly covers: processing plus delayed acknowledgment. None: it got no data.
+    An exchange is an acknowledgment by the end that passes the tap, and the first in-order segment
+    that it newly covers (a SYN and a FIN count). `path` is what the links took, there and back;
+    `full` adds the time between the end's getting the one and sending the other: processing and
+    delayed acknowledgment. Without any exchange `path` is the median delay of all packets there
+    plus that of all back, and `full` is None.
     """
 
     path: float | None
+    full: float | None
     answering: float | None
     answers: int
-
-    @property
-    def full(self) -> float | None:
-        """Return the round trip with the end's own time."""
-        if self.path is None or self.answering is None:
-            return None
-        return self.path + self.answering
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class LossTruth:
 
     `visible_before`: the tap saw later bytes pass before the lost ones did; several losses of the
     same bytes make one hole. `visible_after`: the tap saw the same bytes again. `needless`: the tap
-    saw a segment of which every byte had reached its end by then.
+    saw a segment again of which an earlier copy reached the end, or was about to.
     """
 
     segments: int = 0
@@ -193,52 +194,72 @@ def flow_truth(key: FlowKey, lines: list[Line]) -> FlowTruth:
 
 # ------------------------------------------------------------------------------------ round trips
 
-_ENDS = {"up": "server", "down": "client"}
-"""Where each direction leads."""
+
+class _Exchange(NamedTuple):
+    """One segment toward an end and the acknowledgment that came of it."""
+
+    segment: Line
+    answer: Line
+
+    @property
+    def answering_ns(self) -> int:
+        """Return the end's own time."""
+        return self.answer.arrived_ns - self.segment.delivered_ns
+
+    @property
+    def full_ns(self) -> int:
+        """Return the round trip from the tap to the end and back."""
+        return self.answer.tap_ns - self.segment.tap_ns
 
 
 def _rtt(lines: list[Line], end: str) -> RttTruth:
     toward = [line for line in lines if _ENDS[line.direction] == end and line.origin == "end"]
     back = [line for line in lines if _ENDS[line.direction] != end and line.origin == "end"]
-    there = [line.delivered_ns - line.tap_ns for line in toward if line.delivered_ns]
-    here = [line.tap_ns - line.arrived_ns for line in back if line.tap_ns]
-    answers = list(_answering_ns(toward, back))
-    return RttTruth(
-        (statistics.median(there) + statistics.median(here)) / 1000 if there and here else None,
-        statistics.median(answers) / 1000 if answers else None,
-        len(answers),
-    )
+    exchanges = list(_exchanges(toward, back))
+    if not exchanges:
+        there = [line.delivered_ns - line.tap_ns for line in toward if line.delivered_ns]
+        here = [line.tap_ns - line.arrived_ns for line in back if line.tap_ns]
+        known = there and here
+        path = statistics.median(there) + statistics.median(here) if known else None
+        return RttTruth(None if path is None else path / 1000, None, None, 0)
+    path = statistics.median(x.full_ns - x.answering_ns for x in exchanges)
+    full = statistics.median(x.full_ns for x in exchanges)
+    answering = statistics.median(x.answering_ns for x in exchanges)
+    return RttTruth(path / 1000, full / 1000, answering / 1000, len(exchanges))
 
 
-def _answering_ns(toward: list[Line], back: list[Line]) -> Iterator[int]:
-    """Yield how long the end took for each acknowledgment of data that came in order.
+def _length(line: Line) -> int:
+    """Return how much of the sequence space the segment takes."""
+    return line.payload_bytes + bool(line.flags & SYN) + bool(line.flags & FIN)
 
-    Measured from the first segment that it newly covers. An acknowledgment that was lost counts:
-    the end sent it.
-    """
+
+def _exchanges(toward: list[Line], back: list[Line]) -> Iterator[_Exchange]:
     place = _Sequence(toward)
-    delivered = sorted(
-        (line for line in toward if line.delivered_ns and line.payload_bytes),
-        key=lambda line: line.delivered_ns,
-    )
-    in_order = []
-    expected = None
-    for line in delivered:
-        start = place.of(line.sequence)
-        if expected is None or start == expected:
-            in_order.append((start, line.delivered_ns))
-        expected = max(expected or 0, start + line.payload_bytes)
-    starts = [start for start, _ in in_order]
+    in_order = list(_in_order(toward, place))
+    starts = [place.of(line.sequence) for line in in_order]
     covered = 0
     for line in back:
         if not line.flags & ACK or line.copied_on:
             continue
-        acknowledged = place.of(line.acknowledgment)
-        upto = bisect.bisect_left(starts, acknowledged)
-        if upto > covered:
-            if line.arrived_ns > in_order[covered][1]:
-                yield line.arrived_ns - in_order[covered][1]
+        upto = bisect.bisect_left(starts, place.of(line.acknowledgment))
+        if upto > covered and line.arrived_ns > in_order[covered].delivered_ns:
+            if line.tap_ns:
+                yield _Exchange(in_order[covered], line)
             covered = upto
+
+
+def _in_order(toward: list[Line], place: "_Sequence") -> Iterator[Line]:
+    """Yield the segments that were the next that the end expected when they reached it."""
+    delivered = [line for line in toward if line.delivered_ns and _length(line)]
+    expected = 0
+    waiting: dict[int, int] = {}
+    for line in sorted(delivered, key=lambda line: line.delivered_ns):
+        start = place.of(line.sequence)
+        waiting[start] = max(waiting.get(start, 0), start + _length(line))
+        if start == expected:
+            yield line
+        while expected in waiting:
+            expected = waiting.pop(expected)
 
 
 class _Sequence:
@@ -294,7 +315,7 @@ def _loss(lines: list[Line]) -> LossTruth:
         if line.payload_bytes and line.origin == "end"
     ]
     sent = [span for span in spans if not span.line.copied_on]
-    passages = _Passages(span for span in spans if span.line.tap_ns)
+    passages = _Passages(span for span in spans if span.line.passed_tap)
     before = [span for span in sent if span.line.dropped_before_tap]
     after = [span for span in sent if span.line.dropped_after_tap]
     fillers = (_filler(span, passages) for span in before)
@@ -336,30 +357,27 @@ def _overtaken(numbers: Iterable[int]) -> int:
 
 
 def _needless(sent: list[_Span], spans: list[_Span]) -> int:
-    """Return how many segments passed the tap though the end had all of their bytes already."""
-    times: dict[tuple[int, int], list[int]] = defaultdict(list)
-    delivered = sorted((s.start, s.end, s.line.delivered_ns) for s in spans if s.line.delivered_ns)
-    for span, same in groupby(delivered, key=lambda item: item[:2]):
-        times[span] = [time_ns for *_, time_ns in same]
-    starts = sorted(times)
-    return sum(
-        span.line.tap_ns is not None and _had_all(span, times, starts, span.line.arrived_ns)
-        for span in sent
-    )
+    """Return how many segments passed the tap though each of their bytes came by an earlier one."""
+    first: dict[tuple[int, int], int] = {}
+    for span in spans:
+        if span.line.delivered_ns:
+            extent = (span.start, span.end)
+            first[extent] = min(first.get(extent, span.line.number), span.line.number)
+    extents = sorted(first)
+    return sum(span.line.passed_tap and _came_earlier(span, first, extents) for span in sent)
 
 
-def _had_all(
-    span: _Span,
-    times: dict[tuple[int, int], list[int]],
-    starts: list[tuple[int, int]],
-    when_ns: int,
+def _came_earlier(
+    span: _Span, first: dict[tuple[int, int], int], extents: list[tuple[int, int]]
 ) -> bool:
-    """Tell whether what was delivered until `when_ns` covers the span."""
+    """Tell whether what was sent before the span, and was delivered some time, covers it.
+
+    `first` has, for each extent that was delivered, the number of the first packet to bring it.
+    """
     reached = span.start
-    low = bisect.bisect_left(starts, (span.start - _LONGEST_SEGMENT, 0))
-    for start, end in starts[low:]:
+    for start, end in extents[bisect.bisect_left(extents, (span.start - _LONGEST_SEGMENT, 0)) :]:
         if start > reached or reached >= span.end:
             break
-        if end > reached and min(times[start, end]) < when_ns:
+        if end > reached and first[start, end] < span.line.number:
             reached = end
     return reached >= span.end

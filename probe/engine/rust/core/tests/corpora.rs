@@ -13,7 +13,7 @@ const OPTIONS: &str = r#"{
     "probe_id": "test", "captures": [], "active_timeout_s": 60, "client_address": "full",
     "batch_rows": 500, "batch_interval_s": 30,
     "limits": {"flows": 5000, "fragments": 64, "reassembly_bytes": 1048576, "clients": 1000,
-               "pairs": 1000},
+               "pairs": 1000, "names": 1000},
     "subscriber_prefixes": [], "ran_prefixes": [], "attribution": []
 }"#;
 
@@ -70,7 +70,10 @@ fn tiny_tables_survive_every_capture() {
     let tiny = OPTIONS
         .replace("\"flows\": 5000", "\"flows\": 3")
         .replace("\"fragments\": 64", "\"fragments\": 1")
-        .replace("\"clients\": 1000", "\"clients\": 1")
+        .replace(
+            "\"clients\": 1000, \"names\": 1000",
+            "\"clients\": 1, \"names\": 1",
+        )
         .replace("\"active_timeout_s\": 60", "\"active_timeout_s\": 1");
     for path in captures() {
         let (bodies, _) = run(&path, &tiny);

@@ -1,10 +1,11 @@
 //! DNS over UDP and TCP (RFC 1035, RFC 6891, RFC 7766).
 //!
-//! Unicast DNS on port [`PORT`] only: mDNS (5353) and LLMNR (5355) answer another question, and
-//! silence is normal there.
+//! Multicast DNS (RFC 6762) and LLMNR (RFC 4795) have the same messages, but there silence is normal:
+//! they are read for the name asked, and measured in nothing else.
 
 pub mod framer;
 pub mod name;
+pub mod resolution;
 pub mod tracker;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,20 +13,28 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::app::reader::Reader;
 pub use framer::DnsTcpFramer;
 pub use name::Name;
+pub use resolution::Resolution;
 pub use tracker::{DnsTracker, Transaction};
 
 /// The port of DNS over UDP and TCP.
 pub const PORT: u16 = 53;
-/// Most addresses kept of one answer.
-pub const MAX_ADDRESSES: usize = 8;
+/// The ports of multicast DNS and of LLMNR.
+pub const MDNS_PORT: u16 = 5353;
+pub const LLMNR_PORT: u16 = 5355;
 
 pub const RCODE_SERVFAIL: u16 = 2;
 pub const RCODE_REFUSED: u16 = 5;
 
 const TYPE_A: u16 = 1;
+const TYPE_CNAME: u16 = 5;
 const TYPE_AAAA: u16 = 28;
 const TYPE_OPT: u16 = 41;
+const TYPE_SVCB: u16 = 64;
+const TYPE_HTTPS: u16 = 65;
 const CLASS_IN: u16 = 1;
+
+/// More records than this stand in no message that a client gets.
+const MOST_RECORDS: u32 = 1024;
 
 /// Why bytes are not taken for a DNS message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -53,8 +62,10 @@ pub struct DnsMessage<'a> {
     pub rcode: u16,
     pub truncated: bool,
     pub question: Option<Question<'a>>,
-    addresses: [IpAddr; MAX_ADDRESSES],
-    address_count: usize,
+    counts: Counts,
+    bytes: &'a [u8],
+    /// From the answer section on.
+    records: Reader<'a>,
 }
 
 impl<'a> DnsMessage<'a> {
@@ -64,8 +75,8 @@ impl<'a> DnsMessage<'a> {
     /// be cut, and the outcome of a query stands in the header.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes);
-        let (mut message, counts) = read_header(&mut reader).ok_or(Malformed::Header)?;
-        for index in 0..counts.questions {
+        let mut message = read_header(bytes, &mut reader).ok_or(Malformed::Header)?;
+        for index in 0..message.counts.questions {
             let question = read_question(bytes, &mut reader);
             match (index, question) {
                 (0, None) => return Err(Malformed::Question),
@@ -74,42 +85,62 @@ impl<'a> DnsMessage<'a> {
                 (_, Some(_)) => {}
             }
         }
-        message.read_records(reader, counts);
+        message.records = reader;
+        message.read_options();
         Ok(message)
     }
 
-    /// The A and AAAA records of the answer section, [`MAX_ADDRESSES`] at most.
-    pub fn addresses(&self) -> &[IpAddr] {
-        self.addresses.get(..self.address_count).unwrap_or_default()
+    /// Whether bytes begin with a header that DNS can have. Those of something else on its port
+    /// hardly ever do: a known operation (RFC 1035 4.1.1, RFC 2136, RFC 8490), one question at most
+    /// (RFC 9619), and records in numbers that a message can hold.
+    pub fn begins_plausibly(bytes: &[u8]) -> bool {
+        let header = read_header(bytes, &mut Reader::new(bytes));
+        header.is_some_and(|message| {
+            let known_operation = matches!(message.opcode, 0..=2 | 4..=6);
+            let few = message.counts.records() < MOST_RECORDS;
+            known_operation && message.counts.questions <= 1 && few
+        })
+    }
+
+    /// Whether this is what a stub resolver sends: a standard query with one question, no answer,
+    /// and nothing behind its records.
+    pub fn is_plain_query(&self) -> bool {
+        let counts = self.counts;
+        let mut rest = self.records;
+        let whole = (0..counts.records()).all(|_| read_record(self.bytes, &mut rest).is_some());
+        let plain = !self.is_response && self.opcode == 0 && self.rcode == 0;
+        plain && counts.questions == 1 && counts.answers == 0 && whole && rest.is_empty()
+    }
+
+    /// Records of the answer section with their owners, as far as they can be read.
+    fn answers(&self) -> impl Iterator<Item = (Name<'a>, Record<'a>)> {
+        let (bytes, mut reader) = (self.bytes, self.records);
+        (0..self.counts.answers)
+            .map_while(move |_| {
+                let owner = Name::read(bytes, &mut reader.clone());
+                read_record(bytes, &mut reader).map(|record| (owner, record))
+            })
+            .filter(|(_, record)| record.class == CLASS_IN)
+            .filter_map(|(owner, record)| owner.map(|owner| (owner, record)))
+    }
+
+    /// The name that begins `at` so many bytes from the start of the message.
+    fn name_at(&self, at: usize) -> Option<Name<'a>> {
+        Name::read(self.bytes, &mut Reader::new(self.bytes.get(at..)?))
     }
 
     /// The records are bounded by the bytes there are: each takes 11 at least.
-    fn read_records(&mut self, mut reader: Reader<'a>, counts: Counts) {
-        for index in 0..counts.records() {
-            match read_record(&mut reader) {
-                Some(record) => self.note_record(&record, index < u32::from(counts.answers)),
-                None => return,
+    fn read_options(&mut self) {
+        let mut reader = self.records;
+        for _ in 0..self.counts.records() {
+            let Some(record) = read_record(self.bytes, &mut reader) else {
+                return;
+            };
+            if record.kind == TYPE_OPT {
+                let [upper, ..] = record.ttl;
+                self.rcode |= u16::from(upper) << 4;
             }
         }
-    }
-
-    fn note_record(&mut self, record: &Record<'_>, is_answer: bool) {
-        if record.kind == TYPE_OPT {
-            let [upper, ..] = record.ttl;
-            self.rcode |= u16::from(upper) << 4;
-        } else if is_answer && record.class == CLASS_IN {
-            self.note_address(record);
-        }
-    }
-
-    fn note_address(&mut self, record: &Record<'_>) {
-        let (Some(address), Some(place)) =
-            (record.address(), self.addresses.get_mut(self.address_count))
-        else {
-            return;
-        };
-        *place = address;
-        self.address_count = self.address_count.saturating_add(1);
     }
 }
 
@@ -132,6 +163,8 @@ struct Record<'a> {
     class: u16,
     ttl: [u8; 4],
     data: &'a [u8],
+    /// Where the data begin, from the start of the message.
+    data_at: usize,
 }
 
 impl Record<'_> {
@@ -144,7 +177,7 @@ impl Record<'_> {
     }
 }
 
-fn read_header<'a>(reader: &mut Reader<'a>) -> Option<(DnsMessage<'a>, Counts)> {
+fn read_header<'a>(bytes: &'a [u8], reader: &mut Reader<'a>) -> Option<DnsMessage<'a>> {
     let id = reader.u16()?;
     let flags = reader.u16()?;
     let counts = Counts {
@@ -153,17 +186,17 @@ fn read_header<'a>(reader: &mut Reader<'a>) -> Option<(DnsMessage<'a>, Counts)> 
         authorities: reader.u16()?,
         additionals: reader.u16()?,
     };
-    let message = DnsMessage {
+    Some(DnsMessage {
         id,
         is_response: flags & 0x8000 != 0,
         opcode: (flags >> 11 & 0xf) as u8,
         rcode: flags & 0xf,
         truncated: flags & 0x0200 != 0,
         question: None,
-        addresses: [IpAddr::V4(Ipv4Addr::UNSPECIFIED); MAX_ADDRESSES],
-        address_count: 0,
-    };
-    Some((message, counts))
+        counts,
+        bytes,
+        records: Reader::new(&[]),
+    })
 }
 
 fn read_question<'a>(message: &'a [u8], reader: &mut Reader<'a>) -> Option<Question<'a>> {
@@ -173,13 +206,17 @@ fn read_question<'a>(message: &'a [u8], reader: &mut Reader<'a>) -> Option<Quest
     Some(Question { name, qtype })
 }
 
-fn read_record<'a>(reader: &mut Reader<'a>) -> Option<Record<'a>> {
+fn read_record<'a>(message: &'a [u8], reader: &mut Reader<'a>) -> Option<Record<'a>> {
     name::skip(reader)?;
+    let (kind, class, ttl) = (reader.u16()?, reader.u16()?, reader.array()?);
+    let data = reader.vector16()?;
+    let behind = reader.rest().len() + data.len();
     Some(Record {
-        kind: reader.u16()?,
-        class: reader.u16()?,
-        ttl: reader.array()?,
-        data: reader.vector16()?,
+        kind,
+        class,
+        ttl,
+        data,
+        data_at: message.len().checked_sub(behind)?,
     })
 }
 

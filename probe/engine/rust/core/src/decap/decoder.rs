@@ -165,26 +165,25 @@ impl<'p> Walk<'_, 'p> {
     /// Looks for a tunnel in a whole packet.
     #[inline(always)]
     fn whole(&mut self, datagram: Datagram<'p>) -> Result<Decoded<'p>> {
-        match datagram.upper.protocol {
+        let Upper {
+            protocol, payload, ..
+        } = datagram.upper;
+        match protocol {
             ip::TCP => self.end(datagram),
-            ip::UDP => match udp::ports(datagram.upper.payload.data()) {
-                Some((gtpu::PORT, _) | (_, gtpu::PORT)) => self.gtpu(datagram),
-                Some((source, destination))
-                    if overlay::is_port(source) || overlay::is_port(destination) =>
-                {
-                    self.overlay(datagram)
-                }
-                _ => self.end(datagram),
+            ip::UDP => match carrier_of(payload.data()) {
+                None => self.end(datagram),
+                Some(Carrier::Gtpu) => self.gtpu(datagram),
+                Some(Carrier::Overlay) => self.overlay(datagram),
             },
-            ip::IPV4 | ip::IPV6 | ip::GRE => self.carrier(datagram),
-            _ => self.end(datagram),
+            ip::IPV4 | ip::IPV6 | ip::GRE => self.carried_by_ip(datagram),
+            _ => self.end_after_all(datagram),
         }
     }
 
     #[inline(always)]
     fn gtpu(&mut self, datagram: Datagram<'p>) -> Result<Decoded<'p>> {
         match gtpu::parse(datagram.upper.payload) {
-            Err(Stop::Foreign) => self.end(datagram),
+            Err(Stop::Foreign) => self.end_after_all(datagram),
             Err(Stop::Cut) => Err(Undecodable::TruncatedGtpu),
             Err(Stop::Undecodable(reason)) => Err(reason),
             Ok(Message::Signal(signal)) => {
@@ -209,7 +208,7 @@ impl<'p> Walk<'_, 'p> {
     #[inline(never)]
     fn overlay(&mut self, datagram: Datagram<'p>) -> Result<Decoded<'p>> {
         match overlay::parse(datagram.upper.payload) {
-            Err(Stop::Foreign) => self.end(datagram),
+            Err(Stop::Foreign) => self.end_after_all(datagram),
             Err(Stop::Cut) => Err(Undecodable::TruncatedTunnel),
             Err(Stop::Undecodable(reason)) => Err(reason),
             Ok(Overlay { layer, next, body }) => {
@@ -222,7 +221,7 @@ impl<'p> Walk<'_, 'p> {
     /// What IP carries by a protocol number of its own.
     #[cold]
     #[inline(never)]
-    fn carrier(&mut self, datagram: Datagram<'p>) -> Result<Decoded<'p>> {
+    fn carried_by_ip(&mut self, datagram: Datagram<'p>) -> Result<Decoded<'p>> {
         let Upper {
             protocol, payload, ..
         } = datagram.upper;
@@ -265,6 +264,13 @@ impl<'p> Walk<'_, 'p> {
             layers: self.layers.list,
             tunnel: self.tunnel,
         }))
+    }
+
+    /// The end of what is rare: other protocols, and what only uses a tunnel's port.
+    #[cold]
+    #[inline(never)]
+    fn end_after_all(&mut self, datagram: Datagram<'p>) -> Result<Decoded<'p>> {
+        self.end(datagram)
     }
 
     #[inline(always)]
@@ -347,6 +353,25 @@ fn whole_upper(network: Network, protocol: u8, payload: View<'_>) -> Result<Uppe
         Some(_) => Err(Undecodable::MalformedIp),
         None => Ok(upper),
     }
+}
+
+/// What a UDP packet may carry, by its ports.
+enum Carrier {
+    Gtpu,
+    Overlay,
+}
+
+#[inline(always)]
+fn carrier_of(segment: &[u8]) -> Option<Carrier> {
+    let (source, destination) = udp::ports(segment)?;
+    if source == gtpu::PORT || destination == gtpu::PORT {
+        return Some(Carrier::Gtpu);
+    }
+    // Most servers' ports are below these, and most clients' above.
+    if !overlay::PORTS.contains(&source) && !overlay::PORTS.contains(&destination) {
+        return None;
+    }
+    (overlay::is_port(source) || overlay::is_port(destination)).then_some(Carrier::Overlay)
 }
 
 #[cold]

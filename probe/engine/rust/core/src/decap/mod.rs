@@ -17,6 +17,7 @@ mod link;
 mod mpls;
 mod overlay;
 mod pppoe;
+mod quote;
 mod tags;
 mod text;
 mod udp;
@@ -25,6 +26,7 @@ mod view;
 pub use counters::{Counters, Undecodable};
 pub use decoder::Decoder;
 pub use fragment::FragmentLimits;
+pub use quote::Quote;
 pub use text::encapsulation;
 
 /// An IP address as 128 bits; IPv4 is kept v4-mapped (`::ffff:a.b.c.d`, RFC 4291 2.5.5.2).
@@ -42,9 +44,26 @@ impl Address {
         Self(u128::from_be_bytes(octets))
     }
 
+    /// Multicast (224.0.0.0/4, ff00::/8) or the limited broadcast: no single host answers for it.
+    pub fn is_group(self) -> bool {
+        match self.as_v4() {
+            Some(v4) => v4 >> 28 == 0xe || v4 == u32::MAX,
+            None => self.0 >> 120 == 0xff,
+        }
+    }
+
     /// The IPv4 address, where this is one.
     pub fn as_v4(self) -> Option<u32> {
         (self.0 >> 32 == Self::V4_PREFIX >> 32).then_some(self.0 as u32)
+    }
+}
+
+impl From<std::net::IpAddr> for Address {
+    fn from(address: std::net::IpAddr) -> Self {
+        match address {
+            std::net::IpAddr::V4(v4) => Self::v4(v4.octets()),
+            std::net::IpAddr::V6(v6) => Self::v6(v6.octets()),
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 //! Clients may use these ports too. What does not have every fixed bit of its header right, and room
 //! for what it announces, is an ordinary UDP packet.
 
+use std::ops::RangeInclusive;
+
 use super::link::{Network, Next};
 use super::udp::{self, Stop};
 use super::view::{View, be16};
@@ -15,9 +17,11 @@ const VXLAN_GPE: u16 = 4790;
 const GENEVE: u16 = 6081;
 const TEREDO: u16 = 3544;
 
+/// From the least of these ports to the greatest.
+pub(super) const PORTS: RangeInclusive<u16> = TEREDO..=VXLAN_OF_LINUX;
+
 /// Whether a UDP packet with this port at either end may be an overlay's. Source ports of VXLAN and
 /// GENEVE need only spread load (RFC 7348 5), but some ends answer from the port.
-#[inline]
 pub(super) fn is_port(port: u16) -> bool {
     matches!(port, VXLAN | VXLAN_OF_LINUX | VXLAN_GPE | GENEVE | TEREDO)
 }

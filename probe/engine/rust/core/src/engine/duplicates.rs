@@ -26,11 +26,12 @@ use crate::decap::{Inner, Layer, Transport};
 use crate::flow::protocol_number;
 use crate::source::{LinkType, Packet};
 
-/// Copies are microseconds to milliseconds apart. No sender repeats a packet so soon with the same
-/// identification, and none whose path changes.
-const WINDOW_NS: u64 = 20_000_000;
-/// The same at one hop: a switch's buffer lies between. A timeout is 200 ms at the least in common
-/// stacks, and a fast retransmission takes a round trip.
+/// Copies by identification: microseconds to milliseconds apart, more where a queue lies between two
+/// hops. A timeout is 200 ms at the least in common stacks.
+const WINDOW_NS: u64 = 100_000_000;
+/// Copies by hop: a path changes, but not with a repetition so soon.
+const HOP_WINDOW_NS: u64 = 20_000_000;
+/// Copies at one hop: a switch's buffer lies between. A fast retransmission takes a round trip.
 const DOUBLING_WINDOW_NS: u64 = 5_000_000;
 
 /// A packet of which copies may come.
@@ -112,13 +113,13 @@ impl Duplicates {
         Self {
             seen: vec![Seen::default(); size].into(),
             pairs: vec![Pair::default(); size.div_ceil(4)].into(),
-            seed,
+            seed: mix(seed ^ MULTIPLICAND, MULTIPLIER),
             doubling: Share::default(),
         }
     }
 
     /// Whether `inner`, found in `packet`, was seen before.
-    #[inline]
+    #[inline(never)]
     pub fn is_copy(&mut self, packet: &Packet<'_>, inner: &Inner<'_>) -> bool {
         if self.seen.is_empty() {
             return false;
@@ -162,14 +163,19 @@ impl Duplicates {
         let (pair, seen) = (pair_of(&mut self.pairs, sight), &mut self.seen[place]);
         let same_hop = seen.hop == sight.hop;
         let same_packet = pair.tells_apart(sight);
-        let soon = seen.time_ns.abs_diff(sight.time_ns) < DOUBLING_WINDOW_NS;
+        let age_ns = seen.time_ns.abs_diff(sight.time_ns);
+        let soon = age_ns < DOUBLING_WINDOW_NS;
         let doubles = pair.doubles(&self.doubling);
         let first = !seen.doubled;
         if same_hop && soon && first && (same_packet || sight.is_data) {
             pair.doubling.twice();
             self.doubling.twice();
         }
-        let copy = same_packet || !same_hop || (doubles && soon && first);
+        let copy = if same_hop {
+            same_packet || (doubles && soon && first)
+        } else {
+            same_packet || age_ns < HOP_WINDOW_NS
+        };
         seen.doubled |= copy && same_hop;
         copy
     }
@@ -212,21 +218,25 @@ fn check(hash: u64) -> u32 {
 impl Sight {
     #[inline]
     fn of(packet: &Packet<'_>, inner: &Inner<'_>, seed: u64) -> Self {
+        // First what may take a call, so that the rest stays in registers.
+        let content = content(inner.segment, seed);
+        let hop = hop(packet, inner);
+        let other_seed = seed.rotate_left(32);
         let [source, destination] = [inner.source, inner.destination]
-            .map(|address| mix(address.0 as u64 ^ seed, (address.0 >> 64) as u64 ^ seed));
+            .map(|address| address.0 as u64 ^ ((address.0 >> 64) as u64).wrapping_mul(seed | 1));
         let facts = u64::from(inner.identification) << 48
             | u64::from(inner.segment_len) << 16
             | u64::from(protocol_number(inner.transport));
-        let [a, b, c, d, e] = head(inner.segment);
-        let hash = mix(source, destination.rotate_left(17));
-        let hash = mix(hash ^ facts, a ^ seed);
-        let hash = mix(hash ^ b, c ^ seed);
-        let hash = mix(hash ^ d, e ^ seed);
+        let ends = mix(source ^ seed, destination ^ other_seed);
+        let hash = mix(content ^ facts, ends ^ other_seed);
         Self {
             hash,
-            pair: source.wrapping_add(destination),
+            pair: mix(
+                source ^ destination,
+                source.wrapping_add(destination) ^ seed,
+            ),
             side: usize::from(source < destination),
-            hop: hop(packet, inner),
+            hop,
             time_ns: packet.time_ns,
             identification: inner.identification,
             is_data: inner.transport == Transport::Tcp && inner.segment_len > 60,
@@ -235,82 +245,92 @@ impl Sight {
 }
 
 /// Multiplies to 128 bits and folds the halves. No bit of either operand is lost, but where the other
-/// one comes to 0, which nobody can aim at where it holds the seed.
+/// one is 0, which nobody can aim at where it holds the seed.
 #[inline]
 fn mix(left: u64, right: u64) -> u64 {
-    let product = u128::from(left ^ MULTIPLIER) * u128::from(right ^ MULTIPLICAND);
+    let product = u128::from(left) * u128::from(right);
     product as u64 ^ (product >> 64) as u64
 }
 
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 const MULTIPLICAND: u64 = 0x2545_f491_4f6c_dd1d;
 
-/// The first 40 bytes above IP; of fewer, the first and the last 20; of fewer still, with zeros.
+/// A hash of the first bytes above IP.
 #[inline]
-fn head(segment: &[u8]) -> [u64; 5] {
-    if let Some(bytes) = segment.first_chunk::<40>() {
-        return words(bytes);
+fn content(segment: &[u8], seed: u64) -> u64 {
+    match segment.first_chunk() {
+        Some(head) => hash(head, seed),
+        None => short_content(segment, seed),
     }
-    let mut bytes = [0; 40];
+}
+
+#[inline(never)]
+fn short_content(segment: &[u8], seed: u64) -> u64 {
+    hash(&short_head(segment), seed)
+}
+
+/// Of a segment of fewer than 40 bytes, the first and the last 20; of a shorter one, all, then zeros.
+fn short_head(segment: &[u8]) -> [u8; 40] {
+    let mut head = [0; 40];
     match (segment.first_chunk::<20>(), segment.last_chunk::<20>()) {
         (Some(first), Some(last)) => {
-            bytes[..20].copy_from_slice(first);
-            bytes[20..].copy_from_slice(last);
+            head[..20].copy_from_slice(first);
+            head[20..].copy_from_slice(last);
         }
-        _ => bytes[..segment.len()].copy_from_slice(segment),
+        _ => head[..segment.len()].copy_from_slice(segment),
     }
-    words(&bytes)
+    head
 }
 
 #[inline]
-fn words(bytes: &[u8; 40]) -> [u64; 5] {
-    std::array::from_fn(|word| {
-        let bytes: [u8; 8] = std::array::from_fn(|index| bytes[word * 8 + index]);
-        u64::from_le_bytes(bytes)
-    })
+fn hash(head: &[u8; 40], seed: u64) -> u64 {
+    let (words, _) = head.as_chunks();
+    let word = |index: usize| u64::from_le_bytes(words[index]);
+    let front = mix(word(0) ^ seed, word(1) ^ MULTIPLIER);
+    let middle = mix(front ^ word(2), word(3) ^ seed);
+    mix(middle ^ word(4), seed)
 }
 
-/// Where on its way a packet was mirrored, in 16 bits: one pair of hops in 65,536 looks like one.
+/// Where on its way a packet was mirrored: interface and TTL; of what stands around it, where anything
+/// does, 16 bits, so that one pair of hops in 65,536 looks like one.
 #[inline]
 fn hop(packet: &Packet<'_>, inner: &Inner<'_>) -> u16 {
-    let mut facts = u64::from(packet.interface) << 8 | u64::from(inner.ttl);
-    if inner.layers[0] != Layer::None || packet.link != LinkType::Ethernet {
-        facts = mix(facts, surroundings(packet, inner));
+    let plain = packet.interface << 8 | u32::from(inner.ttl);
+    if inner.layers[0] == Layer::None && packet.link == LinkType::Ethernet {
+        return plain as u16;
     }
-    (mix(facts, facts) >> 16) as u16
+    let facts = surroundings(packet, inner) ^ u64::from(plain);
+    (mix(facts, MULTIPLIER) >> 16) as u16
 }
 
 /// The layers around a packet, the innermost tunnel, and where a cooked frame was captured.
+#[inline(never)]
 fn surroundings(packet: &Packet<'_>, inner: &Inner<'_>) -> u64 {
     let mut facts = cooked_hop(packet);
-    for layer in inner
-        .layers
-        .iter()
-        .take_while(|&&layer| layer != Layer::None)
-    {
-        facts = mix(facts, u64::from(layer.word()));
+    let layers = inner.layers.iter();
+    for layer in layers.take_while(|&&layer| layer != Layer::None) {
+        facts = mix(facts ^ u64::from(layer.word()), MULTIPLIER);
     }
     if let Some(tunnel) = inner.tunnel {
-        facts = mix(
-            facts ^ u64::from(tunnel.teid),
-            tunnel.source.0 as u64 ^ (tunnel.destination.0 as u64).rotate_left(32),
-        );
+        let ends = tunnel.source.0 ^ tunnel.destination.0.rotate_left(32);
+        facts = mix(facts ^ u64::from(tunnel.teid), MULTIPLIER);
+        facts = mix(facts ^ ends as u64, MULTIPLICAND);
     }
     facts
 }
 
-/// Packet type, device type and, in version 2, the interface: an "any" capture shows a packet once for
-/// each that it passes, coming in and going out.
+/// Packet type and device type; in version 2, interface, device type and packet type: an "any" capture
+/// shows a packet once for each interface that it passes, coming in and going out.
 fn cooked_hop(packet: &Packet<'_>) -> u64 {
-    let range = match packet.link {
-        LinkType::LinuxSll => 0..4,
-        LinkType::LinuxSll2 => 4..11,
-        _ => return 0,
+    let number = |at: usize| -> u64 {
+        let bytes = packet.data.get(at..).and_then(<[u8]>::first_chunk);
+        bytes.map_or(0, |&bytes| u32::from_be_bytes(bytes).into())
     };
-    let bytes = packet.data.get(range).unwrap_or_default();
-    bytes
-        .iter()
-        .fold(0, |facts, &byte| facts << 8 | u64::from(byte))
+    match packet.link {
+        LinkType::LinuxSll => number(0),
+        LinkType::LinuxSll2 => number(4) << 32 | number(8) >> 8,
+        _ => 0,
+    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! From a session's interval to a record.
 
 use crate::decap::{Address, Transport};
-use crate::engine::application::{Quic, Report};
+use crate::engine::application::{Quic, Report, encrypted_dns};
 use crate::engine::failure::Verdict;
+use crate::engine::notes::Note;
 use crate::engine::options::ClientAddress;
 use crate::engine::session::{Place, Session};
 use crate::engine::volume::Volume;
@@ -10,7 +11,7 @@ use crate::flow::samples::{MAX_KEPT, Samples};
 use crate::flow::{Direction, FlowKey};
 use crate::record::names::{EndReason, FailureSide, Outcome, RecordKind, RttMethod, flag};
 use crate::record::{Columns, Record};
-use crate::tcp::HalfReport;
+use crate::tcp::{HalfReport, Limit, Method};
 
 /// What stands in every record of a capture.
 #[derive(Debug, Clone)]
@@ -40,13 +41,18 @@ pub fn emit(
     let (up, down) = (session.up, session.up.opposite());
     let ends = Ends::of(key, up, stamp.client_address);
     let reports = session.connection.as_mut().map(|connection| {
-        let reports = [up, down].map(|direction| connection.take_report(direction));
-        (reports, connection.uses_timestamps())
+        let halves = connection.take_report(end.end_ns, last);
+        [up, down].map(|direction| halves[direction.index()])
     });
     // Data that goes down is acknowledged by the client: its round trips are the client's.
-    let latency = reports.map(|([up, down], _)| [Latency::of(&down), Latency::of(&up)]);
+    let latency = reports.map(|[up, down]| [Latency::of(&down), Latency::of(&up)]);
     let quic = session.application.quic_mut().map(Quic::take_round_trips);
     let quic = quic.map(|taken| (taken.methods, taken.samples.map(Latency::of_samples)));
+    let ping = session.ping.as_mut().map(|ping| ping.take_report());
+    // Whoever is asked replies: requests that go up measure the way to the server.
+    let echoes = ping.map(|report| {
+        [down, up].map(|asked| Latency::of_samples(report.round_trips[asked.index()]))
+    });
     let setup = Setup::take(session, last);
     let place = session.place.clone();
     let mut record = Record {
@@ -79,23 +85,33 @@ pub fn emit(
         &session.volumes[up.index()],
         &session.volumes[down.index()],
     );
-    if let (Some(([up, down], timestamps)), Some([client, server])) = (&reports, &latency) {
+    if let (Some([up, down]), Some([client, server])) = (&reports, &latency) {
         loss_fields(&mut record, up, down);
-        let method = if *timestamps {
-            RttMethod::Timestamp
-        } else {
-            RttMethod::Sequence
-        };
-        latency_fields(&mut record, client, server, [method; 2]);
+        pace_fields(&mut record, up, down);
+        latency_fields(&mut record, client, server, [down, up].map(rtt_method));
     }
     if let Some((methods, [client, server])) = &quic {
         latency_fields(&mut record, client, server, *methods);
     }
-    application_fields(&mut record, &session.application.take_report());
+    if let Some([client, server]) = &echoes {
+        latency_fields(&mut record, client, server, [RttMethod::Echo; 2]);
+    }
+    let mut report = session.application.take_report();
+    report.settle_name(session.name_from_dns.as_deref());
+    encrypted_dns::settle_protocol(&mut report, key, up);
+    if report.dns_truncated {
+        session.notes.add(Note::DnsTruncated);
+    }
+    application_fields(&mut record, &report);
+    if let Some(ping) = &ping {
+        record.requests = Some(ping.requests);
+        record.requests_failed = Some(ping.unanswered);
+    }
+    outcome_fields(&mut record, &end);
     let evidence = end.verdict.evidence();
     let evidence = (!evidence.is_empty()).then(|| evidence.to_string());
+    let evidence = std::mem::take(&mut session.notes).behind(evidence.as_deref());
     record.evidence = evidence.as_deref();
-    outcome_fields(&mut record, &end);
     columns.push(&record);
     session.volumes = Default::default();
     session.interval_index += 1;
@@ -139,6 +155,7 @@ fn volume_fields(record: &mut Record<'_>, up: &Volume, down: &Volume) {
 fn application_fields<'a>(record: &mut Record<'a>, report: &Report<'a>) {
     record.app_protocol = report.app_protocol;
     record.server_name = report.server_name;
+    record.server_name_source = report.server_name_source;
     record.alpn = report.alpn;
     record.tls_version = report.tls_version;
     record.ech = report.ech.map(u8::from);
@@ -196,7 +213,7 @@ fn flags(session: &Session) -> u8 {
     let capture_loss = session
         .connection
         .as_ref()
-        .is_some_and(|tcp| tcp.capture_loss);
+        .is_some_and(|tcp| tcp.capture_loss());
     [
         (session.missed_start, flag::MISSED_START),
         (session.is_one_way(), flag::ONE_WAY),
@@ -349,6 +366,27 @@ fn latency_fields<'a>(
     record.rtt_server_samples = server.samples;
     record.rtt_server_histogram = server.histogram();
     record.rtt_server_method = server.samples.map(|_| server_method);
+}
+
+fn rtt_method(towards: &HalfReport) -> RttMethod {
+    match towards.method {
+        Method::Timestamp => RttMethod::Timestamp,
+        Method::Sequence => RttMethod::Sequence,
+        Method::Handshake => RttMethod::Handshake,
+    }
+}
+
+/// The limit is that of the direction that carried more new data. Both directions can stall at
+/// once: the time counts as the longer of the two.
+fn pace_fields(record: &mut Record<'_>, up: &HalfReport, down: &HalfReport) {
+    let (up, down) = (up.pace, down.pace);
+    let busier = if up.payload > down.payload { up } else { down };
+    record.limited_by = busier.limit.map(|limit| match limit {
+        Limit::Network => "network",
+        Limit::ReceiverWindow => "receiver_window",
+        Limit::Application => "application",
+    });
+    record.stall_us = Some(up.stall_us.max(down.stall_us));
 }
 
 fn loss_fields(record: &mut Record<'_>, up: &HalfReport, down: &HalfReport) {

@@ -63,6 +63,8 @@ pub struct Limits {
     /// Pairs of a client and a server it connected to that are remembered at once, to tell the loser
     /// of a race from a failure.
     pub pairs: u32,
+    /// Names of servers remembered at once from DNS answers, by subscriber.
+    pub names: u32,
 }
 
 /// At a million packets a second, the last 65 ms.
@@ -113,6 +115,7 @@ impl Options {
             ),
             ("limits.clients", self.limits.clients, u32::MAX),
             ("limits.pairs", self.limits.pairs, u32::MAX),
+            ("limits.names", self.limits.names, u32::MAX),
         ];
         for (key, value, most) in ranges {
             if !(1..=most).contains(&value) {

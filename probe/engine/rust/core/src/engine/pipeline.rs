@@ -179,6 +179,8 @@ impl Pipeline {
             ("time_leaps_doubted", self.tracker.clock().leaps_doubted),
             ("clock_set_back", self.tracker.clock().set_back),
             ("quic_ids_shed", self.tracker.quic_ids_shed()),
+            ("names_shed", self.tracker.names_shed()),
+            ("icmp_errors_unmatched", totals.icmp_errors_unmatched),
             ("paths_shed", self.paths.shed()),
             ("mirror_copies", self.ledger.copies()),
             ("records", totals.records),

@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use crate::control::attribution::Attribution;
 use crate::decap::{Address, Inner, Layer, MAX_LAYERS, Transport, Tunnel};
-use crate::engine::application::Application;
+use crate::engine::application::{Application, Quic};
 use crate::engine::clients::{Attempt, Target};
 use crate::engine::exchange::Exchange;
 use crate::engine::failure::{Failure, Verdict};
+use crate::engine::icmp::IcmpError;
+use crate::engine::notes::{Note, Notes};
+use crate::engine::ping::Ping;
 use crate::engine::verdict::{self, Around};
 use crate::engine::volume::Volume;
 use crate::flow::{Direction, FlowKey};
-use crate::record::names::{EndReason, FailureStage};
+use crate::record::names::{EndReason, FailureCause, FailureSide, FailureStage};
 use crate::tcp::{Connection, Segment};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -81,7 +84,10 @@ impl Path {
 
     /// Whether a packet comes by this way.
     pub fn carries(&self, inner: &Inner<'_>) -> bool {
-        self.tunnel == inner.tunnel && self.layers == inner.layers
+        // Nearly every packet is without layers, and they begin with the first place.
+        let plain = |layers: &[Layer]| layers[0] == Layer::None;
+        self.tunnel == inner.tunnel
+            && (plain(&self.layers) && plain(&inner.layers) || self.layers == inner.layers)
     }
 
     pub fn teid(&self) -> Option<u32> {
@@ -108,6 +114,11 @@ pub struct Session {
     pub volumes: [Volume; 2],
     pub connection: Option<Connection>,
     pub application: Application,
+    pub ping: Option<Box<Ping>>,
+    /// By which name the client knows the server, if it asked DNS for it.
+    pub name_from_dns: Option<Arc<str>>,
+    /// What was remarkable in this interval.
+    pub notes: Notes,
     pub place: Arc<Place>,
     pub encapsulation: Option<Box<str>>,
     /// By which way each direction came last.
@@ -124,6 +135,8 @@ pub struct Session {
     /// One of many attempts in vain by the same client.
     pub is_scan: bool,
     news: NewsSaid,
+    /// What an ICMP error told of the opener's packets: a failure if no answer comes after all.
+    refused: Option<Failure>,
     /// The outcome stands in a record already.
     verdict_given: bool,
     /// The handshake fields stand in a record already.
@@ -148,6 +161,9 @@ impl Session {
             volumes: Default::default(),
             connection: None,
             application: Application::default(),
+            ping: None,
+            name_from_dns: None,
+            notes: Notes::default(),
             place,
             encapsulation: None,
             paths: [None; 2],
@@ -159,6 +175,7 @@ impl Session {
             exchange: Exchange::default(),
             is_scan: false,
             news: NewsSaid::default(),
+            refused: None,
             verdict_given: false,
             setup_reported: false,
             noted_reached_ns: 0,
@@ -249,6 +266,63 @@ impl Session {
             .is_some_and(|quic| quic.tracker.is_succeeded_by(by_subscriber, datagram))
     }
 
+    /// Takes in an ICMP error that quotes a packet of this flow. Returns false if the flow cannot
+    /// have sent that packet: then somebody made it up.
+    ///
+    /// To an established connection an error is no more than a hint (RFC 5927 5): it fails only
+    /// what never had an answer, and is told as evidence in any case.
+    pub fn on_icmp_error(&mut self, quoted: Direction, error: &IcmpError, from: Address) -> bool {
+        let sent = self.seen[quoted.index()];
+        let in_flight = match (&self.connection, error.quote.sequence) {
+            (Some(tcp), Some(sequence)) => tcp.is_in_flight(quoted, sequence),
+            (Some(_), None) => false,
+            (None, _) => true,
+        };
+        if !sent || !in_flight {
+            return false;
+        }
+        let opener = self.initiator.unwrap_or(self.up);
+        if quoted != opener && error.cause().is_some() {
+            self.notes.add(Note::IcmpAnswerUndelivered);
+            return true;
+        }
+        self.notes.add(error.note);
+        if let Some(cause) = error.cause() {
+            self.refused.get_or_insert(self.refusal(cause, error, from));
+        }
+        true
+    }
+
+    fn refusal(&self, cause: FailureCause, error: &IcmpError, from: Address) -> Failure {
+        let side = if from == error.quote.destination {
+            FailureSide::Server
+        } else {
+            FailureSide::Network
+        };
+        let evidence = error.note.as_str();
+        let failure = Failure::new(cause, FailureStage::Connect, Some(side), evidence);
+        if self.initiator == Some(self.up.opposite()) {
+            failure.seen_from_far_end()
+        } else {
+            failure
+        }
+    }
+
+    /// The failure that an ICMP error told of, if the opener had no answer at all.
+    pub fn unanswered_refusal(&self) -> Option<Failure> {
+        let opener = self.initiator.unwrap_or(self.up);
+        self.refused
+            .filter(|_| !self.seen[opener.opposite().index()])
+    }
+
+    /// Whether the client went on sending in a flow of datagrams to which nothing came back.
+    pub fn is_unanswered_udp(&self, key: &FlowKey) -> bool {
+        let only_up = self.seen[self.up.index()] && self.is_one_way();
+        let went_on = self.last_ns.saturating_sub(self.flow_start_ns) >= SECOND_NS;
+        let server = key.sender(self.up.opposite()).0;
+        key.transport == Transport::Udp && only_up && went_on && !server.is_group()
+    }
+
     /// Remembers the first failure; what follows from it is not another one.
     fn fail(&mut self, failure: Failure) {
         self.failure.get_or_insert(failure);
@@ -316,6 +390,12 @@ impl Session {
 
     /// What the last record says of the outcome.
     pub fn final_verdict(&mut self, around: &Around) -> Verdict {
+        // What was asked in vain is counted whether or not the outcome was said before.
+        self.application
+            .silence(around.now_ns, around.client_reached);
+        if let Some(ping) = &mut self.ping {
+            ping.silence(around.now_ns, around.client_reached);
+        }
         if self.verdict_given {
             return Verdict::Silent;
         }
@@ -334,8 +414,8 @@ impl Session {
         match &self.connection {
             Some(tcp) => tcp.is_established(),
             None => {
-                let both_seen = self.seen == [true; 2];
-                both_seen && self.application.is_quic() && !self.application.is_in_tls_handshake()
+                let quic = self.application.quic().filter(|_| !self.is_one_way());
+                quic.is_some_and(Quic::is_connected)
             }
         }
     }
@@ -381,7 +461,7 @@ impl Session {
             Some(tcp) => {
                 tcp.handshake.first_syn_ns.is_some() && self.exchange.last_speaker.is_none()
             }
-            None => self.application.is_quic() && !self.is_connected(),
+            None => self.application.quic().is_some() && !self.is_connected(),
         };
         let opener = self.initiator.unwrap_or(self.up);
         let by = if opener == self.up {
@@ -407,7 +487,10 @@ impl Session {
             alias: None,
             server,
             port,
-            name: self.application.server_name(),
+            name: self
+                .application
+                .server_name()
+                .or(self.name_from_dns.as_deref()),
         }
     }
 

@@ -24,13 +24,14 @@ impl Site {
     /// Decides which way is up, and who opened the flow where that shows.
     ///
     /// In this order: the tunnel's direction, the subscribers' prefixes, the SYN, the well-known
-    /// port; what says nothing of these starts at its first sender.
+    /// port, `hint`; what says nothing of these starts at its first sender.
     pub fn orientation(
         &self,
         key: &FlowKey,
         direction: Direction,
         packet: &Transported<'_>,
         inner: &Inner<'_>,
+        hint: Option<Direction>,
     ) -> (Direction, Option<Direction>) {
         let opener = opener(direction, packet);
         let missed_start =
@@ -40,6 +41,7 @@ impl Site {
             .or_else(|| self.by_prefix(key))
             .or(opener)
             .or_else(|| by_port(direction, packet))
+            .or(hint)
             .unwrap_or(direction);
         (up, opener.or((!missed_start).then_some(direction)))
     }

@@ -9,7 +9,10 @@ use crate::engine::clients::{Clients, Winners};
 use crate::engine::clock::{Clock, Step};
 use crate::engine::emit::{IntervalEnd, emit};
 use crate::engine::failure::Verdict;
+use crate::engine::icmp::IcmpError;
 use crate::engine::ledger::Untracked;
+use crate::engine::names::Names;
+use crate::engine::notes::Note;
 use crate::engine::options::Limits;
 use crate::engine::quic_ids::QuicIds;
 use crate::engine::session::{News, Path, Session};
@@ -33,6 +36,8 @@ pub struct Totals {
     pub flows: u64,
     pub flows_evicted: u64,
     pub records: u64,
+    /// ICMP errors that quote a packet of no flow, or one that its flow cannot have sent.
+    pub icmp_errors_unmatched: u64,
 }
 
 /// All sessions of one capture.
@@ -43,6 +48,7 @@ pub struct Tracker {
     site: Site,
     clients: Clients,
     quic_ids: QuicIds,
+    names: Names,
     columns: Columns,
     batch_rows: usize,
     /// Columns that are full, with their rows; one tick can fill several.
@@ -60,6 +66,7 @@ impl Tracker {
             site,
             clients: Clients::new(limits),
             quic_ids: QuicIds::default(),
+            names: Names::new(limits.names as usize),
             columns: Columns::default(),
             batch_rows,
             full: VecDeque::new(),
@@ -88,6 +95,10 @@ impl Tracker {
 
     pub fn quic_ids_shed(&self) -> u64 {
         self.quic_ids.shed
+    }
+
+    pub fn names_shed(&self) -> u64 {
+        self.names.shed()
     }
 
     /// Tells the time of a packet, and writes every record that came due; see `Clock` for what is
@@ -275,6 +286,7 @@ impl Tracker {
             // The record says how the flow ended, and stands where its last packet was.
             session.interval_start_ns = session.last_ns;
         }
+        self.note_the_end(&key, &mut session);
         let end = IntervalEnd {
             end_ns: session.last_ns.max(session.interval_start_ns),
             verdict,
@@ -292,6 +304,9 @@ impl Tracker {
         now_ns: u64,
         reason: EndReason,
     ) -> Verdict {
+        if let Some(quic) = session.application.quic_mut() {
+            quic.tracker.refresh_identity();
+        }
         let client = session.place.subscriber_id;
         let attempt = session.attempt(key);
         let around = Around {
@@ -311,6 +326,20 @@ impl Tracker {
                 Verdict::unknown("failed_another_way")
             }
             _ => verdict,
+        }
+    }
+
+    /// Notes what only shows when a flow is over.
+    fn note_the_end(&self, key: &FlowKey, session: &mut Session) {
+        if session.is_unanswered_udp(key) {
+            session.notes.add(Note::UdpUnanswered);
+        }
+        if let Some((name, qtype)) = session.application.dns_given_up() {
+            let client = session.place.subscriber_id;
+            let digest = self.names.digest(client, name, qtype);
+            if self.names.is_answered(digest) {
+                session.notes.add(Note::DnsAnsweredElsewhere);
+            }
         }
     }
 
@@ -352,6 +381,9 @@ impl Tracker {
             None => (self.begin(key, direction, &packet, inner, time_ns), true),
         };
         self.count(id, direction, inner, &packet, time_ns);
+        if let Payload::IcmpError(error) = &packet.payload {
+            self.on_icmp_error(error, inner);
+        }
         let closing = matches!(&packet.payload, Payload::Segment(segment)
             if segment.has_fin() || segment.is_reset());
         if new || closing {
@@ -363,12 +395,15 @@ impl Tracker {
     /// Takes in the way of a packet that the mirror had shown already, and nothing else. Where the first
     /// copy came without a tunnel (the core's side of a gateway), the tunnel of a later one (its radio
     /// side) still tells which way is up, and by the map whose the flow is and where.
+    #[cold]
     pub fn on_copy(&mut self, inner: &Inner<'_>) {
         if inner.tunnel.is_some() {
             self.offer_path(inner);
         }
     }
 
+    #[cold]
+    #[inline(never)]
     fn offer_path(&mut self, inner: &Inner<'_>) -> Option<()> {
         let packet = Transported::read(inner).ok()?;
         let (key, direction) = FlowKey::of(
@@ -391,8 +426,35 @@ impl Tracker {
         {
             session.up = up;
         }
-        self.follow_path(id, direction, inner)?;
+        self.change_path(id, direction, inner)?;
         Some(())
+    }
+
+    /// Tells the flow of the quoted packet. The error itself is a packet of its own flow.
+    fn on_icmp_error(&mut self, error: &IcmpError, inner: &Inner<'_>) {
+        let (key, quoted) = error.subject();
+        let subject = self.table.find(&key);
+        let subject = subject.and_then(|id| self.table.get_mut(id));
+        let is_its_packet =
+            subject.is_some_and(|(_, session)| session.on_icmp_error(quoted, error, inner.source));
+        self.totals.icmp_errors_unmatched += u64::from(!is_its_packet);
+    }
+
+    /// Which way is up in the flow of an ICMP error: its client is that of the flow it is about, and
+    /// either the receiver or on the sender's side.
+    fn up_of_error(&mut self, direction: Direction, error: &IcmpError) -> Direction {
+        let (key, quoted) = error.subject();
+        let subject = self.table.find(&key);
+        let subject = subject.and_then(|id| self.table.get_mut(id));
+        let quotes_a_client = match subject {
+            Some((_, session)) => session.up == quoted,
+            None => error.quotes_a_client(),
+        };
+        if quotes_a_client {
+            direction.opposite()
+        } else {
+            direction
+        }
     }
 
     /// Ends the flow of a five-tuple that another connection or subscriber took over.
@@ -417,9 +479,26 @@ impl Tracker {
         self.follow_path(id, direction, inner)
     }
 
+    /// Follows a flow to the way by which a packet comes; see `change_path`.
+    #[inline]
+    fn follow_path(
+        &mut self,
+        id: FlowId,
+        direction: Direction,
+        inner: &Inner<'_>,
+    ) -> Option<FlowId> {
+        let (_, session) = self.table.get_mut(id)?;
+        let known = &session.paths[direction.index()];
+        if known.as_ref().is_some_and(|known| known.carries(inner)) {
+            return Some(id);
+        }
+        self.change_path(id, direction, inner)
+    }
+
     /// Follows a flow to another way (VLAN, tunnel, QoS flow): another subscriber ends it, another
     /// cell or QoS flow ends the interval. What the map does not know changes nothing.
-    fn follow_path(
+    #[inline(never)]
+    fn change_path(
         &mut self,
         id: FlowId,
         direction: Direction,
@@ -428,9 +507,6 @@ impl Tracker {
         let now_ns = self.clock.now_ns();
         let (key, session) = self.table.get_mut(id)?;
         let known = &session.paths[direction.index()];
-        if known.as_ref().is_some_and(|known| known.carries(inner)) {
-            return Some(id);
-        }
         // On a mirror of both sides of a gateway the tunnel shows in copies alone (see `on_copy`).
         if inner.tunnel.is_none() && has_tunnel(known) {
             return Some(id);
@@ -487,12 +563,20 @@ impl Tracker {
             self.totals.flows_evicted += 1;
             self.end(victim, self.clock.now_ns(), EndReason::Evicted);
         }
-        let (up, initiator) = self.site.orientation(&key, direction, packet, inner);
+        let hint = match &packet.payload {
+            Payload::IcmpError(error) => Some(self.up_of_error(direction, error)),
+            _ => None,
+        };
+        let (up, initiator) = self.site.orientation(&key, direction, packet, inner, hint);
         let path = Path::of(inner);
         let place = self.site.place_of(key.sender(up).0, [Some(&path), None]);
         let session_id = self.site.session_ids.of(&key, path.teid(), time_ns);
         let mut session = Session::new(session_id, time_ns, up, Arc::new(place));
         session.initiator = initiator;
+        let client = session.place.subscriber_id;
+        let server = key.sender(up.opposite()).0;
+        let name = self.names.lookup(client, server, self.clock.now_ns());
+        session.name_from_dns = name.map(|name| Arc::clone(&name.text));
         session.paths[direction.index()] = Some(path);
         session.qfi = path.qfi();
         let layers = encapsulation(&path.layers).to_string();
@@ -528,7 +612,18 @@ impl Tracker {
         match &packet.payload {
             Payload::Segment(segment) => session.on_segment(key, direction, segment, time_ns),
             Payload::Datagram(payload) => session.on_datagram(key, direction, payload, time_ns),
+            Payload::Echo(echo) => {
+                let ping = session.ping.get_or_insert_default();
+                ping.on_echo(direction, *echo, time_ns);
+            }
+            Payload::IcmpError(error) => session.notes.add(error.note),
             Payload::Opaque => {}
+        }
+        for event in session.application.take_dns_events() {
+            let client = session.place.subscriber_id;
+            if self.names.hear(client, event, now_ns) {
+                session.notes.add(Note::DnsQueryRepeated);
+            }
         }
         if let Some(quic) = session.application.quic_mut()
             && let Some((id, identity)) = quic.tracker.take_news()

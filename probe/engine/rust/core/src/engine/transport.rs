@@ -1,6 +1,7 @@
 //! The transport header of a packet, read as far as flows need it.
 
 use crate::decap::{Inner, Transport};
+use crate::engine::icmp::{Echo, IcmpError};
 use crate::engine::ledger::Untracked;
 use crate::tcp::Segment;
 
@@ -8,6 +9,8 @@ use crate::tcp::Segment;
 pub enum Payload<'a> {
     Segment(Segment<'a>),
     Datagram(&'a [u8]),
+    Echo(Echo),
+    IcmpError(IcmpError),
     Opaque,
 }
 
@@ -19,6 +22,7 @@ pub struct Transported<'a> {
 }
 
 impl<'a> Transported<'a> {
+    #[inline]
     pub fn read(inner: &Inner<'a>) -> Result<Self, Untracked> {
         let read = match inner.transport {
             Transport::Tcp => read_tcp(inner),
@@ -32,7 +36,8 @@ impl<'a> Transported<'a> {
 }
 
 fn read_tcp<'a>(inner: &Inner<'a>) -> Option<Transported<'a>> {
-    let segment = Segment::parse(inner.segment, inner.segment_len)?;
+    let mut segment = Segment::parse(inner.segment, inner.segment_len)?;
+    segment.hop_limit = inner.ttl;
     Some(Transported {
         source_port: segment.source_port,
         destination_port: segment.destination_port,
@@ -88,6 +93,14 @@ fn read_icmp<'a>(inner: &Inner<'a>) -> Option<Transported<'a>> {
         source_port: identifier,
         destination_port: identifier,
         payload_len: inner.segment_len.saturating_sub(8),
-        payload: Payload::Opaque,
+        payload: icmp_payload(inner),
     })
+}
+
+fn icmp_payload<'a>(inner: &Inner<'a>) -> Payload<'a> {
+    match (Echo::read(inner), IcmpError::read(inner)) {
+        (Some(echo), _) => Payload::Echo(echo),
+        (None, Some(error)) => Payload::IcmpError(error),
+        (None, None) => Payload::Opaque,
+    }
 }

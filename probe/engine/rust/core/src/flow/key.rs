@@ -11,6 +11,8 @@ pub enum Direction {
 }
 
 impl Direction {
+    pub const BOTH: [Self; 2] = [Self::Forward, Self::Reverse];
+
     pub fn index(self) -> usize {
         self as usize
     }

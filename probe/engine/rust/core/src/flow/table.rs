@@ -58,6 +58,7 @@ impl<E> Table<E> {
         self.index.len() >= self.capacity
     }
 
+    #[inline]
     pub fn find(&self, key: &FlowKey) -> Option<FlowId> {
         let slot = *self.index.find(key.hash(self.seed), |&slot| {
             self.slots

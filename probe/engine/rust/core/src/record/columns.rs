@@ -85,6 +85,7 @@ record_fields! {
     slice: Text,
     app_protocol: Text,
     server_name: Text,
+    server_name_source: Text,
     alpn: Text,
     tls_version: Text,
     ech: Optional<u8>,

@@ -72,6 +72,7 @@ names!(
         Handshake = "handshake",
         QuicHandshake = "quic_handshake",
         Spin = "spin",
+        Echo = "echo",
     }
 );
 names!(

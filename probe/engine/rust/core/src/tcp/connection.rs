@@ -3,7 +3,7 @@
 use super::before;
 use super::half::{Half, RoundTrips};
 use super::handshake::Handshake;
-use super::pace::{Limit, PaceReport};
+use super::pace::PaceReport;
 use super::reset::{self, Reset};
 use super::round_trip::Moment;
 use super::segment::Segment;
@@ -83,6 +83,18 @@ impl Connection {
         self.handshake.established_ns.is_some()
     }
 
+    /// Whether a segment of `direction` that begins at `sequence` was sent and is not acknowledged
+    /// yet, as far as the tap saw: only such a segment can an ICMP error be about (RFC 5927 4.1).
+    pub fn is_in_flight(&self, direction: Direction, sequence: u32) -> bool {
+        let half = &self.halves[direction.index()];
+        let oldest = if half.ack_seen {
+            half.acknowledged
+        } else {
+            half.initial
+        };
+        half.started && !before(sequence, oldest) && before(sequence, half.next)
+    }
+
     pub fn syn_ack_seen(&self) -> bool {
         self.handshake.syn_ack_ns.is_some()
     }
@@ -114,13 +126,18 @@ impl Connection {
     /// Whether the data of `direction` stopped in the middle: outstanding, or shut out by a closed
     /// window, for [`STALLED_NS`] up to `now_ns` or up to when a side gave up.
     pub fn is_stalled(&self, direction: Direction, now_ns: u64) -> bool {
+        if self.any_fin() || self.reset.is_some() {
+            return self.given_up == Some(direction);
+        }
         let half = &self.halves[direction.index()];
-        self.given_up == Some(direction)
-            || half.ack_seen
-                && half
-                    .pace
-                    .blocked_since_ns()
-                    .is_some_and(|since_ns| now_ns.saturating_sub(since_ns) >= STALLED_NS)
+        let blocked_since_ns = half.pace.blocked_since_ns().filter(|_| half.ack_seen);
+        blocked_since_ns.is_some_and(|since_ns| now_ns.saturating_sub(since_ns) >= STALLED_NS)
+    }
+
+    /// Whether the receiver of `direction` keeps its window closed, and nothing else is in the way.
+    pub fn is_shut_out(&self, direction: Direction) -> bool {
+        let half = &self.halves[direction.index()];
+        half.pace.is_shut_out() && !half.has_unacknowledged()
     }
 
     /// Whether a reset by `by` refused the connection: all that the SYN was answered with.
@@ -174,12 +191,12 @@ impl Connection {
             }
             self.on_acknowledgement(direction, segment, time_ns);
         }
+        if segment.has_fin() {
+            self.note_giving_up(time_ns);
+        }
         self.on_sequence(direction, segment, time_ns);
         if self.reset.is_some() {
             self.on_sequel(direction, segment);
-        }
-        if segment.has_fin() {
-            self.note_giving_up(time_ns);
         }
     }
 
@@ -221,10 +238,10 @@ impl Connection {
         }
     }
 
-    /// Whose data made no progress for long when a side ends the connection.
+    /// Whose data made no progress for long when the first side ends the connection.
     #[cold]
     fn note_giving_up(&mut self, time_ns: u64) {
-        if self.given_up.is_none() {
+        if !self.any_fin() {
             let stalled = |&direction: &Direction| self.is_stalled(direction, time_ns);
             self.given_up = Direction::BOTH.into_iter().find(stalled);
         }
@@ -299,7 +316,8 @@ impl Connection {
         let data = &mut self.halves[direction.opposite().index()];
         data.on_acknowledgment(segment, time_ns, round_trip_ns);
         let closed = segment.window == 0 && !segment.has_syn();
-        data.pace.on_window(segment.acknowledgment, window, closed, time_ns);
+        data.pace
+            .on_window(segment.acknowledgment, window, closed, time_ns);
     }
 
     /// The window that a segment offers, in bytes; None where the scale is not known.
@@ -357,8 +375,8 @@ fn report(half: &mut Half, timestamps: bool, now_ns: u64, round_trip_ns: u64) ->
     let (sampled, echoes) = (interval.round_trips, interval.echoes);
     let of_segments = sampled.count().unwrap_or(0) - u32::from(interval.handshakes);
     let many_echoes = echoes.count().is_some_and(|count| count >= MANY_ECHOES);
-    let by_echo = of_segments == 0 && echoes.count().is_some()
-        || of_segments < FEW_SAMPLES && many_echoes;
+    let by_echo =
+        of_segments == 0 && echoes.count().is_some() || of_segments < FEW_SAMPLES && many_echoes;
     let method = if of_segments == 0 && !by_echo {
         Method::Handshake
     } else if timestamps {
@@ -378,12 +396,4 @@ fn report(half: &mut Half, timestamps: bool, now_ns: u64, round_trip_ns: u64) ->
         zero_windows: interval.zero_windows,
         pace,
     }
-}
-
-/// What throttled the direction that carried more, and how long either stood still, in
-/// microseconds. Both can stall at once: the time counts once, as the longer of the two.
-pub fn pace_of(halves: &[HalfReport; 2]) -> (Option<Limit>, u32) {
-    let [one, other] = halves.each_ref().map(|half| half.pace);
-    let busier = if one.payload >= other.payload { one } else { other };
-    (busier.limit, one.stall_us.max(other.stall_us))
 }

@@ -196,7 +196,10 @@ impl Half {
             let is_duplicate = position == 0 && is_duplicate(segment, start, end);
             if is_duplicate {
                 self.interval.count(recovery.repeats.duplicated(start, end));
-            } else if before(start, end) && before(answer.up_to, end) && !recovery.held.holds(start, end) {
+            } else if before(start, end)
+                && before(answer.up_to, end)
+                && !recovery.held.holds(start, end)
+            {
                 self.pace.on_progress(time_ns, false, round_trip_ns);
                 self.capture_loss |= recovery.holes.received(start, end);
                 recovery.repeats.received(start, end, &answer);
@@ -220,12 +223,17 @@ impl Half {
         self.start(segment);
         self.fin_seen |= segment.has_fin();
         let far = segment.sequence.wrapping_sub(self.next) as i32;
+        let tiny = segment.payload_len <= 1 && !segment.has_fin();
+        if window_closed && tiny && before(segment.sequence, self.next) {
+            self.pace.on_probe();
+            return;
+        }
         if !segment.takes_sequence() || far > LARGEST_WINDOW as i32 || self.is_keep_alive(segment) {
             return;
         }
         if before(self.next, segment.sequence_end()) {
             self.advance(segment, time_ns, trips);
-        } else if !(segment.has_syn() || window_closed && segment.payload_len <= 1) {
+        } else if !segment.has_syn() {
             self.repeat(segment, time_ns, trips);
         }
     }
@@ -378,7 +386,11 @@ impl Half {
 
     /// Retransmission timeouts double (RFC 6298 5.5); a fifth is left to jitter and fast recovery.
     fn count_timeout(&mut self, now: Moment) {
-        let last = if self.timeouts == 0 { self.last_advance } else { self.last_timeout };
+        let last = if self.timeouts == 0 {
+            self.last_advance
+        } else {
+            self.last_timeout
+        };
         let waited_us = now.since(last).unwrap_or(0);
         if waited_us < LEAST_TIMEOUT_US.max(self.timeout_us / 5 * 6) {
             return;
@@ -412,5 +424,6 @@ fn sighting(segment: &Segment<'_>, end: u32, time_ns: u64) -> Sighting {
 /// within the second block (RFC 2883 4).
 fn is_duplicate(segment: &Segment<'_>, start: u32, end: u32) -> bool {
     let within = |&(low, high): &(u32, u32)| !before(start, low) && !before(high, end);
-    !before(segment.acknowledgment, end) || segment.sack.blocks().nth(1).as_ref().is_some_and(within)
+    !before(segment.acknowledgment, end)
+        || segment.sack.blocks().nth(1).as_ref().is_some_and(within)
 }

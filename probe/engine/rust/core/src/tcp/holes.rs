@@ -248,7 +248,11 @@ mod tests {
     fn more_holes_than_are_kept_do_not_grow_memory() {
         let mut holes = Holes::default();
         for step in 0..1000 {
-            holes.open(step * 10, step * 10 + 5, &seen(step * 10 + 5, step * 10 + 10, 0));
+            holes.open(
+                step * 10,
+                step * 10 + 5,
+                &seen(step * 10 + 5, step * 10 + 10, 0),
+            );
             holes.fill(&seen(step * 10 + 1, step * 10 + 2, 0), 0);
             assert!(holes.0.len() <= MAX_HOLES);
         }

@@ -10,7 +10,7 @@ use super::micros;
 const LEAST_STALL_NS: u64 = 1_000_000_000;
 /// Payload below which an interval says nothing about limits: a slow start over many paths.
 const LEAST_PAYLOAD: u64 = 32 * 1024;
-/// Round trips compared with the window before it can be blamed.
+/// Comparisons with the window before it can be blamed or ruled out.
 const LEAST_ROUNDS: u16 = 3;
 
 /// What held a direction's throughput down.
@@ -29,6 +29,8 @@ pub enum Limit {
 struct Allowance {
     acknowledged: u32,
     window: u32,
+    /// Bytes that the sender had outstanding of it.
+    used: u32,
     /// 0: none.
     time_ns: u64,
 }
@@ -44,6 +46,8 @@ pub struct Pace {
     idle_since_ns: u64,
     /// Since when the receiver keeps its window closed.
     closed_since_ns: u64,
+    /// The sender has probed the closed window: it has more to send.
+    probed: bool,
     allowance: Allowance,
     interval: Interval,
 }
@@ -113,28 +117,38 @@ impl Pace {
         self.idle_since_ns = 0;
     }
 
-    /// Once per round trip: has the sender used up what the receiver allowed?
+    /// Once in a while: has the sender used up what the receiver allowed?
     ///
     /// What an acknowledgment allows shows at the tap a round trip to the sender later, so that is
     /// when the outstanding data is compared with it: the result does not depend on where the tap
-    /// stands. Later than half a round trip after that, acknowledgments that followed have mixed in.
+    /// stands. A quarter of that time is left to the burst that the acknowledgment sets off; later,
+    /// acknowledgments that followed have mixed in. Bias: a sender held by the network at three
+    /// quarters of the window or more is said to be held by the window.
     #[inline]
     fn compare_with_window(&mut self, sent: &Sent) {
-        let allowance = self.allowance;
+        const BURST_NS: u64 = 2_000_000;
+        let allowance = &mut self.allowance;
         let waited_ns = sent.time_ns.saturating_sub(allowance.time_ns);
         if allowance.time_ns == 0 || waited_ns < sent.sender_round_trip_ns {
             return;
         }
-        self.allowance.time_ns = 0;
-        const GRACE_NS: u64 = 2_000_000;
-        if waited_ns > sent.sender_round_trip_ns + sent.sender_round_trip_ns / 2 + GRACE_NS {
+        if waited_ns <= sent.sender_round_trip_ns / 4 * 5 + BURST_NS {
+            let used = sent.next.wrapping_sub(allowance.acknowledged);
+            allowance.used = allowance.used.max(used);
+        } else {
+            self.judge_round(sent.largest);
+        }
+    }
+
+    fn judge_round(&mut self, largest: u32) {
+        let Allowance { used, window, .. } = std::mem::take(&mut self.allowance);
+        if used == 0 {
             return;
         }
-        let outstanding = sent.next.wrapping_sub(allowance.acknowledged);
-        let full = outstanding.saturating_add(sent.largest.saturating_mul(2)) > allowance.window;
-        self.interval.rounds = self.interval.rounds.saturating_add(1);
-        let full_rounds = self.interval.full_rounds.saturating_add(full.into());
-        self.interval.full_rounds = full_rounds;
+        let full = used.saturating_add(largest.saturating_mul(2)) > window;
+        let interval = &mut self.interval;
+        interval.rounds = interval.rounds.saturating_add(1);
+        interval.full_rounds = interval.full_rounds.saturating_add(full.into());
     }
 
     /// Takes in an acknowledgment that moved forward, or a report of data received out of order.
@@ -169,6 +183,7 @@ impl Pace {
             self.allowance = Allowance {
                 acknowledged,
                 window,
+                used: 0,
                 time_ns: now_ns,
             };
         }
@@ -183,14 +198,27 @@ impl Pace {
         let closed_us = micros(self.closed_since_ns, now_ns);
         self.interval.closed_us = self.interval.closed_us.saturating_add(closed_us);
         self.closed_since_ns = 0;
+        self.probed = false;
         if self.idle_since_ns != 0 {
             self.idle_since_ns = now_ns;
         }
     }
 
-    /// Since when nothing gets through to the receiver: outstanding data, or a closed window.
+    /// The sender asks whether the window has opened (RFC 9293 3.8.6.1).
+    #[cold]
+    pub fn on_probe(&mut self) {
+        self.probed = self.closed_since_ns != 0;
+    }
+
+    pub fn is_shut_out(&self) -> bool {
+        self.closed_since_ns != 0 && self.probed
+    }
+
+    /// Since when nothing gets through to the receiver: outstanding data, or a closed window in
+    /// spite of more to send.
     pub fn blocked_since_ns(&self) -> Option<u64> {
-        [self.waiting_since_ns, self.closed_since_ns]
+        let shut_out_ns = if self.probed { self.closed_since_ns } else { 0 };
+        [self.waiting_since_ns, shut_out_ns]
             .into_iter()
             .filter(|&since| since != 0)
             .min()
@@ -303,9 +331,12 @@ mod tests {
 
     #[test]
     fn a_wait_of_a_second_or_three_round_trips_is_a_stall() {
-        for (waited_ms, round_trip_ms, stall_us) in
-            [(999, 40, 0), (1000, 40, 1_000_000), (1500, 600, 0), (1800, 600, 1_800_000)]
-        {
+        for (waited_ms, round_trip_ms, stall_us) in [
+            (999, 40, 0),
+            (1000, 40, 1_000_000),
+            (1500, 600, 0),
+            (1800, 600, 1_800_000),
+        ] {
             let mut pace = outstanding();
             pace.on_progress((1000 + waited_ms) * MS, true, round_trip_ms * MS);
             let report = pace.take_report(9000 * MS, round_trip_ms * MS);
@@ -334,7 +365,10 @@ mod tests {
         let mut pace = outstanding();
         pace.on_progress(1040 * MS, true, 40 * MS);
         pace.on_window(SEGMENT, Some(0), true, 1040 * MS);
+        assert_eq!(pace.blocked_since_ns(), None);
+        pace.on_probe();
         assert_eq!(pace.blocked_since_ns(), Some(1040 * MS));
+        assert!(pace.is_shut_out());
         pace.on_window(SEGMENT, Some(5000), false, 3000 * MS);
         assert_eq!(pace.blocked_since_ns(), None);
     }

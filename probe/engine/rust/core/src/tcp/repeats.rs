@@ -63,7 +63,8 @@ impl Repeats {
                 losses.found += 1;
             }
         }
-        self.0.retain(|repeat| repeat.counted || !is_covered(repeat));
+        self.0
+            .retain(|repeat| repeat.counted || !is_covered(repeat));
         losses
     }
 
@@ -71,7 +72,9 @@ impl Repeats {
     /// they stay at the last segment in order (RFC 7323 4.3).
     pub fn received(&mut self, start: u32, end: u32, answer: &Answer) {
         let within = |segment: &Sighting| {
-            !before(segment.start, start) && !before(end, segment.end) && answer.is_too_soon(segment)
+            !before(segment.start, start)
+                && !before(end, segment.end)
+                && answer.is_too_soon(segment)
         };
         self.0
             .retain(|repeat| repeat.counted || !within(&repeat.segment));
@@ -142,7 +145,8 @@ impl Stretches {
             self.0.remove(0);
         }
         let position = self.0.iter().position(|&(low, _)| before(start, low));
-        self.0.insert(position.unwrap_or(self.0.len()), (start, end));
+        self.0
+            .insert(position.unwrap_or(self.0.len()), (start, end));
     }
 
     pub fn acknowledged(&mut self, up_to: u32) {

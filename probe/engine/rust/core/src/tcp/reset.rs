@@ -24,7 +24,11 @@ impl HopLimits {
             return;
         }
         let first = self.high == 0;
-        self.low = if first { hop_limit } else { self.low.min(hop_limit) };
+        self.low = if first {
+            hop_limit
+        } else {
+            self.low.min(hop_limit)
+        };
         self.high = self.high.max(hop_limit);
     }
 
@@ -68,7 +72,11 @@ impl Reset {
 
     /// Comma-joined codes of what shows that it is forged.
     pub fn evidence(&self) -> &'static str {
-        match (self.ttl_mismatch, self.sequence_mismatch, self.sender_continues) {
+        match (
+            self.ttl_mismatch,
+            self.sequence_mismatch,
+            self.sender_continues,
+        ) {
             (true, true, true) => {
                 "reset_ttl_mismatch,reset_sequence_mismatch,sender_continues_after_reset"
             }
@@ -86,7 +94,11 @@ impl Reset {
 /// `next`, acknowledged up to `acknowledged` (it copies an acknowledgment where it knows of no
 /// connection), or further within a window, if the tap missed the last segments.
 pub(super) fn is_plausible(sequence: u32, acknowledged: u32, next: u32) -> bool {
-    let lowest = if before(next, acknowledged) { next } else { acknowledged };
+    let lowest = if before(next, acknowledged) {
+        next
+    } else {
+        acknowledged
+    };
     sequence.wrapping_sub(lowest) <= LARGEST_WINDOW
 }
 

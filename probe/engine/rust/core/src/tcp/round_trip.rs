@@ -92,8 +92,8 @@ impl Marks {
             .count();
         let newest = *self.list.get(covered.checked_sub(1)?)?;
         self.remove(0, covered);
-        let answered = newest.sequence_end == up_to
-            && echo.is_none_or(|echo| !before(newest.timestamp, echo));
+        let answered =
+            newest.sequence_end == up_to && echo.is_none_or(|echo| !before(newest.timestamp, echo));
         if answered {
             now.since(newest.sent)
         } else {
@@ -250,7 +250,10 @@ mod tests {
         let mut marks = Marks::default();
         let before_wrap = Moment(u32::MAX - 999);
         marks.sent(5, u32::MAX, before_wrap, 100, 100);
-        assert_eq!(marks.acknowledged(5, Some(u32::MAX), Moment(1000)), Some(2000));
+        assert_eq!(
+            marks.acknowledged(5, Some(u32::MAX), Moment(1000)),
+            Some(2000)
+        );
         marks.sent(105, 3, at_ms(50), 100, 100);
         assert_eq!(marks.acknowledged(105, Some(3), at_ms(40)), None);
     }

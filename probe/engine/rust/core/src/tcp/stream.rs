@@ -1,9 +1,10 @@
 //! The first bytes of one direction of a TCP stream, in order (RFC 9293 3.4, 3.10.7.4).
 //!
-//! Only the prefix that a handshake needs is put in order: bulk data never gets here. Bytes that
-//! arrive in order are handed through without a copy; bytes ahead of a hole wait in a store of at
-//! most [`MAX_BUFFERED`] bytes. Where two copies of a byte differ, the newest copy seen before the
-//! byte is handed over wins.
+//! Only what its reader wants is put in order: the prefix that a handshake needs, or all of a stream
+//! whose reader says how many bytes it [skips](Reassembler::push_skipping). Bytes that arrive in order
+//! are handed through without a copy; bytes ahead of a hole wait in a store of at most
+//! [`MAX_BUFFERED`] bytes. Where two copies of a byte differ, the newest copy seen before the byte is
+//! handed over wins.
 
 use std::ops::Range;
 
@@ -19,6 +20,8 @@ pub const HOLE_TIMEOUT_NS: u64 = 5_000_000_000;
 /// How long a hole may stand once the receiver has acknowledged its bytes: only a capture that
 /// reorders the two directions can still deliver them.
 pub const ACKNOWLEDGED_HOLE_TIMEOUT_NS: u64 = 100_000_000;
+/// Bytes skipped at once: half of what sequence numbers can tell apart (RFC 9293 3.4).
+const SKIP_STEP: u32 = 1 << 30;
 
 /// The payload of one TCP segment as captured.
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +61,9 @@ pub struct Reassembler {
     /// Sequence number of the next byte to hand over; none before the start is known.
     next: Option<u32>,
     /// Bytes of the prefix not handed over yet.
-    left: u32,
+    left: u64,
+    /// Bytes that the reader skips, beyond those by which `next` has moved on already.
+    skipping: u64,
     held: Held,
     /// The lowest sequence number at which the capture cut a segment off.
     cut_at: Option<u32>,
@@ -81,9 +86,19 @@ impl Reassembler {
     /// Without [`start_at`](Self::start_at) the first segment pushed is taken as the start, so
     /// an earlier one that arrives later counts as old.
     pub fn new(prefix: u32) -> Self {
+        Self::of(u64::from(prefix))
+    }
+
+    /// A reassembler that hands over all that its reader does not skip.
+    pub fn endless() -> Self {
+        Self::of(u64::MAX)
+    }
+
+    fn of(prefix: u64) -> Self {
         Self {
             next: None,
             left: prefix,
+            skipping: 0,
             held: Held::default(),
             cut_at: None,
             acknowledged: None,
@@ -101,12 +116,36 @@ impl Reassembler {
         self.status
     }
 
+    /// Sequence number of the next byte to hand over; none before the first segment.
+    pub fn next(&self) -> Option<u32> {
+        self.next
+    }
+
+    /// Whether bytes are missing ahead of others that wait.
+    pub fn waits(&self) -> bool {
+        self.status == Status::Open && !self.held.is_empty()
+    }
+
     /// Takes a segment and hands over, in order, every byte that it makes available.
     ///
     /// Bytes that waited behind a hole are handed over when the hole is filled: the receiver
     /// could not read them earlier either.
     pub fn push(&mut self, segment: Segment<'_>, mut deliver: impl FnMut(&[u8])) -> Status {
+        self.push_skipping(segment, |bytes| {
+            deliver(bytes);
+            0
+        })
+    }
+
+    /// Like [`push`](Self::push), but `deliver` says how many bytes behind those that it was given
+    /// it does not want. They are neither waited for nor looked at.
+    pub fn push_skipping(
+        &mut self,
+        segment: Segment<'_>,
+        mut deliver: impl FnMut(&[u8]) -> u64,
+    ) -> Status {
         if self.status == Status::Open && segment.wire_len > 0 {
+            self.skip_up_to(segment.sequence.wrapping_add(segment.wire_len));
             let next = *self.next.get_or_insert(segment.sequence);
             self.note_cut(&segment);
             self.place(next, &segment, &mut deliver);
@@ -145,7 +184,7 @@ impl Reassembler {
         }
     }
 
-    fn place(&mut self, next: u32, segment: &Segment<'_>, deliver: &mut impl FnMut(&[u8])) {
+    fn place(&mut self, next: u32, segment: &Segment<'_>, deliver: &mut impl FnMut(&[u8]) -> u64) {
         let offset = distance(next, segment.sequence);
         if offset > 0 {
             self.hold(offset.unsigned_abs(), segment.data);
@@ -154,40 +193,63 @@ impl Reassembler {
         }
     }
 
-    fn hand_over(&mut self, next: u32, data: &[u8], deliver: &mut impl FnMut(&[u8])) {
+    fn hand_over(&mut self, next: u32, data: &[u8], deliver: &mut impl FnMut(&[u8]) -> u64) {
         let wanted = within(data, self.left);
         if wanted.is_empty() {
             return;
         }
-        deliver(wanted);
+        let skipped = deliver(wanted);
         self.advance(next, wanted.len());
+        self.skip(skipped);
+    }
+
+    fn skip(&mut self, bytes: u64) {
+        self.skipping = self.skipping.saturating_add(bytes);
+        self.skip_step();
+    }
+
+    /// Goes on with a skip that is longer than sequence numbers reach, once the stream is there.
+    fn skip_up_to(&mut self, end: u32) {
+        let reached = |next| distance(next, end) > 0;
+        while self.skipping > 0 && self.next.is_some_and(reached) {
+            self.skip_step();
+        }
+    }
+
+    fn skip_step(&mut self) {
+        let step = self.skipping.min(u64::from(SKIP_STEP));
+        if let Some(next) = self.next.filter(|_| step > 0) {
+            self.skipping -= step;
+            self.advance(next, step as usize);
+        }
     }
 
     fn advance(&mut self, next: u32, bytes: usize) {
-        // At most `left`, a u32.
+        // A segment's payload or a step of a skip: less than 2^31.
         let count = bytes as u32;
         self.next = Some(next.wrapping_add(count));
-        self.left = self.left.saturating_sub(count);
+        self.left = self.left.saturating_sub(u64::from(count));
         self.held.shift(bytes);
         if self.left == 0 {
             self.finish(Status::Complete);
         }
     }
 
-    fn hand_over_held(&mut self, deliver: &mut impl FnMut(&[u8])) {
+    fn hand_over_held(&mut self, deliver: &mut impl FnMut(&[u8]) -> u64) {
         while let (Status::Open, Some(next)) = (self.status, self.next) {
             let ready = self.held.ready();
             if ready.is_empty() {
                 return;
             }
             let bytes = ready.len();
-            deliver(ready);
+            let skipped = deliver(ready);
             self.advance(next, bytes);
+            self.skip(skipped);
         }
     }
 
     fn hold(&mut self, offset: u32, data: &[u8]) {
-        let wanted = within(data, self.left.saturating_sub(offset));
+        let wanted = within(data, self.left.saturating_sub(u64::from(offset)));
         if !wanted.is_empty() && !self.held.insert(offset as usize, wanted) {
             self.finish(Status::Lost(Lost::BufferFull));
         }
@@ -301,8 +363,9 @@ fn distance(from: u32, to: u32) -> i32 {
     to.wrapping_sub(from).cast_signed()
 }
 
-fn within(data: &[u8], limit: u32) -> &[u8] {
-    data.get(..limit as usize).unwrap_or(data)
+fn within(data: &[u8], limit: u64) -> &[u8] {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    data.get(..limit).unwrap_or(data)
 }
 
 /// The number of bytes captured of a segment that was cut.

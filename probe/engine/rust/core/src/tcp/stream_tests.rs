@@ -275,3 +275,80 @@ proptest! {
         prop_assert!(got.iter().all(|byte| *byte == 7), "a hole was handed over as bytes");
     }
 }
+
+/// Reads lengths: a byte says how many bytes behind it are not wanted, until 255 ends the stream.
+fn read_skipping(got: &mut Vec<u8>, bytes: &[u8]) -> u64 {
+    let mut at = 0;
+    while let Some(&length) = bytes.get(at) {
+        got.push(length);
+        at += 1 + usize::from(length);
+    }
+    at.saturating_sub(bytes.len()) as u64
+}
+
+#[test]
+fn a_skip_longer_than_sequence_numbers_reach_ends_where_it_should() {
+    const FIVE_GIB: u64 = 5 << 30;
+    let (mut reassembler, mut got) = (Reassembler::endless(), Vec::new());
+    let push = |reassembler: &mut Reassembler, at: u64, data: &[u8], got: &mut Vec<Vec<u8>>| {
+        let piece = segment(at as u32, data, 0);
+        reassembler.push_skipping(piece, |bytes| {
+            got.push(bytes.to_vec());
+            if got.len() == 1 { FIVE_GIB } else { 0 }
+        })
+    };
+    push(&mut reassembler, 0, b"head", &mut got);
+    for position in (0..FIVE_GIB).step_by(1 << 26) {
+        push(&mut reassembler, 4 + position, &[0; 1000], &mut got);
+    }
+    let status = push(&mut reassembler, 4 + FIVE_GIB - 2, b"xxnext", &mut got);
+    assert_eq!(got, [&b"head"[..], b"next"]);
+    assert_eq!(status, Status::Open);
+}
+
+#[test]
+fn what_is_skipped_may_be_missing_or_cut() {
+    let (mut reassembler, mut got) = (Reassembler::endless(), Vec::new());
+    let mut push = |sequence: u32, data: &[u8], wire_len: u32| {
+        let piece = Segment {
+            sequence,
+            data,
+            wire_len,
+            time_ns: 0,
+        };
+        reassembler.push_skipping(piece, |bytes| {
+            got.extend_from_slice(bytes);
+            if bytes == b"head" { 2000 } else { 0 }
+        })
+    };
+    assert_eq!(push(0, b"head", 1004), Status::Open);
+    // 500 bytes are never seen.
+    assert_eq!(push(1504, b"", 500), Status::Open);
+    assert_eq!(push(2004, b"next", 4), Status::Open);
+    assert_eq!(got, b"headnext");
+}
+
+proptest! {
+    #[test]
+    fn what_is_skipped_does_not_depend_on_split_or_order(
+        lengths in prop::collection::vec(0..200u8, 1..60),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..10),
+        before_wrap in 0..4000u32,
+    ) {
+        let stream: Vec<u8> = lengths
+            .iter()
+            .flat_map(|&length| std::iter::once(length).chain(vec![99; usize::from(length)]))
+            .collect();
+        let start = 0u32.wrapping_sub(before_wrap);
+        let (mut reassembler, mut got) = (Reassembler::endless(), Vec::new());
+        reassembler.start_at(start);
+        let mut ranges = pieces(stream.len(), &cuts, &[]);
+        ranges.reverse();
+        for range in ranges {
+            let sequence = start.wrapping_add(u32::try_from(range.start).unwrap());
+            let piece = segment(sequence, &stream[range], 0);
+            reassembler.push_skipping(piece, |bytes| read_skipping(&mut got, bytes));
+        }
+        prop_assert_eq!(got, lengths);
+    }
+}

@@ -28,6 +28,22 @@ impl<'a> Name<'a> {
         whole.then_some(Self { message, start })
     }
 
+    /// Whether both are the same name, without regard to case (RFC 4343).
+    pub fn is(self, other: Self) -> bool {
+        let labels = |name: Self| Labels::new(name.message, name.start);
+        self.offset() == other.offset() || labels(self).eq_by_label(labels(other))
+    }
+
+    /// Where the labels stand, a leading pointer followed: compressed names mostly share it.
+    fn offset(self) -> usize {
+        match self.message.get(self.start..) {
+            Some(&[high @ 0xc0..=0xff, low, ..]) => {
+                usize::from(u16::from_be_bytes([high & 0x3f, low]))
+            }
+            _ => self.start,
+        }
+    }
+
     /// The text, byte by byte.
     pub fn text_bytes(self) -> impl Iterator<Item = u8> {
         let mut labels = Labels::new(self.message, self.start).peekable();
@@ -110,6 +126,16 @@ impl<'a> Labels<'a> {
             bound: start,
             length: 0,
             ended: false,
+        }
+    }
+
+    fn eq_by_label(mut self, mut other: Self) -> bool {
+        loop {
+            match (self.next(), other.next()) {
+                (None, None) => return self.ended && other.ended,
+                (Some(ours), Some(theirs)) if ours.eq_ignore_ascii_case(theirs) => {}
+                _ => return false,
+            }
         }
     }
 

@@ -1,4 +1,5 @@
 use super::framer::MAX_KEPT;
+use super::resolution::MAX_ADDRESSES;
 use super::tracker::{MAX_PENDING, QUERY_TIMEOUT_NS};
 use super::*;
 use proptest::prelude::*;
@@ -81,7 +82,7 @@ fn an_answer_gives_its_addresses_through_a_compressed_alias() {
     bytes.extend(record(&[0xc0, 16], TYPE_AAAA, CLASS_IN, 60, &[0x20; 16]));
     let message = DnsMessage::parse(&bytes).unwrap();
     let expected: [IpAddr; 2] = ["192.0.2.1".parse().unwrap(), IpAddr::from([0x20u8; 16])];
-    assert_eq!(message.addresses(), expected);
+    assert_eq!(Resolution::of(&message).unwrap().addresses(), expected);
 }
 
 #[test]
@@ -90,17 +91,20 @@ fn addresses_outside_the_answer_section_or_of_a_wrong_length_do_not_count() {
     for data in [&[1, 2, 3][..], &[1, 2, 3, 4], &[1, 2, 3, 4]] {
         bytes.extend(record(&[0xc0, 12], TYPE_A, CLASS_IN, 60, data));
     }
-    assert!(DnsMessage::parse(&bytes).unwrap().addresses().is_empty());
+    assert!(Resolution::of(&DnsMessage::parse(&bytes).unwrap()).is_none());
 }
 
 #[test]
 fn at_most_eight_addresses_are_kept() {
     let mut bytes = message(1, RESPONSE, &example_name(), TYPE_A, [20, 0, 0]);
-    for _ in 0..20 {
-        bytes.extend(record(&[0xc0, 12], TYPE_A, CLASS_IN, 60, &[1, 2, 3, 4]));
+    for last in 0..20 {
+        bytes.extend(record(&[0xc0, 12], TYPE_A, CLASS_IN, 60, &[1, 2, 3, last]));
     }
     assert_eq!(
-        DnsMessage::parse(&bytes).unwrap().addresses().len(),
+        Resolution::of(&DnsMessage::parse(&bytes).unwrap())
+            .unwrap()
+            .addresses()
+            .len(),
         MAX_ADDRESSES
     );
 }

@@ -44,6 +44,7 @@ pub struct DnsTracker {
     timeout_ns: u64,
     /// In the order of their first copies; [`MAX_PENDING`] at most.
     pending: Vec<Pending>,
+    queries: u64,
     evicted: u64,
     unmatched: u64,
 }
@@ -69,6 +70,7 @@ impl DnsTracker {
         Self {
             timeout_ns,
             pending: Vec::new(),
+            queries: 0,
             evicted: 0,
             unmatched: 0,
         }
@@ -110,6 +112,11 @@ impl DnsTracker {
         self.pending.len()
     }
 
+    /// Queries seen, without their copies.
+    pub fn queries(&self) -> u64 {
+        self.queries
+    }
+
     /// Queries given up because more than [`MAX_PENDING`] waited; their outcome is unknown.
     pub fn evicted(&self) -> u64 {
         self.evicted
@@ -138,6 +145,7 @@ impl DnsTracker {
             self.pending.remove(0);
             self.evicted = self.evicted.saturating_add(1);
         }
+        self.queries = self.queries.saturating_add(1);
         self.pending.push(Pending::new(id, question, time_ns));
     }
 

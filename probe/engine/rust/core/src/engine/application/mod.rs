@@ -1,6 +1,7 @@
 //! What a session carries: the application protocol, its names, its waiting times, its failures.
 
 mod dns;
+pub mod encrypted_dns;
 mod quic;
 mod tls;
 
@@ -13,6 +14,7 @@ use crate::tcp::Segment;
 use crate::tcp::micros;
 use crate::tcp::stream::{self, Reassembler};
 use dns::Dns;
+pub use dns::DnsEvent;
 pub use quic::Quic;
 use tls::{Tls, TlsSummary};
 
@@ -21,6 +23,8 @@ use tls::{Tls, TlsSummary};
 pub struct Report<'a> {
     pub app_protocol: Option<&'static str>,
     pub server_name: Option<&'a str>,
+    /// `sni`, `host`, `certificate` or `dns`; see `settle_name`.
+    pub server_name_source: Option<&'static str>,
     pub alpn: Option<&'a str>,
     pub tls_version: Option<&'static str>,
     pub ech: Option<bool>,
@@ -30,8 +34,23 @@ pub struct Report<'a> {
     pub dns_query: Option<&'a str>,
     pub dns_response_us: Option<u32>,
     pub dns_rcode: Option<u16>,
+    /// An answer did not fit, so that its client has to ask again over TCP.
+    pub dns_truncated: bool,
     pub requests: Option<u32>,
     pub requests_failed: Option<u32>,
+}
+
+impl<'a> Report<'a> {
+    /// Says where the name comes from, and takes the one that DNS gave where the flow has none.
+    pub fn settle_name(&mut self, from_dns: Option<&'a str>) {
+        self.server_name_source = match (self.server_name, self.app_protocol) {
+            (Some(_), _) if self.server_name_source.is_some() => self.server_name_source,
+            (Some(_), Some("http")) => Some("host"),
+            (Some(_), _) => Some("sni"),
+            (None, _) => from_dns.map(|_| "dns"),
+        };
+        self.server_name = self.server_name.or(from_dns);
+    }
 }
 
 /// The application of a session, as far as its first bytes told.
@@ -160,8 +179,8 @@ impl Application {
     /// Takes in the payload of a UDP datagram.
     pub fn on_datagram(&mut self, by_client: bool, server_port: u16, payload: &[u8], time_ns: u64) {
         if matches!(self.protocol, Protocol::Undecided) {
-            self.protocol = if server_port == DNS_PORT {
-                Protocol::Dns(Box::default())
+            self.protocol = if let Some(dns) = Dns::over_udp(server_port, payload) {
+                Protocol::Dns(Box::new(dns))
             } else if looks_like_quic(payload) {
                 Protocol::Quic(Box::new(Quic::new()))
             } else {
@@ -169,7 +188,12 @@ impl Application {
             };
         }
         match &mut self.protocol {
-            Protocol::Dns(dns) => dns.on_message(payload, time_ns),
+            Protocol::Dns(dns) => {
+                dns.on_message(payload, time_ns);
+                if dns.is_something_else() {
+                    self.protocol = Protocol::Other;
+                }
+            }
             Protocol::Quic(quic) => quic.tracker.on_datagram(by_client, payload, time_ns),
             _ => {}
         }
@@ -202,8 +226,29 @@ impl Application {
         self.quic().is_some_and(|quic| quic.tracker.is_unanswered())
     }
 
+    /// DNS as clients and resolvers speak it: few messages, and no more for a long time.
     pub fn is_dns(&self) -> bool {
-        matches!(self.protocol, Protocol::Dns(_))
+        self.dns().is_some_and(Dns::is_brief)
+    }
+
+    fn dns(&self) -> Option<&Dns> {
+        match &self.protocol {
+            Protocol::Dns(dns) => Some(dns),
+            _ => None,
+        }
+    }
+
+    /// What this packet's DNS messages asked and answered; nearly always nothing.
+    pub fn take_dns_events(&mut self) -> Vec<DnsEvent> {
+        match &mut self.protocol {
+            Protocol::Dns(dns) => dns.take_events(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The first question, and its type, that this flow's client gave up.
+    pub fn dns_given_up(&self) -> Option<(&str, u16)> {
+        self.dns()?.given_up()
     }
 
     fn tls_info(&self) -> Option<&TlsInfo> {
@@ -251,18 +296,17 @@ impl Application {
             })
     }
 
-    pub fn is_quic(&self) -> bool {
-        matches!(self.protocol, Protocol::Quic(_))
-    }
-
     pub fn server_name(&self) -> Option<&str> {
-        self.tls_info()?.server_name.as_deref()
+        match &self.protocol {
+            Protocol::Quic(quic) => quic.tracker.identity()?.server_name.as_deref(),
+            _ => self.tls_info()?.server_name.as_deref(),
+        }
     }
 
     /// A failure that the bytes themselves show.
     pub fn failure(&self) -> Option<Failure> {
         match &self.protocol {
-            Protocol::Dns(dns) => dns.failure,
+            Protocol::Dns(dns) => dns.failure(),
             Protocol::Quic(quic) => quic.failure(),
             _ => tls::failure(self.tls_info()?),
         }

@@ -76,6 +76,18 @@ impl Quic {
         begun.then_some(!self.tracker.is_swapped())
     }
 
+    /// From the client's first Initial to the last it sent.
+    fn tried_for_ns(&self) -> u64 {
+        let facts = self.tracker.facts();
+        let first_ns = facts.first_initial_ns.unwrap_or(facts.last_client_ns);
+        facts.last_client_ns.saturating_sub(first_ns)
+    }
+
+    /// The handshake is over: the client sends what the connection is for.
+    pub fn is_connected(&self) -> bool {
+        self.tracker.facts().one_rtt_ns[CLIENT].is_some()
+    }
+
     /// The handshake's times once they are decided: the client has sent its first 1-RTT packet, or
     /// either side has closed.
     pub fn setup(&self) -> Option<QuicSetup> {
@@ -147,7 +159,10 @@ impl Quic {
         let patient = end_ns.saturating_sub(facts.first_initial_ns?) >= CONNECT_PATIENCE_NS;
         if self.tracker.is_unanswered() {
             // Where the subscriber serves, nothing tells whether the way to the far end is seen.
-            let is_told = patient && client_reached && !self.tracker.is_swapped();
+            let is_seen = client_reached && !self.tracker.is_swapped();
+            // One Initial alone does not show that its client waited: others follow it after 1 s
+            // (RFC 9002 6.2.2).
+            let is_told = patient && is_seen && self.tried_for_ns() >= VAIN_NS;
             return is_told.then_some(TIMEOUT);
         }
         if facts.version_refused {

@@ -277,6 +277,10 @@ fn a_copy_that_comes_too_late_is_a_packet() {
     let frame = v4(4, 64, &data(1));
     assert!(!tap.shows(START, &frame));
     assert!(tap.shows(START - MS, &frame), "time may go back");
+    for (number, apart_ns, copy) in [(5, HOP_WINDOW_NS, false), (6, HOP_WINDOW_NS - 1, true)] {
+        assert!(!tap.shows(START, &v6(64, &data(number))));
+        assert_eq!(tap.shows(START + apart_ns, &v6(63, &data(number))), copy);
+    }
 }
 
 #[test]
@@ -301,7 +305,11 @@ fn short_segments_are_compared_whole() {
         for changed in 0..length {
             let mut other = segment.clone();
             other[changed] ^= 0x80;
-            assert_ne!(head(&segment), head(&other), "byte {changed} of {length}");
+            assert_ne!(
+                content(&segment, 7),
+                content(&other, 7),
+                "byte {changed} of {length}"
+            );
         }
     }
 }

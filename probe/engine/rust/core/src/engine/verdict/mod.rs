@@ -8,6 +8,7 @@
 mod connect;
 mod quic;
 mod request;
+mod reset;
 mod tls;
 mod transfer;
 
@@ -42,7 +43,7 @@ pub struct Around {
 /// What the last record says of the outcome.
 pub fn judge(session: &mut Session, around: &Around) -> Verdict {
     let (now_ns, reached) = (around.now_ns, around.client_reached);
-    let shown = session.failure;
+    let shown = session.failure.or_else(|| session.unanswered_refusal());
     let silent = || {
         let silence = session.application.silence(now_ns, reached);
         silence.filter(|_| !around.is_cut_short)
@@ -53,9 +54,11 @@ pub fn judge(session: &mut Session, around: &Around) -> Verdict {
     let Some(case) = Case::of(session, around) else {
         return quic::judge(session, around).unwrap_or_else(|| calm(session));
     };
-    connect::judge(&case)
+    reset::injected(&case)
+        .or_else(|| connect::judge(&case))
         .or_else(|| one_way(session))
         .or_else(|| transfer::in_vain(&case))
+        .or_else(|| transfer::stalled(&case))
         .or_else(|| tls::judge(&case))
         .or_else(|| request::judge(&case))
         .or_else(|| transfer::judge(&case))
@@ -156,6 +159,6 @@ impl<'a> Case<'a> {
     /// Silence says something: nothing is missing, and the start was seen.
     fn hears_all(&self) -> bool {
         let session = self.session;
-        !session.missed_start && !self.tcp.capture_loss && !self.around.is_cut_short
+        !session.missed_start && !self.tcp.capture_loss() && !self.around.is_cut_short
     }
 }

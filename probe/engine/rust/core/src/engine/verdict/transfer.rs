@@ -43,6 +43,51 @@ fn is_in_vain(case: &Case<'_>, sender: Direction) -> bool {
     given_up && case.tcp.retransmits_in_vain(sender)
 }
 
+/// What was sent towards the client passed the tap, and stayed unanswered.
+const STALLED_DOWN: Failure = Failure::new(
+    FailureCause::TransferStalled,
+    FailureStage::Transfer,
+    Some(FailureSide::Access),
+    "data_down_outstanding",
+);
+/// The client itself keeps the data out.
+const SHUT_OUT: Failure = Failure::new(
+    FailureCause::TransferStalled,
+    FailureStage::Transfer,
+    Some(FailureSide::Device),
+    "window_closed_by_client",
+);
+const STALLED_UP: Failure = Failure::new(
+    FailureCause::TransferStalled,
+    FailureStage::Transfer,
+    None,
+    "data_up_outstanding",
+);
+
+/// Judges data that stopped in the middle for 10 s and never went on, whoever left then.
+pub fn stalled(case: &Case<'_>) -> Option<Verdict> {
+    if !case.tcp.is_established() || !case.hears_all() || !case.session.exchange.answered {
+        return None;
+    }
+    let up = case.session.up;
+    let until_ns = case.around.now_ns;
+    let (sender, failure) = [(up.opposite(), STALLED_DOWN), (up, STALLED_UP)]
+        .into_iter()
+        .find(|&(sender, _)| case.tcp.is_stalled(sender, until_ns))?;
+    let failure = if sender != up && case.tcp.is_shut_out(sender) {
+        SHUT_OUT
+    } else {
+        failure
+    };
+    Some(Verdict::Failed(
+        if case.session.exchange.farewell.is_some() {
+            failure.and("given_up")
+        } else {
+            failure
+        },
+    ))
+}
+
 /// Judges what a reset left unfinished, and who left first.
 pub fn judge(case: &Case<'_>) -> Option<Verdict> {
     let reset = case.tcp.reset.filter(|reset| reset.unfinished);
