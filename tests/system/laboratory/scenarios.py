@@ -868,7 +868,7 @@ TRANSFER = (
     Scenario(
         "the path to the server breaks in the middle of an upload",
         clients.tcp(send(request("/", "POST", bytes(MEGABYTE))), hold),
-        (fails("retransmission_timeout", "transfer", *BEYOND),),
+        (fails("retransmission_timeout", "transfer", *BEYOND, None),),
         servers=(servers.tcp(hold),),
         network=(loses(up=Link(outage=Outage(after_bytes=300_000)), port=80),),
     ),
