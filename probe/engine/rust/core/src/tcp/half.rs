@@ -11,6 +11,9 @@ use crate::flow::samples::Samples;
 
 /// Reordering limit while no round trip is known yet (as Wireshark's `tcp.analysis` has it).
 const DEFAULT_ROUND_TRIP_NS: u64 = 3_000_000;
+/// What comes later than this is neither late nor a copy, whatever the round trips seem to be: of a
+/// flow that sends little they hold the ends' own time, and may be of seconds.
+const LONGEST_TOO_SOON_NS: u64 = 100_000_000;
 /// No window is larger (RFC 7323 2.3): what lies further off belongs to no segment of this
 /// connection.
 const LARGEST_WINDOW: u32 = 1 << 30;
@@ -33,7 +36,7 @@ impl RoundTrips {
         if self.sender_ns == 0 || self.receiver_ns == 0 {
             return DEFAULT_ROUND_TRIP_NS;
         }
-        (self.sender_ns + self.receiver_ns) / 8 * 7
+        ((self.sender_ns + self.receiver_ns) / 8 * 7).min(LONGEST_TOO_SOON_NS)
     }
 }
 
@@ -129,29 +132,32 @@ impl Half {
         self.has_unacknowledged() && self.timeouts >= AGAIN_AND_AGAIN
     }
 
-    /// Takes in a round trip between the tap and the receiver.
+    /// Takes in a round trip between the tap and the receiver. None is of no time at all: then the
+    /// capture's clock is too coarse, or made up.
     #[inline]
-    pub fn on_round_trip(&mut self, us: u32) {
-        self.interval.round_trips.add(us);
-        self.note_least(us);
+    fn on_round_trip(&mut self, us: u32) {
+        if us > 0 {
+            self.interval.round_trips.add(us);
+            self.note_least(us);
+        }
     }
 
     #[inline]
     fn note_least(&mut self, us: u32) {
         if self.least_us == 0 || us < self.least_us {
-            self.least_us = us.max(1);
+            self.least_us = us;
         }
     }
 
     pub fn on_handshake(&mut self, us: u32) {
         self.on_round_trip(us);
-        self.interval.handshakes = self.interval.handshakes.saturating_add(1);
+        self.interval.handshakes = self.interval.handshakes.saturating_add((us > 0).into());
     }
 
     /// The peer echoes a timestamp of this direction, `gap_us` after its packet before.
     #[inline]
     pub fn on_echo(&mut self, echo: u32, now: Moment, gap_us: Option<u32>) {
-        if let Some(us) = self.echo.echoed(echo, now, gap_us) {
+        if let Some(us) = self.echo.echoed(echo, now, gap_us).filter(|&us| us > 0) {
             self.interval.echoes.add(us);
             self.note_least(us);
         }
