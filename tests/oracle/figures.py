@@ -1,18 +1,10 @@
 """What is compared: figures of a capture, ours beside tshark's."""
 
 from collections import Counter
-from dataclasses import dataclass
 
 from tests.oracle.captures import Ends, Record, Truth, ends_of, ends_of_stream
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One kind of figure in one capture: how many tshark has, and which of ours differ."""
-
-    name: str
-    compared: int
-    off: list[str]
+from tests.oracle.dns import dns_figures
+from tests.oracle.figure import Figure
 
 
 def figures(records: list[Record], truth: Truth) -> list[Figure]:
@@ -24,6 +16,7 @@ def figures(records: list[Record], truth: Truth) -> list[Figure]:
         tls_server_names(records, truth),
         quic_server_names(records, truth),
         quic_protocols(records, truth),
+        *dns_figures(records, truth),
     ]
 
 
