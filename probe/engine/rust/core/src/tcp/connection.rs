@@ -313,11 +313,19 @@ impl Connection {
         let round_trip_ns = self.least_round_trip_ns();
         let window = self.window(direction, segment);
         self.count_windows(direction, segment);
+        let no_sack = self.has_no_sack();
         let data = &mut self.halves[direction.opposite().index()];
-        data.on_acknowledgment(segment, time_ns, round_trip_ns);
+        data.on_acknowledgment(segment, time_ns, round_trip_ns, no_sack);
         let closed = segment.window == 0 && !segment.has_syn();
         data.pace
             .on_window(segment.acknowledgment, window, closed, time_ns);
+    }
+
+    /// Both SYNs were seen, and not both of them offer SACK.
+    #[inline]
+    fn has_no_sack(&self) -> bool {
+        let [one, other] = &self.halves;
+        one.syn_seen && other.syn_seen && !(one.sack_permitted && other.sack_permitted)
     }
 
     /// The window that a segment offers, in bytes; None where the scale is not known.

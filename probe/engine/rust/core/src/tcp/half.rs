@@ -62,6 +62,8 @@ pub struct Half {
     fast_open: bool,
     /// Timeouts of the segment next to be acknowledged, each longer than the one before.
     timeouts: u8,
+    /// Its SYN says that it would send SACK blocks (RFC 2018 2).
+    pub sack_permitted: bool,
     /// Shift of the windows that this direction offers, from its SYN.
     pub window_scale: Option<u8>,
     pub hop_limits: HopLimits,
@@ -164,14 +166,21 @@ impl Half {
     }
 
     /// Takes in an acknowledgment of this direction by the peer; `round_trip_ns` is the least from
-    /// end to end.
+    /// end to end. `no_sack`: the two have agreed on no SACK.
     #[inline]
-    pub fn on_acknowledgment(&mut self, segment: &Segment<'_>, time_ns: u64, round_trip_ns: u64) {
+    pub fn on_acknowledgment(
+        &mut self,
+        segment: &Segment<'_>,
+        time_ns: u64,
+        round_trip_ns: u64,
+        no_sack: bool,
+    ) {
         let up_to = segment.acknowledgment;
         if self.started && up_to.wrapping_sub(self.next) as i32 > LARGEST_WINDOW as i32 {
             return;
         }
         let echo = segment.timestamps.map(|(_, echo)| echo);
+        let from = self.acknowledged;
         if !self.ack_seen || before(self.acknowledged, up_to) {
             self.ack_seen = true;
             self.acknowledged = up_to;
@@ -184,15 +193,23 @@ impl Half {
             }
         }
         if self.recovery.is_some() || !segment.sack.is_empty() {
-            self.on_report(segment, time_ns, round_trip_ns);
+            let from = no_sack.then_some(from);
+            self.on_report(segment, time_ns, round_trip_ns, from);
         }
     }
 
     /// What an acknowledgment says of holes and of retransmissions.
     #[cold]
-    fn on_report(&mut self, segment: &Segment<'_>, time_ns: u64, round_trip_ns: u64) {
+    fn on_report(
+        &mut self,
+        segment: &Segment<'_>,
+        time_ns: u64,
+        round_trip_ns: u64,
+        from: Option<u32>,
+    ) {
         let answer = Answer {
             up_to: self.acknowledged,
+            from,
             echo: segment.timestamps.map(|(_, echo)| echo),
             time_ns,
             least_round_trip_ns: self.least_ns() / 8 * 7,
@@ -250,7 +267,9 @@ impl Half {
             self.syn_seen = true;
             self.fast_open = segment.payload_len > 0;
             self.initial = segment.sequence;
-            self.window_scale = segment.syn_options().window_scale;
+            let options = segment.syn_options();
+            self.window_scale = options.window_scale;
+            self.sack_permitted = options.sack_permitted;
         }
         if !self.started {
             self.started = true;
