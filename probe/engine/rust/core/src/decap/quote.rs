@@ -106,3 +106,60 @@ fn echo_identifier(message: &[u8]) -> Option<u16> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn v4(protocol: u8, segment: &[u8]) -> Vec<u8> {
+        // The length of a packet of which more was not quoted.
+        let mut bytes = vec![0x45, 0, 5, 0xdc, 0, 0, 0, 0, 1, protocol, 0, 0];
+        bytes.extend([10, 0, 0, 1, 192, 0, 2, 1]);
+        bytes.extend(segment);
+        bytes
+    }
+
+    #[test]
+    fn eight_bytes_of_transport_are_enough() {
+        let segment = [0x9c, 0x40, 1, 187, 0, 0, 3, 232];
+        let quote = Quote::read(&v4(6, &segment)).unwrap();
+        let (ports, sequence) = ((quote.source_port, quote.destination_port), quote.sequence);
+        assert_eq!((ports, sequence), ((40_000, 443), Some(1000)));
+        assert_eq!(quote.source, Address::v4([10, 0, 0, 1]));
+        let udp = Quote::read(&v4(17, &segment[..4])).unwrap();
+        assert_eq!((udp.transport, udp.sequence), (Transport::Udp, None));
+    }
+
+    #[test]
+    fn an_echo_is_named_by_its_identifier_and_other_messages_are_not() {
+        let echo = Quote::read(&v4(1, &[8, 0, 0, 0, 0, 77, 0, 1])).unwrap();
+        assert_eq!((echo.source_port, echo.destination_port), (77, 77));
+        assert_eq!(Quote::read(&v4(1, &[3, 1, 0, 0, 0, 77, 0, 1])), None);
+        assert_eq!(Quote::read(&v4(47, &[0; 8])), None);
+        assert_eq!(Quote::read(&v4(6, &[0; 3])), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_quote_or_none(bytes: Vec<u8>, version in 4u8..7) {
+            let mut bytes = bytes;
+            if let Some(first) = bytes.first_mut() {
+                *first = version << 4 | (*first & 15);
+            }
+            let _ = Quote::read(&bytes);
+        }
+
+        #[test]
+        fn a_quote_cut_short_names_the_same_flow_or_none(
+            segment in proptest::collection::vec(any::<u8>(), 8..40),
+            length in 0usize..60,
+        ) {
+            let bytes = v4(6, &segment);
+            let whole = Quote::read(&bytes).unwrap();
+            if let Some(cut) = Quote::read(&bytes[..length.min(bytes.len())]) {
+                prop_assert_eq!(Quote { sequence: whole.sequence, ..cut }, whole);
+            }
+        }
+    }
+}

@@ -109,6 +109,91 @@ fn at_most_eight_addresses_are_kept() {
     );
 }
 
+fn addresses(bytes: &[u8]) -> Vec<String> {
+    let resolution = Resolution::of(&DnsMessage::parse(bytes).unwrap());
+    let found = resolution.iter().flat_map(|found| found.addresses());
+    found.map(ToString::to_string).collect()
+}
+
+#[test]
+fn addresses_of_a_name_that_was_not_asked_do_not_count() {
+    let mut bytes = message(1, RESPONSE, &example_name(), TYPE_A, [2, 0, 0]);
+    let other = wire_name(&[b"www", b"example", b"net"]);
+    bytes.extend(record(&other, TYPE_A, CLASS_IN, 60, &[192, 0, 2, 9]));
+    let same = wire_name(&[b"WWW", b"example", b"com"]);
+    bytes.extend(record(&same, TYPE_A, CLASS_IN, 60, &[192, 0, 2, 1]));
+    assert_eq!(addresses(&bytes), ["192.0.2.1"]);
+}
+
+#[test]
+fn aliases_are_followed_even_where_they_stand_behind_what_they_lead_to() {
+    let target = wire_name(&[b"cdn", b"example"]);
+    let mut bytes = message(1, RESPONSE, &example_name(), TYPE_A, [2, 0, 0]);
+    bytes.extend(record(&target, TYPE_A, CLASS_IN, 5, &[192, 0, 2, 1]));
+    bytes.extend(record(&[0xc0, 12], TYPE_CNAME, CLASS_IN, 60, &target));
+    let resolution = Resolution::of(&DnsMessage::parse(&bytes).unwrap()).unwrap();
+    assert_eq!(
+        (&*resolution.name, resolution.ttl_s),
+        ("www.example.com", 5)
+    );
+    assert_eq!(addresses(&bytes), ["192.0.2.1"]);
+}
+
+#[test]
+fn aliases_in_a_circle_come_to_an_end() {
+    let mut bytes = message(1, RESPONSE, &example_name(), TYPE_A, [40, 0, 0]);
+    for _ in 0..40 {
+        bytes.extend(record(&[0xc0, 12], TYPE_CNAME, CLASS_IN, 60, &[0xc0, 12]));
+    }
+    assert!(addresses(&bytes).is_empty());
+}
+
+#[test]
+fn service_records_give_their_hints_to_the_host_behind_the_service_labels() {
+    let asked = wire_name(&[b"_8443", b"_https", b"www", b"example"]);
+    let mut hints = vec![0, 1, 0];
+    hints.extend([0, 1, 0, 3, 2, b'h', b'3']); // alpn
+    hints.extend([0, 4, 0, 8, 192, 0, 2, 1, 192, 0, 2, 2]);
+    hints.extend([0, 6, 0, 16]);
+    hints.extend([0x20; 16]);
+    let mut bytes = message(1, RESPONSE, &asked, TYPE_HTTPS, [1, 0, 0]);
+    bytes.extend(record(&[0xc0, 12], TYPE_HTTPS, CLASS_IN, 60, &hints));
+    let resolution = Resolution::of(&DnsMessage::parse(&bytes).unwrap()).unwrap();
+    assert_eq!(&*resolution.name, "www.example");
+    assert_eq!(resolution.addresses().len(), 3);
+}
+
+#[test]
+fn what_nobody_can_connect_to_is_no_servers_address() {
+    let blanks: [&[u8]; 5] = [
+        &[0, 0, 0, 0],
+        &[127, 0, 0, 1],
+        &[255, 255, 255, 255],
+        &[224, 0, 0, 251],
+        &[0, 0, 0, 1],
+    ];
+    for blank in blanks {
+        let mut bytes = message(1, RESPONSE, &example_name(), TYPE_A, [1, 0, 0]);
+        bytes.extend(record(&[0xc0, 12], TYPE_A, CLASS_IN, 60, blank));
+        assert!(addresses(&bytes).is_empty(), "{blank:?}");
+    }
+}
+
+#[test]
+fn bytes_of_something_else_do_not_begin_like_dns() {
+    assert!(DnsMessage::begins_plausibly(&query(1)));
+    assert!(DnsMessage::begins_plausibly(&response(1, 2)));
+    assert!(!DnsMessage::begins_plausibly(b"GET / HTTP/1.1\r\n"));
+    assert!(!DnsMessage::begins_plausibly(&[
+        0xc0, 0, 0, 0, 1, 8, 1, 2, 3, 4, 5, 6
+    ]));
+    assert!(!DnsMessage::begins_plausibly(&query(1)[..11]));
+    let plain = |bytes: &[u8]| DnsMessage::parse(bytes).is_ok_and(|found| found.is_plain_query());
+    assert!(plain(&query(1)));
+    assert!(!plain(&[query(1), vec![0]].concat()), "with bytes behind");
+    assert!(!plain(&response(1, 0)));
+}
+
 #[test]
 fn the_rcode_is_extended_by_the_opt_record() {
     // BADVERS is 16 (RFC 6891 9): extended part 1, header part 0.
@@ -346,5 +431,27 @@ proptest! {
             }
         }
         prop_assert_eq!(got, messages);
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_answer_makes_its_reader_panic(
+        id: u16,
+        counts in [0u16..40, 0u16..4, 0u16..4],
+        kinds in proptest::collection::vec((0usize..6, 0u32..1000, any::<[u8; 20]>(), 0usize..20), 0..20),
+        cut in 0usize..600,
+    ) {
+        let mut bytes = message(id, RESPONSE, &example_name(), TYPE_A, counts);
+        let known = [TYPE_A, TYPE_CNAME, TYPE_AAAA, TYPE_HTTPS, TYPE_SVCB, TYPE_OPT];
+        for (kind, ttl, data, length) in kinds {
+            bytes.extend(record(&[0xc0, 12], known[kind], CLASS_IN, ttl, &data[..length]));
+        }
+        bytes.truncate(cut.max(40));
+        if let Ok(message) = DnsMessage::parse(&bytes)
+            && let Some(resolution) = Resolution::of(&message)
+        {
+            prop_assert!((1..=MAX_ADDRESSES).contains(&resolution.addresses().len()));
+        }
     }
 }
