@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from probe.simulate.tls import AlertDescription, TlsSession, fatal_alert
-from tests.probe.engine.conftest import Result
+from tests.probe.engine.conftest import Result, run_engine
 from tests.probe.engine.packets import (
     ACK,
     FIN,
@@ -23,6 +23,7 @@ from tests.probe.engine.packets import (
     udp,
 )
 from tests.probe.engine.quic import Connection, client_hello, crypto
+from tests.support import SHARED, needs_shared
 
 Run = Callable[..., Result]
 Row = dict[str, Any]
@@ -326,6 +327,15 @@ def test_a_scan_is_flagged_from_its_first_attempt_on_and_no_failure(
     assert all("scan" in row["flags"] and row["evidence"] == ["scan"] for row in decided)
 
 
+@needs_shared
+def test_every_attempt_of_a_real_scan_is_flagged() -> None:
+    """nmap tries 1994 ports of one host; two are open, some are closed, most say nothing."""
+    rows = run_engine([str(SHARED / "corpora" / "dev" / "ndpi--synscan.pcap")]).rows
+    assert len(rows) == 1994
+    assert {row["outcome"] for row in rows} == {"unknown"}
+    assert all("scan" in row["flags"] for row in rows)
+
+
 def test_a_scan_at_the_end_of_a_capture_is_one_too(run: Run) -> None:
     capture = Capture()
     reach(capture)
@@ -547,6 +557,15 @@ def test_a_client_that_soon_leaves_the_handshake_leaves_it_undecided(run: Run) -
     assert verdict(run(capture)) == ("unknown", None, "tls_unfinished,aborted_by_client")
 
 
+def test_a_server_that_ends_a_handshake_the_client_let_lie_has_not_failed(run: Run) -> None:
+    capture = Capture()
+    dialogue, now = hello(capture)
+    dialogue.down(now + 20 * MS, ACK | PSH, tls("1.3").server_flight())
+    dialogue.up(now + 50 * MS, ACK)
+    dialogue.down(now + 30 * SECOND, FIN | ACK)
+    assert verdict(run(capture)) == ("unknown", None, "tls_unfinished")
+
+
 def test_what_follows_from_the_first_cause_is_not_another(run: Run) -> None:
     capture = Capture()
     dialogue, now = hello(capture)
@@ -595,6 +614,17 @@ def test_a_reset_amid_the_response_is_the_servers_failure(run: Run) -> None:
     row = failure(run(capture))
     assert (row["failure_cause"], row["failure_side"]) == ("reset_by_server", "server")
     assert row["evidence"] == ["reset_by_server", "data_in_flight"]
+
+
+def test_a_reset_where_the_tap_missed_the_answer_is_unknown(run: Run) -> None:
+    capture = Capture()
+    dialogue = Dialogue(capture)
+    now = dialogue.open(NOON)
+    dialogue.up(now, ACK | PSH, GET)
+    dialogue.server_sequence += 500
+    dialogue.up(now + 60 * MS, ACK)
+    dialogue.down(now + 20 * SECOND, RST)
+    assert verdict(run(capture)) == ("unknown", None, "reset_by_server,capture_loss")
 
 
 def test_a_request_that_met_a_connection_just_expired_is_unknown(run: Run) -> None:

@@ -117,8 +117,8 @@ pub struct Session {
     pub truncated: bool,
     /// Directions in which anything was ever seen.
     seen: [bool; 2],
-    /// The first failure that was shown.
-    pub failure: Option<Failure>,
+    /// The first failure that was shown; rare, so it takes no room in the others.
+    pub failure: Option<Box<Failure>>,
     /// Who spoke last, who left first.
     pub exchange: Exchange,
     /// One of many attempts in vain by the same client.
@@ -251,7 +251,7 @@ impl Session {
 
     /// Remembers the first failure; what follows from it is not another one.
     fn fail(&mut self, failure: Failure) {
-        self.failure.get_or_insert(failure);
+        self.failure.get_or_insert_with(|| Box::new(failure));
     }
 
     /// No packet was counted since the last record.
@@ -305,8 +305,8 @@ impl Session {
     /// What an interim record says of the outcome. A failure to connect waits for the last record,
     /// which is near: until then it may turn out that the client scanned, or came in another way.
     pub fn interim_verdict(&mut self) -> Verdict {
-        match self.failure {
-            Some(failure) if !self.verdict_given && failure.stage != FailureStage::Connect => {
+        match self.failure.as_deref() {
+            Some(&failure) if !self.verdict_given && failure.stage != FailureStage::Connect => {
                 self.verdict_given = true;
                 Verdict::Failed(failure)
             }

@@ -319,12 +319,7 @@ impl Tracker {
 
     /// Ends every flow: nothing more will be captured.
     pub fn finish(&mut self) {
-        let now_ns = self.clock.closing_ns();
-        for (_, id) in self.flows_by_session_id() {
-            if let Some((key, session)) = self.table.get_mut(id) {
-                note_unanswered(&mut self.clients, key, session, now_ns);
-            }
-        }
+        self.note_all_unanswered();
         for (_, id) in self.flows_by_session_id() {
             let reason = match self
                 .table
@@ -557,6 +552,21 @@ impl Tracker {
             session.noted_reached_ns = time_ns;
             let client = session.place.subscriber_id;
             self.clients.reached(client, time_ns);
+        }
+    }
+
+    /// What is unanswered at the end of a capture is counted before any of it is judged.
+    fn note_all_unanswered(&mut self) {
+        let now_ns = self.clock.closing_ns();
+        let flows = self.table.iter();
+        let mut flows: Vec<(u64, u64, FlowId)> = flows
+            .map(|(id, _, session)| (session.flow_start_ns, session.id, id))
+            .collect();
+        flows.sort_unstable();
+        for (_, _, id) in flows {
+            if let Some((key, session)) = self.table.get_mut(id) {
+                note_unanswered(&mut self.clients, key, session, now_ns);
+            }
         }
     }
 

@@ -79,7 +79,7 @@ impl Seconds {
         self.halves = [bits as u64, (bits >> 64) as u64];
     }
 
-    /// Those of a span: bit n stands for n seconds before its end.
+    /// Those of a span of at most 128 seconds: bit n stands for n seconds before its end.
     fn between(&self, from_ns: u64, to_ns: u64) -> u128 {
         let (from, to) = (from_ns / SECOND_NS, to_ns / SECOND_NS);
         // All bits where the span reaches beyond them.
@@ -369,7 +369,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn seconds_agree_with_a_list(times in prop::collection::vec(0u64..126, 1..20), from in 0u64..130, length in 0u64..130) {
+        fn seconds_agree_with_a_list(times in prop::collection::vec(0u64..126, 1..20), from in 0u64..130, length in 0u64..100) {
             let mut seconds = Seconds::default();
             times.iter().for_each(|second| seconds.add(second * SECOND_NS));
             let expected = times.iter().any(|&second| (from..=from + length).contains(&second));

@@ -21,8 +21,8 @@ type Destination = (Address, u16);
 /// The vain attempts of one client.
 #[derive(Debug, Default)]
 struct Tries {
-    /// Start and destination of the latest ones, distinct, none older than a window before the
-    /// newest. Bound: `MOST_DESTINATIONS` + 1.
+    /// First start and destination of the latest ones, distinct, none older than a window before
+    /// the newest. Bound: `MOST_DESTINATIONS` + 2.
     latest: Vec<(u64, Destination)>,
     /// The first and the last attempt of the scan under way, or of the last one.
     scan: Option<(u64, u64)>,
@@ -30,21 +30,29 @@ struct Tries {
 
 impl Tries {
     fn add(&mut self, start_ns: u64, destination: Destination) {
-        self.latest.retain(|&(start, known)| {
-            known != destination && start_ns.saturating_sub(start) <= WINDOW_NS
-        });
-        self.latest.push((start_ns, destination));
-        if self.latest.len() <= MOST_DESTINATIONS {
-            return;
+        self.latest
+            .retain(|&(first, _)| start_ns.saturating_sub(first) <= WINDOW_NS);
+        let mut known = self.latest.iter_mut().filter(|(_, to)| *to == destination);
+        match known.next() {
+            Some((first, _)) => *first = start_ns.min(*first),
+            None => self.latest.push((start_ns, destination)),
         }
-        let starts = self.latest.iter().map(|&(start, _)| start);
-        let (first, last) = (starts.clone().min(), starts.max());
-        if let (Some(first), Some(last)) = (first, last)
-            && last - first <= WINDOW_NS
-        {
+        if self.latest.len() > MOST_DESTINATIONS + 1 {
+            self.drop_earliest();
+        }
+        if self.latest.len() > MOST_DESTINATIONS {
+            self.note_scan(start_ns);
+        }
+    }
+
+    fn note_scan(&mut self, start_ns: u64) {
+        let starts = self.latest.iter().map(|&(first, _)| first);
+        let (first, last) = starts.fold((start_ns, start_ns), |(first, last), start| {
+            (first.min(start), last.max(start))
+        });
+        if last - first <= WINDOW_NS {
             self.extend_scan(first, last);
         }
-        self.drop_earliest();
     }
 
     fn extend_scan(&mut self, first: u64, last: u64) {
@@ -155,6 +163,13 @@ mod tests {
     }
 
     #[test]
+    fn a_scan_that_tries_everything_twice_holds_all_of_its_attempts() {
+        let scans = tried(42, SECOND / 10, 21);
+        assert!(scans.holds(CLIENT, 100 * SECOND));
+        assert!(scans.holds(CLIENT, 100 * SECOND + 41 * SECOND / 10));
+    }
+
+    #[test]
     fn a_slow_series_is_none() {
         assert!(!tried(200, SECOND, 1000).holds(CLIENT, 150 * SECOND));
     }
@@ -164,7 +179,7 @@ mod tests {
         let scans = tried(100_000, SECOND / 1000, u64::MAX);
         assert!(scans.holds(CLIENT, 100 * SECOND) && scans.holds(CLIENT, 199 * SECOND));
         let kept = scans.tries.get(&CLIENT).map(|tries| tries.latest.len());
-        assert_eq!(kept, Some(MOST_DESTINATIONS));
+        assert_eq!(kept, Some(MOST_DESTINATIONS + 1));
     }
 
     #[test]

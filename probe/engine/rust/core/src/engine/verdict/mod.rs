@@ -42,7 +42,7 @@ pub struct Around {
 /// What the last record says of the outcome.
 pub fn judge(session: &mut Session, around: &Around) -> Verdict {
     let (now_ns, reached) = (around.now_ns, around.client_reached);
-    let shown = session.failure;
+    let shown = session.failure.as_deref().copied();
     let silent = || {
         let silence = session.application.silence(now_ns, reached);
         silence.filter(|_| !around.is_cut_short)
@@ -157,5 +157,53 @@ impl<'a> Case<'a> {
     fn hears_all(&self) -> bool {
         let session = self.session;
         !session.missed_start && !self.tcp.capture_loss && !self.around.is_cut_short
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::names::Outcome;
+
+    fn settled(cause: FailureCause, stage: FailureStage, around: &Around) -> Option<Outcome> {
+        settle(Failure::new(cause, stage, None, "seen"), around).outcome()
+    }
+
+    fn around(is_scan: bool, any: bool, another_way: bool) -> Around {
+        let winners = Winners {
+            tcp: any,
+            quic: false,
+            another_way,
+        };
+        Around {
+            is_scan,
+            winners,
+            ..Around::default()
+        }
+    }
+
+    #[test]
+    fn only_failures_to_connect_are_excused() {
+        let excused = around(true, true, true);
+        for (cause, stage) in [
+            (FailureCause::DnsTimeout, FailureStage::Dns),
+            (FailureCause::TlsTimeout, FailureStage::Tls),
+            (FailureCause::HttpServerError, FailureStage::Request),
+            (FailureCause::NetworkInjectedReset, FailureStage::Transfer),
+        ] {
+            assert_eq!(settled(cause, stage, &excused), Some(Outcome::Failed));
+        }
+    }
+
+    #[test]
+    fn an_attempt_that_was_answered_no_needs_another_way_to_be_excused() {
+        use FailureCause::{ConnectProhibited, ConnectRefused, ConnectUnreachable};
+        for cause in [ConnectRefused, ConnectUnreachable, ConnectProhibited] {
+            let outcome = |around| settled(cause, FailureStage::Connect, &around);
+            assert_eq!(outcome(around(false, false, false)), Some(Outcome::Failed));
+            assert_eq!(outcome(around(false, true, false)), Some(Outcome::Failed));
+            assert_eq!(outcome(around(false, true, true)), Some(Outcome::Ok));
+            assert_eq!(outcome(around(true, false, false)), Some(Outcome::Unknown));
+        }
     }
 }

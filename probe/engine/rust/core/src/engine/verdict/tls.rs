@@ -1,6 +1,7 @@
 //! TLS handshakes that came to no end. Alerts speak for themselves (`application::tls`).
 
-use super::{Case, FailureCause, FailureSide, FailureStage};
+use super::{Case, FailureCause, FailureSide, FailureStage, PATIENCE_NS};
+use crate::engine::exchange::Farewell;
 use crate::engine::failure::{Failure, Verdict};
 
 const RESET: Failure = Failure::new(
@@ -49,12 +50,15 @@ pub fn judge(case: &Case<'_>) -> Option<Verdict> {
     left.then_some(Verdict::unknown("tls_unfinished,aborted_by_client"))
 }
 
+/// A server may end a handshake that the client let lie; else it owed the next message.
 fn hung_up(case: &Case<'_>) -> Verdict {
     let farewell = case.session.exchange.farewell;
-    if farewell.is_some_and(|farewell| farewell.is_reset) {
-        case.failed(RESET)
-    } else {
-        case.failed(HUNG_UP)
+    let owes =
+        |left: Farewell| left.last_speaker == Some(case.asker) || left.silence_ns < PATIENCE_NS;
+    match farewell.filter(|&farewell| owes(farewell)) {
+        Some(farewell) if farewell.is_reset => case.failed(RESET),
+        Some(_) => case.failed(HUNG_UP),
+        None => Verdict::unknown("tls_unfinished"),
     }
 }
 

@@ -71,6 +71,9 @@ fn reset_by_answerer(case: &Case<'_>) -> Verdict {
     let exchange = &case.session.exchange;
     let silence_ns = exchange.farewell.map_or(0, |farewell| farewell.silence_ns);
     let asked_last = exchange.last_speaker == Some(case.asker);
+    if case.tcp.capture_loss && asked_last {
+        return Verdict::unknown("reset_by_server,capture_loss");
+    }
     let is_known_request = case.session.application.expects_answer();
     if exchange.answered && asked_last && !is_known_request {
         if exchange.pause_ns >= IDLE_NS {
