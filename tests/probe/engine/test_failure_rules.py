@@ -1,4 +1,4 @@
-"""What is a failure and what is none (docs/failures.md): each rule on bytes, by the engine's door."""
+"""What is a failure and what is none (docs/failures.md): each rule on bytes, through the engine."""
 
 from collections.abc import Callable
 from random import Random
@@ -75,7 +75,9 @@ def syn(dialogue: Dialogue, time_ns: int) -> None:
     dialogue.up(time_ns, SYN)
 
 
-def knock(capture: Capture, start_ns: int, waits: tuple[int, ...] = (0, 1, 3, 7), **ends: Any) -> None:
+def knock(
+    capture: Capture, start_ns: int, waits: tuple[int, ...] = (0, 1, 3, 7), **ends: Any
+) -> None:
     """Send SYNs that nobody answers, at `waits` seconds."""
     dialogue = Dialogue(capture, **ends)
     for wait in waits:
@@ -390,7 +392,9 @@ def test_a_scan_of_subscribers_from_outside_is_no_failure_of_theirs(run: Run) ->
         dialogue.up(NOON + number * 100 * MS, SYN)
         dialogue.down(NOON + number * 100 * MS + 20 * MS, RST | ACK)
     result = run(capture, subscriber_prefixes=["10.0.0.0/8"])
-    assert {(row["outcome"], tuple(row["flags"])) for row in result.rows} == {("unknown", ("scan",))}
+    assert {(row["outcome"], tuple(row["flags"])) for row in result.rows} == {
+        ("unknown", ("scan",))
+    }
 
 
 # ------------------------------------------------------------------------------ preconnections
