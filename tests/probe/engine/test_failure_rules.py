@@ -1,4 +1,4 @@
-"""What is a failure and what is none (docs/failures.md): each rule on bytes."""
+"""What is a failure and what is none (docs/failures.md): each rule on bytes, through the engine."""
 
 from collections.abc import Callable
 from random import Random

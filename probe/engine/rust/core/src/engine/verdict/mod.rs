@@ -211,3 +211,51 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::names::Outcome;
+
+    fn settled(cause: FailureCause, stage: FailureStage, around: &Around) -> Option<Outcome> {
+        settle(Failure::new(cause, stage, None, "seen"), around).outcome()
+    }
+
+    fn around(is_scan: bool, any: bool, another_way: bool) -> Around {
+        let winners = Winners {
+            tcp: any,
+            quic: false,
+            another_way,
+        };
+        Around {
+            is_scan,
+            winners,
+            ..Around::default()
+        }
+    }
+
+    #[test]
+    fn only_failures_to_connect_are_excused() {
+        let excused = around(true, true, true);
+        for (cause, stage) in [
+            (FailureCause::DnsTimeout, FailureStage::Dns),
+            (FailureCause::TlsTimeout, FailureStage::Tls),
+            (FailureCause::HttpServerError, FailureStage::Request),
+            (FailureCause::NetworkInjectedReset, FailureStage::Transfer),
+        ] {
+            assert_eq!(settled(cause, stage, &excused), Some(Outcome::Failed));
+        }
+    }
+
+    #[test]
+    fn an_attempt_that_was_answered_no_needs_another_way_to_be_excused() {
+        use FailureCause::{ConnectProhibited, ConnectRefused, ConnectUnreachable};
+        for cause in [ConnectRefused, ConnectUnreachable, ConnectProhibited] {
+            let outcome = |around| settled(cause, FailureStage::Connect, &around);
+            assert_eq!(outcome(around(false, false, false)), Some(Outcome::Failed));
+            assert_eq!(outcome(around(false, true, false)), Some(Outcome::Failed));
+            assert_eq!(outcome(around(false, true, true)), Some(Outcome::Ok));
+            assert_eq!(outcome(around(true, false, false)), Some(Outcome::Unknown));
+        }
+    }
+}
