@@ -6,11 +6,15 @@
 
 pub mod alert;
 pub mod certificate;
+pub mod exchange;
+pub mod farewell;
 pub mod hello;
 pub mod message;
 pub mod record;
 
-use alert::Alert;
+pub use alert::Alert;
+use exchange::{Context, FirstExchange};
+use farewell::{Rejection, ServerFlight};
 use hello::{ClientHello, ServerHello, Version};
 use message::{Message, MessageReader};
 use record::{ContentType, Fragment, RecordReader};
@@ -36,6 +40,10 @@ pub struct TlsInfo {
     pub early_data: bool,
     /// The server asked for a second ClientHello.
     pub hello_retry_request: bool,
+    /// The client offers HTTP/2.
+    pub offers_http2: bool,
+    /// The server's choice.
+    pub cipher_suite: Option<u16>,
     /// The first ClientHello.
     pub client_hello_time_ns: Option<u64>,
     /// The ServerHello that is not a HelloRetryRequest.
@@ -51,16 +59,39 @@ pub struct TlsInfo {
     /// the client's: session tickets are taken for data, data ahead of the client's Finished is
     /// not seen.
     pub server_application: bool,
+    /// The first request and the answer to it.
+    pub exchange: FirstExchange,
     /// End of validity of the leaf certificate in ns since the Unix epoch, visible up to TLS 1.2.
     pub certificate_not_after_ns: Option<u64>,
+    /// A name that the leaf certificate is for, where the ClientHello named none; visible up to TLS
+    /// 1.2. It may begin with `*.`.
+    pub certificate_name: Option<Box<str>>,
     /// The first fatal alert sent in clear.
     pub alert: Option<Alert>,
     /// TLS 1.3: the client's first protected record is as short as an alert and too short for a
     /// Finished, so the client refused the server's flight (mostly its certificate).
     pub client_rejected: bool,
+    /// The client left amid the handshake without an alert, for a reason that shows, at this time.
+    pub rejection: Option<(Rejection, u64)>,
 }
 
 impl TlsInfo {
+    /// Whether the server's choice is one that the client can be content with.
+    fn is_version_wanted(&self, chosen: Version) -> bool {
+        self.client_version.is_none_or(|offered| {
+            chosen <= offered && (chosen >= Version::Tls12 || offered < Version::Tls12)
+        })
+    }
+
+    fn context(&self) -> Context {
+        Context {
+            version: self.version,
+            cipher_suite: self.cipher_suite,
+            early_data: self.early_data,
+            offers_http2: self.offers_http2,
+        }
+    }
+
     /// The server's choice of protocol if it was visible, else the client's offers.
     pub fn alpn(&self) -> Option<&str> {
         self.alpn_selected
@@ -86,6 +117,23 @@ impl TlsInfo {
 pub fn looks_like_tls(first_bytes: &[u8]) -> bool {
     !first_bytes.is_empty() && (starts_tls_record(first_bytes) || starts_ssl2_hello(first_bytes))
 }
+
+/// Whether a segment begins with a record that begins with a ClientHello, to be asked where other
+/// bytes came before: more has to fit than at the start of a connection.
+pub fn begins_client_hello(bytes: &[u8]) -> bool {
+    let Some(&[kind, _, _, high, low, message, 0, _, _, major, minor]) = bytes.first_chunk() else {
+        return false;
+    };
+    let hello_version = u16::from_be_bytes([major, minor]);
+    kind == record::HANDSHAKE
+        && message == message::CLIENT_HELLO
+        && u16::from_be_bytes([high, low]) > MIN_HELLO_RECORD
+        && Version::from_wire(hello_version).is_some()
+        && starts_tls_record(bytes)
+}
+
+/// Message header, version, random, and empty lists (RFC 5246 7.4.1.2).
+const MIN_HELLO_RECORD: u16 = 4 + 2 + 32 + 1 + 4 + 2;
 
 fn starts_tls_record(bytes: &[u8]) -> bool {
     let fits = |at: usize, test: fn(u8) -> bool| bytes.get(at).copied().is_none_or(test);
@@ -119,6 +167,7 @@ fn be_u16(bytes: &[u8]) -> u16 {
 pub struct TlsTracker {
     client: Direction,
     server: Direction,
+    flight: ServerFlight,
     info: TlsInfo,
 }
 
@@ -142,7 +191,10 @@ impl TlsTracker {
                 false => &mut self.server,
             };
             match direction.records.next(&mut rest, time_ns) {
-                Some(fragment) => direction.read(&fragment, from_client, &mut self.info),
+                Some(fragment) => {
+                    direction.read(&fragment, from_client, &mut self.info);
+                    self.note_flight(from_client, &fragment);
+                }
                 None => return,
             }
         }
@@ -163,11 +215,39 @@ impl TlsTracker {
             });
     }
 
+    fn note_flight(&mut self, from_client: bool, fragment: &Fragment<'_>) {
+        if from_client || self.handshake_done() {
+            return;
+        }
+        let is_protected = fragment.content_type == ContentType::ApplicationData;
+        let length = fragment.bytes.len() as u16;
+        self.flight
+            .on_record(is_protected, length, fragment.time_ns);
+        if self.server.hello_done {
+            self.flight.on_hello_done();
+        }
+    }
+
+    /// The client ends the connection. `has_read_all`: it has acknowledged all that the server sent.
+    pub fn on_client_leaving(&mut self, has_read_all: bool, time_ns: u64) {
+        let info = &self.info;
+        let silent = info.alert.is_none() && !self.client.has_answered && !self.handshake_done();
+        let Some(version) = info.version.filter(|_| silent && has_read_all) else {
+            return;
+        };
+        let is_wanted = info.is_version_wanted(version);
+        let rejection = self.flight.rejection(version, is_wanted, time_ns);
+        self.info.rejection = rejection.map(|why| (why, time_ns));
+    }
+
     /// Whether further bytes of the direction can add to [`TlsInfo`].
     pub fn wants_more(&self, from_client: bool) -> bool {
+        let info = &self.info;
+        let settled = info.exchange.is_settled();
         let direction_open = match from_client {
-            true => self.info.client_application_time_ns.is_none() && !self.info.client_rejected,
-            false => !self.info.server_application,
+            true if info.client_application_time_ns.is_none() => !info.client_rejected,
+            true => !settled && info.exchange.request_ns().is_none(),
+            false => !settled,
         };
         direction_open && self.info.alert.is_none() && !self.is_malformed(from_client)
     }
@@ -201,6 +281,10 @@ struct Direction {
     alert_level: Option<u8>,
     /// A ChangeCipherSpec was sent.
     changed_cipher: bool,
+    /// ServerHelloDone was sent.
+    hello_done: bool,
+    /// Something of the handshake was sent behind the hello, or under protection.
+    has_answered: bool,
 }
 
 impl Direction {
@@ -210,6 +294,7 @@ impl Direction {
             ContentType::Alert => self.read_alert(fragment, from_client, info),
             ContentType::Handshake => self.read_handshake(fragment, from_client, info),
             ContentType::ApplicationData if fragment.begins_record => {
+                self.has_answered |= !is_early_data(info);
                 note_application_data(fragment, from_client, info);
             }
             ContentType::Ssl2ClientHello(version) if fragment.begins_record && from_client => {
@@ -229,14 +314,19 @@ impl Direction {
         if self.changed_cipher && info.version != Some(Version::Tls13) {
             return;
         }
+        let (mut hello_done, mut has_answered) = (false, false);
         self.messages.feed(
             fragment.bytes,
             fragment.time_ns,
             from_client,
             &mut |message| {
+                hello_done |= message.kind == message::SERVER_HELLO_DONE;
+                has_answered |= message.kind != message::CLIENT_HELLO;
                 note_message(&message, from_client, info);
             },
         );
+        self.hello_done |= hello_done;
+        self.has_answered |= has_answered;
     }
 
     /// An alert in clear is two bytes; an encrypted one is longer by a MAC or a tag.
@@ -270,17 +360,44 @@ fn note_alert(
     }
 }
 
+/// 0-RTT data: sent before the handshake has got anywhere.
+fn is_early_data(info: &TlsInfo) -> bool {
+    info.early_data && info.server_hello_time_ns.is_none()
+}
+
 fn note_application_data(fragment: &Fragment<'_>, from_client: bool, info: &mut TlsInfo) {
-    let tls_1_3 = info.version == Some(Version::Tls13);
-    if !from_client {
-        info.server_application = !tls_1_3 || info.client_application_time_ns.is_some();
-    } else if info.early_data && info.server_hello_time_ns.is_none() {
-        // 0-RTT data: sent before the handshake has got anywhere.
-    } else if tls_1_3 && !info.early_data && fragment.record_length <= alert::PROTECTED_LENGTH {
-        info.client_rejected = true;
+    if from_client {
+        note_client_data(fragment, info);
     } else {
-        info.client_application_time_ns = Some(fragment.record_time_ns);
+        note_server_data(fragment, info);
     }
+}
+
+fn note_client_data(fragment: &Fragment<'_>, info: &mut TlsInfo) {
+    let (length, time_ns) = (fragment.record_length, fragment.record_time_ns);
+    if is_early_data(info) {
+        return;
+    }
+    let is_first = info.client_application_time_ns.is_none();
+    let is_short = length <= alert::PROTECTED_LENGTH;
+    if is_first && is_short && info.version == Some(Version::Tls13) && !info.early_data {
+        info.client_rejected = true;
+        return;
+    }
+    info.client_application_time_ns.get_or_insert(time_ns);
+    let context = info.context();
+    info.exchange.on_client_record(&context, length, time_ns);
+}
+
+fn note_server_data(fragment: &Fragment<'_>, info: &mut TlsInfo) {
+    let tls_1_3 = info.version == Some(Version::Tls13);
+    if tls_1_3 && info.client_application_time_ns.is_none() {
+        return; // its part of the handshake
+    }
+    info.server_application = true;
+    let context = info.context();
+    let (length, time_ns) = (fragment.record_length, fragment.record_time_ns);
+    info.exchange.on_server_record(&context, length, time_ns);
 }
 
 fn note_message(message: &Message<'_>, from_client: bool, info: &mut TlsInfo) {
@@ -288,9 +405,19 @@ fn note_message(message: &Message<'_>, from_client: bool, info: &mut TlsInfo) {
         (message::CLIENT_HELLO, true) => note_client_hello(message, info),
         (message::SERVER_HELLO, false) => note_server_hello(message, info),
         (message::CERTIFICATE, false) if info.certificate_not_after_ns.is_none() => {
-            info.certificate_not_after_ns = certificate::leaf_not_after_ns(message.body);
+            note_certificate(message.body, info);
         }
         _ => {}
+    }
+}
+
+fn note_certificate(message: &[u8], info: &mut TlsInfo) {
+    let Some(leaf) = certificate::Leaf::parse(message) else {
+        return;
+    };
+    info.certificate_not_after_ns = leaf.not_after_ns;
+    if info.server_name.is_none() {
+        info.certificate_name = leaf.name();
     }
 }
 
@@ -301,11 +428,37 @@ fn note_client_hello(message: &Message<'_>, info: &mut TlsInfo) {
     }
     info.client_hello_time_ns = Some(message.time_ns);
     if let Some(hello) = ClientHello::parse(message.body) {
-        info.server_name = hello.server_name();
-        info.alpn_offered = hello.alpn_offered();
-        info.client_version = hello.max_version();
-        info.ech = hello.encrypted_client_hello;
-        info.early_data = hello.early_data;
+        info.take_client_hello(&hello);
+    }
+}
+
+impl TlsInfo {
+    fn take_client_hello(&mut self, hello: &ClientHello<'_>) {
+        self.server_name = hello.server_name();
+        self.alpn_offered = hello.alpn_offered();
+        self.client_version = hello.max_version();
+        self.ech = hello.encrypted_client_hello;
+        self.early_data = hello.early_data;
+        self.offers_http2 = hello.offers_http2();
+    }
+
+    fn take_server_hello(&mut self, hello: &ServerHello<'_>) {
+        self.version = hello.version().or(self.version);
+        self.cipher_suite = Some(hello.cipher_suite);
+        self.alpn_selected = hello.alpn_selected();
+    }
+
+    /// Takes in a hello of DTLS. The one that repeats the first with a cookie adds nothing.
+    pub(super) fn note_dtls_hello(&mut self, from_client: bool, body: &[u8], time_ns: u64) {
+        if from_client && self.client_hello_time_ns.is_none() {
+            self.client_hello_time_ns = Some(time_ns);
+            if let Some(hello) = ClientHello::parse_dtls(body) {
+                self.take_client_hello(&hello);
+            }
+        } else if !from_client && let Some(hello) = ServerHello::parse(body) {
+            self.server_hello_time_ns.get_or_insert(time_ns);
+            self.take_server_hello(&hello);
+        }
     }
 }
 
@@ -317,8 +470,7 @@ fn note_server_hello(message: &Message<'_>, info: &mut TlsInfo) {
         info.server_hello_time_ns.get_or_insert(message.time_ns);
     }
     if let Some(hello) = hello {
-        info.version = hello.version().or(info.version);
-        info.alpn_selected = hello.alpn_selected();
+        info.take_server_hello(&hello);
     }
 }
 

@@ -215,13 +215,20 @@ impl Session {
         self.exchange
             .on_segment(direction, segment, syn_ack_seen, time_ns);
         self.initiator = self.initiator.or(connection.initiator);
+        let opener = self.initiator.unwrap_or(self.up);
         if segment.is_reset() {
+            let application = &mut self.application;
+            application.on_reset(direction == opener, segment, time_ns);
+            self.note_application_failure(opener);
             return;
         }
-        let opener = self.initiator.unwrap_or(self.up);
         let server_port = key.sender(opener.opposite()).1;
         self.application
             .on_segment(direction == opener, server_port, segment, time_ns);
+        self.note_application_failure(opener);
+    }
+
+    fn note_application_failure(&mut self, opener: Direction) {
         if self.failure.is_none()
             && let Some(failure) = self.application.failure()
         {

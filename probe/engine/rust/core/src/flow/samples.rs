@@ -70,7 +70,7 @@ impl Samples {
         let place = self.count & stride_mask;
         if place == 0 {
             self.begin_stride(fine(us));
-        } else if lot(self.count) % (place + 1) == 0 {
+        } else if lot(self.count).is_multiple_of(place + 1) {
             // The n-th of a stride takes the place of the one kept with probability 1/n, which
             // leaves each the same chance.
             self.kept_list[usize::from(self.kept) - 1] = fine(us);

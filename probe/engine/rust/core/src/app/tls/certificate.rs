@@ -1,39 +1,142 @@
-//! The end of validity of a leaf certificate (RFC 5280 4.1, X.690).
+//! The end of validity and a name of a leaf certificate (RFC 5280 4.1, X.690).
 //!
-//! The walk goes straight to the field: certificate, tbsCertificate, past version, serial number,
-//! signature and issuer, to validity. The certificate may be cut after that.
+//! The walk goes straight to the fields: certificate, tbsCertificate, past version, serial number,
+//! signature and issuer, to validity, subject, past the key, to the extensions. The certificate may
+//! be cut anywhere; what stands before the cut is used.
 
+use super::hello::host_name;
 use crate::app::reader::Reader;
 
 const TAG_INTEGER: u8 = 0x02;
 const TAG_UTC_TIME: u8 = 0x17;
 const TAG_GENERALIZED_TIME: u8 = 0x18;
 const TAG_SEQUENCE: u8 = 0x30;
+const TAG_SET: u8 = 0x31;
+const TAG_OBJECT_IDENTIFIER: u8 = 0x06;
+const TAG_OCTET_STRING: u8 = 0x04;
 const TAG_VERSION: u8 = 0xa0;
+const TAG_EXTENSIONS: u8 = 0xa3;
+/// dNSName in a GeneralName (RFC 5280 4.2.1.6).
+const TAG_DNS_NAME: u8 = 0x82;
+const COMMON_NAME: &[u8] = &[0x55, 4, 3];
+const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 17];
 
 const NS_PER_S: u64 = 1_000_000_000;
 
-/// When the first certificate of a Certificate message of TLS 1.2 or earlier expires, in ns since
-/// the Unix epoch. None if it cannot be read, or lies before 1970 or after 2554.
-pub fn leaf_not_after_ns(message: &[u8]) -> Option<u64> {
-    let mut reader = Reader::new(message);
-    reader.u24()?; // length of the chain
-    reader.u24()?; // length of the leaf
-    not_after_ns(reader.rest())
+/// What is used of a leaf certificate.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Leaf<'a> {
+    /// When it expires, in ns since the Unix epoch. None if that cannot be read, or lies before 1970
+    /// or after 2554.
+    pub not_after_ns: Option<u64>,
+    common_name: Option<&'a [u8]>,
+    /// The first dNSName of subjectAltName.
+    dns_name: Option<&'a [u8]>,
 }
 
-fn not_after_ns(certificate: &[u8]) -> Option<u64> {
-    let mut fields = enter(enter(Reader::new(certificate))?)?;
-    if fields.rest().first() == Some(&TAG_VERSION) {
-        skip(&mut fields, TAG_VERSION)?;
+impl<'a> Leaf<'a> {
+    /// Reads the first certificate of a Certificate message of TLS 1.2 or earlier.
+    pub fn parse(message: &'a [u8]) -> Option<Self> {
+        let mut reader = Reader::new(message);
+        reader.u24()?; // length of the chain
+        let length = reader.u24()? as usize;
+        let rest = reader.rest();
+        let mut leaf = Self::default();
+        // Where the walk ends early, what was read so far counts.
+        leaf.read(rest.get(..length).unwrap_or(rest));
+        Some(leaf)
     }
-    skip(&mut fields, TAG_INTEGER)?;
-    skip(&mut fields, TAG_SEQUENCE)?;
-    skip(&mut fields, TAG_SEQUENCE)?;
-    let mut validity = enter(fields)?;
+
+    fn read(&mut self, certificate: &'a [u8]) -> Option<()> {
+        let mut fields = enter(enter(Reader::new(certificate))?)?;
+        if fields.rest().first() == Some(&TAG_VERSION) {
+            skip(&mut fields, TAG_VERSION)?;
+        }
+        skip(&mut fields, TAG_INTEGER)?;
+        skip(&mut fields, TAG_SEQUENCE)?;
+        skip(&mut fields, TAG_SEQUENCE)?;
+        // The end of the validity itself may be cut off.
+        self.not_after_ns = not_after_ns(enter(fields)?);
+        skip(&mut fields, TAG_SEQUENCE)?;
+        self.common_name = common_name(body(&mut fields, TAG_SEQUENCE)?);
+        skip(&mut fields, TAG_SEQUENCE)?; // subjectPublicKeyInfo
+        let (tag, _) = header(&mut fields)?;
+        let extensions = enter(fields).filter(|_| tag == TAG_EXTENSIONS)?;
+        self.dns_name = dns_name(extensions);
+        Some(())
+    }
+
+    /// A name that it is for, in lower case: the first one of subjectAltName, else the subject's
+    /// common name if that is a host's.
+    pub fn name(&self) -> Option<Box<str>> {
+        let pattern = |name: &[u8]| match name.strip_prefix(b"*.") {
+            Some(domain) => Some(format!("*.{}", host_name(domain)?).into_boxed_str()),
+            None => host_name(name).filter(|host| host.contains('.')),
+        };
+        self.dns_name
+            .and_then(pattern)
+            .or_else(|| self.common_name.and_then(pattern))
+    }
+}
+
+fn not_after_ns(mut validity: Reader<'_>) -> Option<u64> {
     element(&mut validity)?; // notBefore
     let (tag, text) = element(&mut validity)?;
     time_ns(tag, text)
+}
+
+/// The last common name of a subject: sets of pairs of type and value (RFC 5280 4.1.2.4).
+fn common_name(subject: &[u8]) -> Option<&[u8]> {
+    let mut names = Reader::new(subject);
+    let mut found = None;
+    while let Some(set) = body(&mut names, TAG_SET) {
+        let mut pair = enter(Reader::new(set))?;
+        if body(&mut pair, TAG_OBJECT_IDENTIFIER)? == COMMON_NAME {
+            found = element(&mut pair).map(|(_, value)| value);
+        }
+    }
+    found
+}
+
+/// The first dNSName among extensions, which may be cut.
+fn dns_name(mut extensions: Reader<'_>) -> Option<&[u8]> {
+    loop {
+        let mut extension = Reader::new(sequence_or_front(&mut extensions)?);
+        if body(&mut extension, TAG_OBJECT_IDENTIFIER)? == SUBJECT_ALT_NAME {
+            return first_dns_name(extension);
+        }
+    }
+}
+
+fn first_dns_name(mut extension: Reader<'_>) -> Option<&[u8]> {
+    let (mut tag, mut length) = header(&mut extension)?;
+    if tag != TAG_OCTET_STRING {
+        extension.take(length)?; // critical
+        (tag, length) = header(&mut extension)?;
+    }
+    let front = extension.rest();
+    let value = front.get(..length).unwrap_or(front);
+    let mut names = enter(Reader::new(value)).filter(|_| tag == TAG_OCTET_STRING)?;
+    loop {
+        let (kind, name) = element(&mut names)?;
+        if kind == TAG_DNS_NAME {
+            return Some(name);
+        }
+    }
+}
+
+/// The body of a sequence, or as much of it as there is.
+fn sequence_or_front<'a>(reader: &mut Reader<'a>) -> Option<&'a [u8]> {
+    let (tag, length) = header(reader)?;
+    let front = reader.rest();
+    let body = front.get(..length).unwrap_or(front);
+    reader.take(body.len())?;
+    (tag == TAG_SEQUENCE).then_some(body)
+}
+
+fn body<'a>(reader: &mut Reader<'a>, expected: u8) -> Option<&'a [u8]> {
+    let (tag, body) = element(reader)?;
+    (tag == expected).then_some(body)
 }
 
 /// Goes into a sequence without asking that all of it is there.
@@ -201,7 +304,9 @@ mod tests {
             0x00,
         ];
         for length in 0..=certificate.len() {
-            assert_eq!(not_after_ns(&certificate[..length]), None);
+            let mut leaf = Leaf::default();
+            leaf.read(&certificate[..length]);
+            assert_eq!(leaf.not_after_ns, None);
         }
     }
 }

@@ -36,14 +36,15 @@ pub enum Version {
 
 impl Version {
     /// Drafts of TLS 1.3 (0x7f00 and, of one large deployment, 0xfb00) count as TLS 1.3; grease
-    /// (RFC 8701) and unknown numbers are none.
+    /// (RFC 8701) and unknown numbers are none. Versions of DTLS (0xfeff and down) bear the number
+    /// that they have in their name.
     pub fn from_wire(value: u16) -> Option<Self> {
         match value {
             0x0300 => Some(Self::Ssl3),
-            0x0301 => Some(Self::Tls10),
+            0x0301 | 0xfeff => Some(Self::Tls10),
             0x0302 => Some(Self::Tls11),
-            0x0303 => Some(Self::Tls12),
-            0x0304 | 0x7f00..=0x7fff | 0xfb00..=0xfbff => Some(Self::Tls13),
+            0x0303 | 0xfefd => Some(Self::Tls12),
+            0x0304 | 0xfefc | 0x7f00..=0x7fff | 0xfb00..=0xfbff => Some(Self::Tls13),
             _ => None,
         }
     }
@@ -74,10 +75,22 @@ pub struct ClientHello<'a> {
 impl<'a> ClientHello<'a> {
     /// Reads the body of a ClientHello, as it stands in TLS records or in QUIC CRYPTO frames.
     pub fn parse(body: &'a [u8]) -> Option<Self> {
+        Self::read(body, false)
+    }
+
+    /// Reads the body of a ClientHello of DTLS (RFC 6347 4.2.1).
+    pub fn parse_dtls(body: &'a [u8]) -> Option<Self> {
+        Self::read(body, true)
+    }
+
+    fn read(body: &'a [u8], has_cookie: bool) -> Option<Self> {
         let mut reader = Reader::new(body);
         let legacy_version = reader.u16()?;
         reader.take(RANDOM_LENGTH)?;
         reader.vector8()?; // legacy_session_id
+        if has_cookie {
+            reader.vector8()?;
+        }
         reader.vector16()?; // cipher_suites
         reader.vector8()?; // legacy_compression_methods
         let mut hello = Self {
@@ -132,6 +145,12 @@ impl<'a> ClientHello<'a> {
         (!joined.is_empty()).then(|| joined.into_boxed_str())
     }
 
+    /// Whether HTTP/2 is among the protocols offered (RFC 9113 3.3).
+    pub fn offers_http2(&self) -> bool {
+        self.alpn
+            .is_some_and(|body| protocol_names(body).any(|name| name == "h2"))
+    }
+
     /// The highest version offered.
     pub fn max_version(&self) -> Option<Version> {
         match self.supported_versions {
@@ -152,6 +171,7 @@ impl<'a> ClientHello<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct ServerHello<'a> {
     legacy_version: u16,
+    pub cipher_suite: u16,
     pub is_retry_request: bool,
     alpn: Option<&'a [u8]>,
     supported_version: Option<&'a [u8]>,
@@ -163,10 +183,11 @@ impl<'a> ServerHello<'a> {
         let legacy_version = reader.u16()?;
         let random: [u8; RANDOM_LENGTH] = reader.array()?;
         reader.vector8()?; // legacy_session_id_echo
-        reader.u16()?; // cipher_suite
+        let cipher_suite = reader.u16()?;
         reader.u8()?; // legacy_compression_method
         let mut hello = Self {
             legacy_version,
+            cipher_suite,
             is_retry_request: random == RETRY_REQUEST_RANDOM,
             alpn: None,
             supported_version: None,

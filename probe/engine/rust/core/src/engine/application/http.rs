@@ -49,6 +49,14 @@ impl Http {
         }
     }
 
+    /// A connection that is read from the next head of each side on.
+    pub fn under_way() -> Self {
+        let mut http = Self::new([None; 2]);
+        http.tracker.lose(true);
+        http.tracker.lose(false);
+        http
+    }
+
     /// Takes in a segment's payload, and its acknowledgment of the other side's bytes.
     pub fn on_segment(&mut self, by_opener: bool, piece: Segment<'_>, acknowledged: Option<u32>) {
         if let Some(number) = acknowledged {
@@ -198,7 +206,8 @@ impl Facts {
     }
 }
 
-fn begins_message(by_opener: bool, bytes: &[u8]) -> bool {
+/// Whether a segment begins with a request of the opener, or a response of the other side.
+pub fn begins_message(by_opener: bool, bytes: &[u8]) -> bool {
     match Opening::of(bytes) {
         Some(Opening::Request) => by_opener,
         Some(Opening::Response) => !by_opener,

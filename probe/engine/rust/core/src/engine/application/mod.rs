@@ -1,6 +1,7 @@
 //! What a session carries: the application protocol, its names, its waiting times, its failures.
 
 mod dns;
+mod dtls;
 pub mod encrypted_dns;
 mod http;
 mod median;
@@ -8,16 +9,18 @@ mod quic;
 mod tls;
 
 use crate::app::dns::PORT as DNS_PORT;
+use crate::app::dtls::begins_client_hello as begins_dtls;
 use crate::app::http::{Opening, Switch, Upgrade};
 use crate::app::quic::looks_like_quic;
 use crate::app::tls::hello::Version;
-use crate::app::tls::{TlsInfo, looks_like_tls};
+use crate::app::tls::{TlsInfo, begins_client_hello, looks_like_tls};
 use crate::engine::failure::Failure;
 use crate::tcp::Segment;
 use crate::tcp::micros;
 use crate::tcp::stream::{self, Reassembler};
 use dns::Dns;
 pub use dns::DnsEvent;
+use dtls::Dtls;
 use http::Http;
 pub use quic::Quic;
 use tls::{Tls, TlsSummary};
@@ -65,6 +68,7 @@ pub struct Application {
     /// The sequence number of each side's first byte, opener first, from its SYN.
     starts: [Option<u32>; 2],
     request: FirstRequest,
+    server_port: u16,
     /// What a proxy, or an upgrade, had to say before the protocol at hand began.
     before: Option<Box<Http>>,
 }
@@ -76,6 +80,7 @@ enum Protocol {
     Tls(Box<Tls>),
     /// The handshake is over; only its findings are kept.
     TlsRead(Box<TlsSummary>),
+    Dtls(Box<Dtls>),
     Dns(Box<Dns>),
     Http(Box<Http>),
     Quic(Box<Quic>),
@@ -119,11 +124,18 @@ impl Application {
         time_ns: u64,
     ) {
         let side = usize::from(!by_opener);
+        self.server_port = server_port;
         if segment.has_syn() {
             self.starts[side] = Some(segment.sequence.wrapping_add(1));
         }
-        if segment.payload_len > 0 && matches!(self.protocol, Protocol::Undecided) {
-            self.protocol = self.first_payload(side, server_port, segment);
+        if segment.payload_len > 0 {
+            match self.protocol {
+                Protocol::Undecided => {
+                    self.protocol = self.first_payload(side, server_port, segment);
+                }
+                Protocol::Other => self.begin_late(side, segment),
+                _ => {}
+            }
         }
         let piece = stream::Segment {
             sequence: segment.sequence.wrapping_add(u32::from(segment.has_syn())),
@@ -134,6 +146,10 @@ impl Application {
         match &mut self.protocol {
             Protocol::Tls(tls) => {
                 tls.on_segment(by_opener, piece, segment.acknowledgment, segment.has_ack());
+                if by_opener && segment.has_fin() {
+                    let fin = piece.sequence.wrapping_add(segment.payload_len);
+                    tls.on_opener_leaving(fin, time_ns);
+                }
                 self.settle_tls();
             }
             Protocol::Http(http) => {
@@ -149,6 +165,13 @@ impl Application {
         }
     }
 
+    /// Takes in a reset, whose payload is none of the stream (RFC 9293 3.5.3).
+    pub fn on_reset(&mut self, by_opener: bool, segment: &Segment<'_>, time_ns: u64) {
+        if let (Protocol::Tls(tls), true) = (&mut self.protocol, by_opener) {
+            tls.on_opener_leaving(segment.sequence, time_ns);
+        }
+    }
+
     /// Decides by the first payload. Bytes ahead of a hole are taken for TLS until they prove not
     /// to be: only its reader can wait for the missing ones.
     fn first_payload(&self, side: usize, server_port: u16, segment: &Segment<'_>) -> Protocol {
@@ -160,6 +183,22 @@ impl Application {
             Protocol::Tls(Box::new(Tls::new(self.starts)))
         } else {
             self.by_first_line(side, segment.payload)
+        }
+    }
+
+    /// What begins behind bytes of another protocol, or behind bytes that were missed: TLS after
+    /// STARTTLS or within SOCKS, a request where the first one was not seen, and the answer to
+    /// what was no request.
+    fn begin_late(&mut self, side: usize, segment: &Segment<'_>) {
+        let began_unseen = self.starts[0].is_none();
+        let is_first = self.starts[side] == Some(segment.sequence);
+        if side == 0 && begins_client_hello(segment.payload) {
+            let answers_at = segment.has_ack().then_some(segment.acknowledgment);
+            self.starts = [Some(segment.sequence), answers_at];
+            self.request = FirstRequest::default();
+            self.protocol = Protocol::Tls(Box::new(Tls::new(self.starts)));
+        } else if (began_unseen || is_first) && http::begins_message(side == 0, segment.payload) {
+            self.protocol = Protocol::Http(Box::new(Http::under_way()));
         }
     }
 
@@ -234,6 +273,10 @@ impl Application {
                 Protocol::Other
             };
         }
+        // Media sessions check their path first, and begin with DTLS then (RFC 5764, RFC 7983).
+        if matches!(self.protocol, Protocol::Other) && begins_dtls(payload) {
+            self.protocol = Protocol::Dtls(Box::new(Dtls::begun_by(by_client)));
+        }
         match &mut self.protocol {
             Protocol::Dns(dns) => {
                 dns.on_message(payload, time_ns);
@@ -242,6 +285,7 @@ impl Application {
                 }
             }
             Protocol::Quic(quic) => quic.tracker.on_datagram(by_client, payload, time_ns),
+            Protocol::Dtls(dtls) => dtls.on_datagram(by_client, payload, time_ns),
             _ => {}
         }
     }
@@ -355,6 +399,7 @@ impl Application {
             Protocol::Dns(dns) => dns.failure(),
             Protocol::Quic(quic) => quic.failure(),
             Protocol::Http(http) => http.failure(),
+            Protocol::Dtls(dtls) => dtls.failure(),
             _ => tls::failure(self.tls_info()?),
         }
     }
@@ -371,10 +416,11 @@ impl Application {
 
     /// What this interval's record says; what is said once is not said again.
     pub fn take_report(&mut self) -> Report<'_> {
-        let mut report = Report {
-            time_to_first_byte_us: self.request.time_to_first_byte_us.take(),
-            ..Report::default()
-        };
+        let mut report = Report::default();
+        let (port, waited_us) = (self.server_port, self.request.time_to_first_byte_us.take());
+        if self.tls_info().is_none() {
+            report.time_to_first_byte_us = waited_us;
+        }
         if let Some(http) = &mut self.before {
             http.take_report(&mut report);
         }
@@ -382,13 +428,20 @@ impl Application {
             Protocol::Tls(tls) => {
                 let info = tls.tracker.info();
                 report.tls_setup_us = first_time(&mut tls.setup_said, info.setup_us());
-                tls::describe(info, &mut report);
+                let first_byte_us = info.exchange.first_byte_us();
+                let waited_us = first_time(&mut tls.first_byte_said, first_byte_us);
+                report.time_to_first_byte_us = waited_us.or(report.time_to_first_byte_us);
+                tls::describe(info, tls::protocol_name(info, port), &mut report);
             }
             Protocol::TlsRead(summary) => {
                 let info = &summary.info;
                 report.tls_setup_us = first_time(&mut summary.setup_said, info.setup_us());
-                tls::describe(info, &mut report);
+                let first_byte_us = info.exchange.first_byte_us();
+                let waited_us = first_time(&mut summary.first_byte_said, first_byte_us);
+                report.time_to_first_byte_us = waited_us.or(report.time_to_first_byte_us);
+                tls::describe(info, tls::protocol_name(info, port), &mut report);
             }
+            Protocol::Dtls(dtls) => dtls.take_report(&mut report),
             Protocol::Dns(dns) => dns.take_report(&mut report),
             Protocol::Quic(quic) => quic.describe(&mut report),
             Protocol::Http(http) => http.take_report(&mut report),
