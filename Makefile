@@ -22,8 +22,8 @@ FUZZ_SECONDS ?= 30
 FUZZ_SMOKE_SECONDS ?= 2
 
 # Programs that tests run, and the Debian packages that bring them.
-TOOLS := tshark chromium chromedriver zstd systemd-analyze ip
-TOOL_PACKAGES := tshark chromium chromium-driver zstd systemd iproute2
+TOOLS := tshark chromium chromedriver zstd systemd-analyze ip nginx curl openssl
+TOOL_PACKAGES := tshark chromium chromium-driver zstd systemd iproute2 nginx-light curl openssl
 
 RUST_SOURCES := $(shell find $(RUST) -name target -prune -o \( -name '*.rs' -o -name 'Cargo.*' \) -print)
 
