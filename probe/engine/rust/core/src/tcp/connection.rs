@@ -4,7 +4,7 @@ use super::before;
 use super::half::{Half, RoundTrips};
 use super::handshake::Handshake;
 use super::pace::PaceReport;
-use super::reset::{self, Reset};
+use super::reset::{self, Reset, Sender};
 use super::round_trip::Moment;
 use super::segment::Segment;
 use crate::flow::Direction;
@@ -194,13 +194,16 @@ impl Connection {
         }
         self.on_sequence(direction, segment, time_ns);
         if self.reset.is_some() {
-            self.on_sequel(direction, segment);
+            self.on_sequel(direction, segment, time_ns);
         }
     }
 
     #[cold]
     fn on_reset(&mut self, by: Direction, segment: &Segment<'_>, time_ns: u64) {
-        if self.reset.is_some() {
+        if let Some(reset) = &mut self.reset {
+            if reset.by == by && !self.halves[by.index()].capture_loss() {
+                reset.on_another(segment.sequence);
+            }
             return;
         }
         self.note_leaving(time_ns);
@@ -213,35 +216,37 @@ impl Connection {
             unfinished: !self.any_fin() && (unanswered || in_flight),
             time_ns,
             sequence: segment.sequence,
-            next: half.next,
+            sender: Sender {
+                next: half.next,
+                acknowledgment: half.last_ack_sent,
+            },
             hop_limit: segment.hop_limit,
             ttl_mismatch: half.hop_limits.exclude(segment.hop_limit),
             sequence_mismatch: known
                 && !reset::is_plausible(segment.sequence, half.acknowledged, half.next),
+            sequence_guessed: false,
             sender_continues: false,
         });
     }
 
-    /// A segment after a reset. New data from the sender of the reset, or its SYN-ACK, shows that
-    /// another made the reset; old data may have been overtaken on the way. Where such data is
-    /// acknowledged, the reset missed its mark (RFC 5961 3.2), and the connection goes on.
+    /// A segment after a reset: shows perhaps that another made it. Where what its sender sent since
+    /// is acknowledged, the reset missed its mark (RFC 5961 3.2), and the connection goes on.
     #[cold]
-    fn on_sequel(&mut self, direction: Direction, segment: &Segment<'_>) {
+    fn on_sequel(&mut self, direction: Direction, segment: &Segment<'_>, time_ns: u64) {
         let hop_limits = self.halves[direction.index()].hop_limits;
         let Some(reset) = &mut self.reset else {
             return;
         };
-        if reset.by != direction {
-            let goes_on = reset.sender_continues && before(reset.next, segment.acknowledgment);
-            if segment.has_ack() && goes_on {
-                self.reset = None;
+        if reset.by == direction {
+            if reset.is_unknown_to(segment, time_ns) {
+                reset.sender_continues = true;
+                reset.ttl_mismatch |= hop_limits.exclude(reset.hop_limit);
             }
-            return;
-        }
-        let is_new = segment.payload_len > 0 && before(reset.sequence, segment.sequence_end());
-        if segment.is_syn_ack() || is_new {
-            reset.sender_continues = true;
-            reset.ttl_mismatch |= hop_limits.exclude(reset.hop_limit);
+        } else if reset.sender_continues
+            && segment.has_ack()
+            && before(reset.sender.next, segment.acknowledgment)
+        {
+            self.reset = None;
         }
     }
 
