@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from probe.simulate.tls import AlertDescription, TlsSession, fatal_alert
+from tests.probe.engine import dns
 from tests.probe.engine.conftest import Result, run_engine
 from tests.probe.engine.packets import (
     ACK,
@@ -227,6 +228,30 @@ def test_the_race_of_another_client_excuses_nobody(run: Run) -> None:
     Dialogue(capture, client="10.0.0.2").open(NOON + SECOND)
     go_on_until(capture, NOON + 90 * SECOND)
     assert failure(run(capture))["failure_cause"] == "connect_timeout"
+
+
+@pytest.mark.parametrize(
+    ("answered_s", "decided"),
+    [
+        (0, ("ok", None, "race_lost")),
+        (10, ("failed", "connect_refused", "syn,reset_before_syn_ack")),
+    ],
+)
+def test_a_device_with_two_addresses_is_one_client_where_it_asked_for_the_name_just_now(
+    run: Run, answered_s: int, decided: tuple[Any, ...]
+) -> None:
+    capture = Capture()
+    v4, v6 = "192.0.2.1", "2001:db8::1"
+    for time_ns, address in (NOON, v4), (NOON - answered_s * SECOND, v6):
+        message = dns.answer(1, "a.example", dns.address("a.example", address))
+        capture.add(time_ns, ipv4("198.51.100.53", "10.0.0.1", 17, udp(53, 40000, message)))
+    capture.packets.sort()
+    loser = Dialogue(capture, "2001:db8:1::9", v6, client_port=40000)
+    loser.up(NOON + 10 * MS, SYN)
+    loser.down(NOON + 20 * MS, RST | ACK)
+    Dialogue(capture, "10.0.0.1", v4, client_port=40001).open(NOON + 30 * MS)
+    found = run(capture, subscriber_prefixes=["10.0.0.0/8", "2001:db8:1::/48"])
+    assert verdict(found, client_port=40000, transport="tcp") == decided
 
 
 def test_a_socket_given_up_on_its_syn_ack_lost_a_race(run: Run) -> None:
