@@ -242,9 +242,12 @@ def test_a_device_with_two_addresses_is_one_client_where_it_asked_for_the_name_j
 ) -> None:
     capture = Capture()
     v4, v6 = "192.0.2.1", "2001:db8::1"
-    for time_ns, address in (NOON, v4), (NOON - answered_s * SECOND, v6):
-        message = dns.answer(1, "a.example", dns.address("a.example", address))
-        capture.add(time_ns, ipv4("198.51.100.53", "10.0.0.1", 17, udp(53, 40000, message)))
+    for time_ns, address, kind in (NOON, v4, dns.A), (NOON - answered_s * SECOND, v6, dns.AAAA):
+        question = dns.query(kind, "a.example", kind)
+        message = dns.answer(kind, "a.example", dns.address("a.example", address), kind=kind)
+        to, back = udp(40000 + kind, 53, question), udp(53, 40000 + kind, message)
+        capture.add(time_ns - MS, ipv4("10.0.0.1", "198.51.100.53", 17, to))
+        capture.add(time_ns, ipv4("198.51.100.53", "10.0.0.1", 17, back))
     capture.packets.sort()
     loser = Dialogue(capture, "2001:db8:1::9", v6, client_port=40000)
     loser.up(NOON + 10 * MS, SYN)
