@@ -211,7 +211,14 @@ impl Session {
             return;
         };
         let syn_ack_seen = connection.syn_ack_seen();
-        connection.on_segment(direction, segment, time_ns);
+        let was_reset = connection.reset.is_some();
+        if !connection.on_segment(direction, segment, time_ns) {
+            return;
+        }
+        if was_reset && connection.reset.is_none() {
+            // The reset ended nothing after all.
+            self.exchange.farewell = None;
+        }
         self.exchange
             .on_segment(direction, segment, syn_ack_seen, time_ns);
         self.initiator = self.initiator.or(connection.initiator);
