@@ -215,14 +215,18 @@ impl Session {
         };
         let syn_ack_seen = connection.syn_ack_seen();
         let was_reset = connection.reset.is_some();
-        connection.on_segment(direction, segment, time_ns);
-        let reset_failed = was_reset && connection.reset.is_none();
+        if !connection.on_segment(direction, segment, time_ns) {
+            return;
+        }
+        if was_reset && connection.reset.is_none() {
+            // It ended nothing: it missed its mark, or the client asked again.
+            self.exchange.farewell = None;
+            if connection.is_established() {
+                self.notes.add(Note::ResetIgnored);
+            }
+        }
         self.exchange
             .on_segment(direction, segment, syn_ack_seen, time_ns);
-        if reset_failed {
-            self.exchange.farewell = None;
-            self.notes.add(Note::ResetIgnored);
-        }
         self.initiator = self.initiator.or(connection.initiator);
         let opener = self.initiator.unwrap_or(self.up);
         if segment.is_reset() {

@@ -172,11 +172,20 @@ impl Connection {
         }
     }
 
-    /// Takes in one segment, in the order of capture.
-    pub fn on_segment(&mut self, direction: Direction, segment: &Segment<'_>, time_ns: u64) {
+    /// Takes in one segment, in the order of capture. Returns false if it belongs to an earlier
+    /// connection of the same five-tuple, and says nothing of this one.
+    pub fn on_segment(
+        &mut self,
+        direction: Direction,
+        segment: &Segment<'_>,
+        time_ns: u64,
+    ) -> bool {
+        if self.handshake.established_ns.is_none() && self.is_of_earlier(direction, segment) {
+            return false;
+        }
         if segment.is_reset() {
             self.on_reset(direction, segment, time_ns);
-            return;
+            return true;
         }
         if segment.has_syn() {
             self.on_syn(direction, segment, time_ns);
@@ -196,6 +205,31 @@ impl Connection {
         if self.reset.is_some() {
             self.on_sequel(direction, segment, time_ns);
         }
+        true
+    }
+
+    /// Where one side has lost its state or uses a port again, the other answers the SYN with an
+    /// acknowledgment of the old connection (half-open, RFC 9293 3.5.1; challenge ACK, RFC 5961 4),
+    /// and the initiator resets that one. Then it sends its SYN again.
+    #[cold]
+    fn is_of_earlier(&self, direction: Direction, segment: &Segment<'_>) -> bool {
+        let responder = if segment.is_reset() {
+            direction.opposite()
+        } else {
+            direction
+        };
+        let initiator = &self.halves[responder.opposite().index()];
+        if self.initiator != Some(responder.opposite())
+            || !initiator.syn_seen
+            || self.halves[responder.index()].started
+        {
+            return false;
+        }
+        if segment.is_reset() {
+            return segment.sequence != initiator.next;
+        }
+        let is_bare = segment.has_ack() && !segment.takes_sequence();
+        is_bare && !initiator.has_sent_up_to(segment.acknowledgment)
     }
 
     #[cold]
@@ -265,18 +299,33 @@ impl Connection {
         if segment.is_syn() {
             self.initiator.get_or_insert(direction);
             if self.initiator == Some(direction) {
+                self.try_again(time_ns);
                 self.handshake.on_syn(time_ns, timestamp);
+            } else {
+                self.handshake.on_crossing_syn(time_ns, timestamp);
             }
             return;
         }
         self.initiator.get_or_insert(direction.opposite());
-        if self.initiator == Some(direction.opposite()) {
+        let echo = segment.timestamps.map(|(_, echo)| echo);
+        if self.initiator == Some(direction) {
+            if let Some(us) = self.handshake.on_crossing_syn_ack(time_ns, echo) {
+                self.halves[direction.opposite().index()].on_handshake(us);
+            }
+        } else {
             let first = self.handshake.syn_ack_ns.is_none();
-            let echo = segment.timestamps.map(|(_, echo)| echo);
             self.handshake.on_syn_ack(time_ns, timestamp, echo);
             if let Some(us) = self.handshake.responder_us.filter(|_| first) {
                 self.halves[direction.opposite().index()].on_handshake(us);
             }
+        }
+    }
+
+    /// The initiator was refused and asks again with the same number: what counts is the answer to
+    /// come.
+    fn try_again(&mut self, time_ns: u64) {
+        if !self.is_established() && !self.handshake.is_copy_of_syn(time_ns) {
+            self.reset = None;
         }
     }
 
@@ -295,9 +344,11 @@ impl Connection {
             initiator.syn_seen && !before(segment.sequence, first)
         };
         if covers_syn_ack {
-            self.handshake
-                .on_final_ack(time_ns, segment.timestamps.map(|(_, echo)| echo));
-            if let Some(us) = self.handshake.initiator_us {
+            let is_next = !initiator.started || !before(initiator.next, segment.sequence);
+            let echo = segment.timestamps.map(|(_, echo)| echo);
+            let known = self.handshake.initiator_us.is_some();
+            self.handshake.on_final_ack(time_ns, echo, is_next);
+            if let Some(us) = self.handshake.initiator_us.filter(|_| !known) {
                 self.halves[direction.opposite().index()].on_handshake(us);
             }
         }
@@ -417,3 +468,7 @@ fn report(half: &mut Half, timestamps: bool, now_ns: u64, round_trip_ns: u64) ->
         pace,
     }
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

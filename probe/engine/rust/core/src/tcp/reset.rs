@@ -109,7 +109,12 @@ impl Reset {
     /// Whether a later segment of its sender shows that it knows nothing of the reset: it carries new
     /// data, or acknowledges what it had not. What is older may have been overtaken on the way.
     pub(super) fn is_unknown_to(&self, segment: &Segment<'_>, time_ns: u64) -> bool {
-        let sends = segment.payload_len > 0 && before(self.sequence, segment.sequence_end());
+        let sent = if self.sequence_mismatch {
+            self.sender.next
+        } else {
+            self.sequence
+        };
+        let sends = segment.payload_len > 0 && before(sent, segment.sequence_end());
         let hears = segment.has_ack()
             && before(self.sender.acknowledgment, segment.acknowledgment)
             && time_ns.saturating_sub(self.time_ns) >= REORDERING_NS;
