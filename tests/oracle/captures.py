@@ -42,3 +42,8 @@ def ends_of(record: Record) -> Ends:
 
 def ends_of_stream(stream: Truth) -> Ends:
     return frozenset([tuple(stream["client"]), tuple(stream["server"])])
+
+
+def streams_of(truth: Truth) -> list[Truth]:
+    streams: list[Truth] = truth.get("tcp", {}).get("streams", [])
+    return streams
