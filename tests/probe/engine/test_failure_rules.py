@@ -104,6 +104,7 @@ def shake_tls(dialogue: Dialogue, version: str) -> tuple[TlsSession, int]:
     dialogue.up(now, ACK | PSH, session.client_hello())
     dialogue.down(now + 20 * MS, ACK | PSH, session.server_flight())
     dialogue.up(now + 50 * MS, ACK | PSH, session.client_finished())
+    dialogue.down(now + 60 * MS, ACK)
     return session, now + 60 * MS
 
 
@@ -148,6 +149,7 @@ def test_an_attempt_that_the_probe_gave_up_is_not_a_timeout(run: Run) -> None:
     for port in range(10):
         Dialogue(capture, client="10.0.1.1", client_port=port + 1).open(NOON + 8 * SECOND)
     limits = {"flows": 4, "fragments": 1, "reassembly_bytes": 1000, "clients": 16, "pairs": 16}
+    limits["names"] = 16
     result = run(capture, limits=limits)
     row = next(row for row in result.rows if row["client_port"] == 40000)
     assert (row["end_reason"], row["outcome"]) == ("evicted", "unknown")
@@ -651,17 +653,17 @@ def test_a_subscriber_who_serves_and_resets_has_failed_his_caller(run: Run) -> N
 
 
 def send_in_vain(dialogue: Dialogue, start_ns: int, down: bool) -> int:
-    """Send one segment five times; nothing comes back."""
-    for again in range(5):
+    """Send one segment five times, each time after twice the wait; nothing comes back."""
+    for wait in (0, 1, 3, 7, 15):
         if down:
-            dialogue.down(start_ns + again * SECOND, ACK | PSH, b"x" * 500)
+            dialogue.down(start_ns + wait * SECOND, ACK | PSH, b"x" * 500)
             dialogue.server_sequence -= 500
         else:
-            dialogue.up(start_ns + again * SECOND, ACK | PSH, b"x" * 500)
+            dialogue.up(start_ns + wait * SECOND, ACK | PSH, b"x" * 500)
             dialogue.client_sequence -= 500
     dialogue.server_sequence += 500 if down else 0
     dialogue.client_sequence += 0 if down else 500
-    return start_ns + 5 * SECOND
+    return start_ns + 15 * SECOND
 
 
 @pytest.mark.parametrize(("down", "side"), [(True, "access"), (False, None)])

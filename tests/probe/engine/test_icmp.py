@@ -104,7 +104,7 @@ def test_the_error_is_a_packet_of_its_own_flow(run: Run) -> None:
     assert (opening["packets_up"], opening["packets_down"]) == (1, 0)
     assert (icmp["client_ip"], icmp["server_ip"]) == (CLIENT, ROUTER)
     assert (icmp["packets_down"], icmp["bytes_down"]) == (1, 20 + 8 + 28)
-    assert icmp["evidence"] == ["icmp_host_unreachable"]
+    assert icmp["evidence"] == ["one_way", "icmp_host_unreachable"]
     assert (icmp["outcome"], icmp["failure_cause"]) == ("unknown", None)
 
 
@@ -116,7 +116,8 @@ def test_a_forged_error_invents_no_failure(run: Run) -> None:
     capture.add(MINUTE + 20 * MS, error(ROUTER, CLIENT, 3, 1, syn()[:24]))
     result = run(capture)
     row = session(result, "tcp")
-    assert (row["outcome"], row["failure_cause"], row["evidence"]) == ("unknown", None, None)
+    assert (row["outcome"], row["failure_cause"]) == ("unknown", None)
+    assert row["evidence"] == ["syn_unanswered"]
     assert result.counters["icmp_errors_unmatched"] == 2
 
 
@@ -137,7 +138,7 @@ def test_a_connection_that_opens_after_all_did_not_fail(run: Run) -> None:
     dialogue.close(done + SECOND)
     row = session(run(capture), "tcp")
     assert (row["outcome"], row["failure_cause"]) == ("ok", None)
-    assert row["evidence"] == ["icmp_host_unreachable"]
+    assert row["evidence"] == ["preconnection_unused", "icmp_host_unreachable"]
 
 
 @pytest.mark.parametrize(
@@ -197,8 +198,8 @@ def test_traceroute_is_no_failure(run: Run) -> None:
     probes.sort(key=lambda row: int(row["server_port"]))
     assert {row["outcome"] for row in probes} == {"unknown"}
     assert [row["evidence"] for row in probes] == [
-        *[["icmp_time_exceeded"]] * 3,
-        ["icmp_port_unreachable"],
+        *[["one_way", "icmp_time_exceeded"]] * 3,
+        ["one_way", "icmp_port_unreachable"],
     ]
 
 
@@ -226,7 +227,8 @@ def test_ipv6_errors_are_read_past_the_extension_headers_of_their_quote(
     add6(capture, MINUTE, sent)
     add6(capture, MINUTE + MS, ipv6(ROUTER6, CLIENT6, 58, message))
     row = session(run(capture), "tcp")
-    assert (row["failure_cause"], row["evidence"]) == (cause, [evidence])
+    assert row["failure_cause"] == cause
+    assert row["evidence"] == ([evidence] if cause else ["syn_unanswered", evidence])
 
 
 def test_the_first_fragment_in_a_quote_names_its_flow_and_a_later_one_does_not(run: Run) -> None:
@@ -279,5 +281,5 @@ def test_a_ping_to_an_unreachable_host_says_why(run: Run) -> None:
     capture.add(MINUTE + MS, error(ROUTER, CLIENT, 3, 1, sent[:28]))
     result = run(capture)
     pings = [row for row in result.rows if row["server_ip"] == SERVER]
-    assert [row["evidence"] for row in pings] == [["icmp_host_unreachable"]]
+    assert [row["evidence"] for row in pings] == [["one_way", "icmp_host_unreachable"]]
     assert [row["outcome"] for row in pings] == ["unknown"]

@@ -211,9 +211,15 @@ impl Session {
             return;
         };
         let syn_ack_seen = connection.syn_ack_seen();
+        let was_reset = connection.reset.is_some();
         connection.on_segment(direction, segment, time_ns);
+        let reset_failed = was_reset && connection.reset.is_none();
         self.exchange
             .on_segment(direction, segment, syn_ack_seen, time_ns);
+        if reset_failed {
+            self.exchange.farewell = None;
+            self.notes.add(Note::ResetIgnored);
+        }
         self.initiator = self.initiator.or(connection.initiator);
         let opener = self.initiator.unwrap_or(self.up);
         if segment.is_reset() {
@@ -325,9 +331,10 @@ impl Session {
     /// Whether the client went on sending in a flow of datagrams to which nothing came back.
     pub fn is_unanswered_udp(&self, key: &FlowKey) -> bool {
         let only_up = self.seen[self.up.index()] && self.is_one_way();
+        let is_other = !self.is_unanswered_quic();
         let went_on = self.last_ns.saturating_sub(self.flow_start_ns) >= SECOND_NS;
         let server = key.sender(self.up.opposite()).0;
-        key.transport == Transport::Udp && only_up && went_on && !server.is_group()
+        key.transport == Transport::Udp && only_up && went_on && is_other && !server.is_group()
     }
 
     /// Remembers the first failure; what follows from it is not another one.

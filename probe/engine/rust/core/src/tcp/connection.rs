@@ -10,8 +10,6 @@ use super::segment::Segment;
 use crate::flow::Direction;
 use crate::flow::samples::Samples;
 
-/// A sender that makes no progress for so long has stalled for good, if it never goes on.
-pub const STALLED_NS: u64 = 10_000_000_000;
 /// Echoes replace the samples of segments where those are a handful and the echoes are many.
 const FEW_SAMPLES: u32 = 3;
 const MANY_ECHOES: u32 = 16;
@@ -58,8 +56,8 @@ pub struct Connection {
     pub initiator: Option<Direction>,
     /// Who sent a reset, and whether it left something unfinished.
     pub reset: Option<Reset>,
-    /// Whose data had made no progress for [`STALLED_NS`] when a side ended the connection.
-    pub given_up: Option<Direction>,
+    /// For how long each side's data had been blocked when a side ended the connection.
+    blocked_at_end_ns: [u64; 2],
     last_payload: Option<Direction>,
     timestamps: bool,
 }
@@ -110,7 +108,7 @@ impl Connection {
 
     /// The peer acknowledged bytes that the tap never saw.
     pub fn capture_loss(&self) -> bool {
-        self.halves.iter().any(|half| half.capture_loss)
+        self.halves.iter().any(Half::capture_loss)
     }
 
     /// Whether `direction` has sent data that its peer has not acknowledged.
@@ -123,15 +121,15 @@ impl Connection {
         self.halves[direction.index()].retransmits_in_vain()
     }
 
-    /// Whether the data of `direction` stopped in the middle: outstanding, or shut out by a closed
-    /// window, for [`STALLED_NS`] up to `now_ns` or up to when a side gave up.
-    pub fn is_stalled(&self, direction: Direction, now_ns: u64) -> bool {
+    /// For how long nothing of what `direction` sent, or wants to send, got through: up to `now_ns`,
+    /// or up to when a side left.
+    pub fn blocked_ns(&self, direction: Direction, now_ns: u64) -> u64 {
         if self.any_fin() || self.reset.is_some() {
-            return self.given_up == Some(direction);
+            return self.blocked_at_end_ns[direction.index()];
         }
         let half = &self.halves[direction.index()];
-        let blocked_since_ns = half.pace.blocked_since_ns().filter(|_| half.ack_seen);
-        blocked_since_ns.is_some_and(|since_ns| now_ns.saturating_sub(since_ns) >= STALLED_NS)
+        let since_ns = half.pace.blocked_since_ns().filter(|_| half.ack_seen);
+        now_ns.saturating_sub(since_ns.unwrap_or(now_ns))
     }
 
     /// Whether the receiver of `direction` keeps its window closed, and nothing else is in the way.
@@ -192,7 +190,7 @@ impl Connection {
             self.on_acknowledgement(direction, segment, time_ns);
         }
         if segment.has_fin() {
-            self.note_giving_up(time_ns);
+            self.note_leaving(time_ns);
         }
         self.on_sequence(direction, segment, time_ns);
         if self.reset.is_some() {
@@ -205,7 +203,7 @@ impl Connection {
         if self.reset.is_some() {
             return;
         }
-        self.note_giving_up(time_ns);
+        self.note_leaving(time_ns);
         let unanswered = self.last_payload == Some(by.opposite());
         let in_flight = self.has_unacknowledged(by);
         let half = &self.halves[by.index()];
@@ -215,6 +213,7 @@ impl Connection {
             unfinished: !self.any_fin() && (unanswered || in_flight),
             time_ns,
             sequence: segment.sequence,
+            next: half.next,
             hop_limit: segment.hop_limit,
             ttl_mismatch: half.hop_limits.exclude(segment.hop_limit),
             sequence_mismatch: known
@@ -224,13 +223,21 @@ impl Connection {
     }
 
     /// A segment after a reset. New data from the sender of the reset, or its SYN-ACK, shows that
-    /// another made the reset; old data may have been overtaken on the way.
+    /// another made the reset; old data may have been overtaken on the way. Where such data is
+    /// acknowledged, the reset missed its mark (RFC 5961 3.2), and the connection goes on.
     #[cold]
     fn on_sequel(&mut self, direction: Direction, segment: &Segment<'_>) {
         let hop_limits = self.halves[direction.index()].hop_limits;
-        let Some(reset) = self.reset.as_mut().filter(|reset| reset.by == direction) else {
+        let Some(reset) = &mut self.reset else {
             return;
         };
+        if reset.by != direction {
+            let goes_on = reset.sender_continues && before(reset.next, segment.acknowledgment);
+            if segment.has_ack() && goes_on {
+                self.reset = None;
+            }
+            return;
+        }
         let is_new = segment.payload_len > 0 && before(reset.sequence, segment.sequence_end());
         if segment.is_syn_ack() || is_new {
             reset.sender_continues = true;
@@ -238,12 +245,12 @@ impl Connection {
         }
     }
 
-    /// Whose data made no progress for long when the first side ends the connection.
+    /// The first side ends the connection.
     #[cold]
-    fn note_giving_up(&mut self, time_ns: u64) {
+    fn note_leaving(&mut self, time_ns: u64) {
         if !self.any_fin() {
-            let stalled = |&direction: &Direction| self.is_stalled(direction, time_ns);
-            self.given_up = Direction::BOTH.into_iter().find(stalled);
+            self.blocked_at_end_ns =
+                Direction::BOTH.map(|direction| self.blocked_ns(direction, time_ns));
         }
     }
 

@@ -86,8 +86,8 @@ pub struct Half {
     pub echo: Echo,
     pub pace: Pace,
     recovery: Option<Box<Recovery>>,
-    /// The peer acknowledged bytes that the tap never saw.
-    pub capture_loss: bool,
+    /// Bytes were acknowledged over which the sender had gone on, and which the tap never saw.
+    capture_loss: bool,
     pub interval: Interval,
 }
 
@@ -121,6 +121,12 @@ impl Interval {
 impl Half {
     pub fn least_ns(&self) -> u64 {
         u64::from(self.least_us) * 1000
+    }
+
+    /// The peer acknowledged bytes that the tap never saw. Beyond a FIN there is nothing to miss.
+    pub fn capture_loss(&self) -> bool {
+        let unseen = self.acknowledged.wrapping_sub(self.next) as i32 > 1;
+        self.capture_loss || self.started && self.ack_seen && unseen
     }
 
     /// Its sender has sent data that the peer has not acknowledged.
@@ -430,9 +436,6 @@ impl Half {
         if let Some(recovery) = &mut self.recovery {
             self.interval.count(recovery.repeats.close());
         }
-        // Beyond a FIN there is nothing to miss.
-        let unseen = self.acknowledged.wrapping_sub(self.next) as i32 > 1;
-        self.capture_loss |= self.started && self.ack_seen && unseen;
     }
 }
 

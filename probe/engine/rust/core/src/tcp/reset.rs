@@ -50,6 +50,8 @@ pub struct Reset {
     pub unfinished: bool,
     pub time_ns: u64,
     pub(super) sequence: u32,
+    /// What its sender had sent up to then.
+    pub(super) next: u32,
     pub(super) hop_limit: u8,
     /// It came from another number of hops away than its sender.
     pub ttl_mismatch: bool,

@@ -362,9 +362,26 @@ impl Application {
         }
     }
 
+    fn http(&self) -> Option<&Http> {
+        match &self.protocol {
+            Protocol::Http(http) => Some(http),
+            _ => None,
+        }
+    }
+
     /// A request whose answer has not begun, of a protocol in which every request has one.
     pub fn expects_answer(&self) -> bool {
-        matches!(&self.protocol, Protocol::Http(http) if http.is_waiting())
+        self.http().is_some_and(Http::is_waiting)
+    }
+
+    /// The server said how long its answer is, and has not sent all of it.
+    pub fn owes_bytes(&self) -> bool {
+        self.http().is_some_and(Http::owes_bytes)
+    }
+
+    /// An answer has begun, and its end was not seen.
+    pub fn is_answer_incomplete(&self) -> bool {
+        self.http().is_some_and(Http::is_answer_incomplete)
     }
 
     /// The first request was sent and nothing has come back, in a protocol in which the client's
