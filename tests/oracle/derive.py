@@ -3,22 +3,22 @@
     python -m tests.oracle.derive
 
 Of each TCP stream the frames that tshark takes for retransmissions, by direction (the truth files
-add up both), and of each HTTP response the time from the first byte of its request to its own first
-byte (theirs ends with the last byte). Made with tshark 4.0.17 in an empty configuration, as the truth
+add up both), and the quartiles of its round trips; of each HTTP response the time from the first byte
+of its request to its own first byte (theirs ends with the last byte). Made with tshark 4.0.17 in an empty configuration, as the truth
 files were; a test compares the two where they hold the same.
 """
 
 import json
+import math
 import os
+import statistics
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
+from decimal import Decimal
 from typing import Any
 
-from tests.oracle.captures import CORPUS, captures, streams_of, truth_of
-
-DETAILS = Path(__file__).with_name("details.json")
+from tests.oracle.captures import CORPUS, DETAILS, captures, streams_of, truth_of
 
 FIELDS = [
     "frame.number",
@@ -32,6 +32,7 @@ FIELDS = [
     "tcp.analysis.retransmission",
     "tcp.analysis.fast_retransmission",
     "tcp.analysis.spurious_retransmission",
+    "tcp.analysis.ack_rtt",
     "tcp.segment",
     "http.response.code",
     "http.request_in",
@@ -61,6 +62,33 @@ def is_from_client(frame: Frame, stream: dict[str, Any]) -> bool:
     return client_ip in (frame["ip.src"] + frame["ipv6.src"])[-1:]
 
 
+def microseconds(seconds: str) -> int:
+    return int(Decimal(seconds) * 1_000_000)
+
+
+def quartiles(name: str, frames: list[Frame]) -> dict[str, dict[str, list[int]]]:
+    """By stream and the side that acknowledged: first and third quartile in microseconds."""
+    streams = {stream["stream"]: stream for stream in streams_of(truth_of(name))}
+    samples: dict[str, dict[str, list[int]]] = {}
+    for frame in frames:
+        if frame["tcp.analysis.ack_rtt"]:
+            number = frame["tcp.stream"][-1]
+            side = "client" if is_from_client(frame, streams[int(number)]) else "server"
+            of_side = samples.setdefault(number, {}).setdefault(side, [])
+            of_side.append(microseconds(frame["tcp.analysis.ack_rtt"][-1]))
+    return {
+        number: {side: middle_half(values) for side, values in sides.items()}
+        for number, sides in samples.items()
+    }
+
+
+def middle_half(values: list[int]) -> list[int]:
+    if len(values) == 1:
+        return values * 2
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return [math.floor(low), math.ceil(high)]
+
+
 def retransmissions(name: str, frames: list[Frame]) -> dict[str, dict[str, int]]:
     """By stream: SYNs, SYN-ACKs, other segments of the client, and of the server."""
     streams = {stream["stream"]: stream for stream in streams_of(truth_of(name))}
@@ -84,7 +112,7 @@ def first_bytes(frames: list[Frame]) -> dict[str, list[list[int]]]:
 
     def begin_us(number: str) -> int:
         begins = (first[number] or [number])[0]
-        return round(float(times[begins][0]) * 1e6)
+        return microseconds(times[begins][0])
 
     found: dict[str, list[list[int]]] = {}
     for frame in frames:
@@ -98,7 +126,11 @@ def first_bytes(frames: list[Frame]) -> dict[str, list[list[int]]]:
 
 def details(name: str) -> dict[str, Any]:
     frames = list(frames_of(name))
-    found = {"retransmissions": retransmissions(name, frames), "first_bytes": first_bytes(frames)}
+    found = {
+        "retransmissions": retransmissions(name, frames),
+        "quartiles": quartiles(name, frames),
+        "first_bytes": first_bytes(frames),
+    }
     return {kind: values for kind, values in found.items() if values}
 
 

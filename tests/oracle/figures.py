@@ -4,6 +4,8 @@ from tests.oracle.captures import Record, Truth
 from tests.oracle.dns import dns_figures
 from tests.oracle.figure import Figure
 from tests.oracle.names import name_figures
+from tests.oracle.retransmissions import retransmission_figures
+from tests.oracle.round_trips import round_trip_figures
 from tests.oracle.tcp import tcp_figures
 
 
@@ -11,6 +13,8 @@ def figures(records: list[Record], truth: Truth) -> list[Figure]:
     """Every figure that tshark has of a capture."""
     return [
         *tcp_figures(records, truth),
+        *round_trip_figures(records, truth),
+        *retransmission_figures(records, truth),
         *name_figures(records, truth),
         *dns_figures(records, truth),
     ]
