@@ -3,6 +3,7 @@
 from tests.oracle.captures import Record, Truth
 from tests.oracle.dns import dns_figures
 from tests.oracle.figure import Figure
+from tests.oracle.http import http_figures
 from tests.oracle.names import name_figures
 from tests.oracle.retransmissions import retransmission_figures
 from tests.oracle.round_trips import round_trip_figures
@@ -16,5 +17,6 @@ def figures(records: list[Record], truth: Truth) -> list[Figure]:
         *round_trip_figures(records, truth),
         *retransmission_figures(records, truth),
         *name_figures(records, truth),
+        *http_figures(records, truth),
         *dns_figures(records, truth),
     ]
