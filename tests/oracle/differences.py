@@ -24,14 +24,12 @@ ONE_FLOW = "one flow holds all questions: 3 SERVFAIL, and 3 answers after 6 s, a
 EXTENDED = (
     "BADVERS has four bits in the header and eight in the OPT record; tshark tells the former"
 )
-OVERLAY = "a question behind VXLAN-GPE or GENEVE, which are not read"
+LATE_ANSWER = "SERVFAIL after 11 s: resolvers of clients give up sooner, so these timed out"
 
 DIFFERENCES: dict[str, dict[str, Difference]] = {
     "arkime--arkime_synthetic.pcap": {
         "initial round trip": Difference(7, ZERO),
-        "DNS queries": Difference(1, OVERLAY),
-        "DNS response times": Difference(1, OVERLAY),
-        "DNS response codes": Difference(3, f"{EXTENDED}; {OVERLAY}"),
+        "DNS response codes": Difference(2, EXTENDED),
     },
     "arkime--wireshark-retrans.pcap": {"initial round trip": Difference(1, COPIES)},
     "ndpi--KakaoTalk_talk.pcap": {"initial round trip": Difference(1, KARN)},
@@ -52,6 +50,11 @@ DIFFERENCES: dict[str, dict[str, Difference]] = {
     "suricata-verify--sip.pcap": {"DNS response times": Difference(2, LATE_COPY)},
     "suricata-verify--TLPW1-tcp-174.56.47.59-10.3.11.101-tcp-80-49309.pcap": {
         "initial round trip": Difference(1, KARN)
+    },
+    "zeek--erspan.pcap": {
+        "DNS response times": Difference(3, LATE_ANSWER),
+        "DNS response codes": Difference(3, LATE_ANSWER),
+        "DNS unanswered": Difference(3, LATE_ANSWER),
     },
     "zeek--mixed-vlan-mpls.pcap": {"initial round trip": Difference(1, UNSEEN)},
 }

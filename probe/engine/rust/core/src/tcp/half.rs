@@ -387,7 +387,7 @@ impl Half {
             len
         };
         if !segment.has_syn() {
-            let timestamp = segment.timestamps.map_or(0, |(value, _)| value);
+            let timestamp = segment.timestamps.map(|(value, _)| value);
             self.marks.sent(end, timestamp, now, flight, len);
         }
         if segment.payload_len == 0 {

@@ -185,6 +185,7 @@ impl Http {
         let interval = std::mem::take(&mut self.facts.interval);
         report.app_protocol = Some("http");
         report.server_name = self.facts.host.as_deref();
+        report.server_name_source = report.server_name.map(|_| "host");
         report.time_to_first_byte_us = interval.first_bytes.value();
         report.http_status = interval.worst_status;
         report.requests = Some(interval.requests);

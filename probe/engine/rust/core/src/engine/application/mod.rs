@@ -30,7 +30,7 @@ use tls::{Tls, TlsSummary};
 pub struct Report<'a> {
     pub app_protocol: Option<&'static str>,
     pub server_name: Option<&'a str>,
-    /// `sni`, `host`, `certificate` or `dns`; see `settle_name`.
+    /// `sni`, `host`, `certificate` or `dns`.
     pub server_name_source: Option<&'static str>,
     pub alpn: Option<&'a str>,
     pub tls_version: Option<&'static str>,
@@ -49,15 +49,12 @@ pub struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
-    /// Says where the name comes from, and takes the one that DNS gave where the flow has none.
+    /// Takes the name that DNS gave where the flow has none.
     pub fn settle_name(&mut self, from_dns: Option<&'a str>) {
-        self.server_name_source = match (self.server_name, self.app_protocol) {
-            (Some(_), _) if self.server_name_source.is_some() => self.server_name_source,
-            (Some(_), Some("http")) => Some("host"),
-            (Some(_), _) => Some("sni"),
-            (None, _) => from_dns.map(|_| "dns"),
-        };
-        self.server_name = self.server_name.or(from_dns);
+        if self.server_name.is_none() {
+            self.server_name = from_dns;
+            self.server_name_source = from_dns.map(|_| "dns");
+        }
     }
 }
 

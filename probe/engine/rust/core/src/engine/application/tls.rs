@@ -123,15 +123,23 @@ pub fn protocol_name(info: &TlsInfo, server_port: u16) -> &'static str {
 
 pub fn describe<'a>(info: &'a TlsInfo, name: &'static str, report: &mut Report<'a>) {
     report.app_protocol = Some(name);
-    report.server_name = info
-        .server_name
-        .as_deref()
-        .or(report.server_name)
-        .or(info.certificate_name.as_deref());
+    name_server(info, report);
     report.alpn = info.alpn();
     report.tls_version = info.version.map(|version| version.as_str());
     report.ech = info.client_hello_time_ns.map(|_| info.ech);
     report.certificate_not_after_ns = info.certificate_not_after_ns;
+}
+
+/// The name that the client asked for; else that which a proxy was asked for; else the certificate's.
+fn name_server<'a>(info: &'a TlsInfo, report: &mut Report<'a>) {
+    let names = [
+        (info.server_name.as_deref(), "sni"),
+        (report.server_name, "host"),
+        (info.certificate_name.as_deref(), "certificate"),
+    ];
+    let known = names.into_iter().find(|(name, _)| name.is_some());
+    (report.server_name, report.server_name_source) =
+        known.map_or((None, None), |(name, source)| (name, Some(source)));
 }
 
 /// The failure that the handshake shows, if it shows one.
@@ -221,4 +229,32 @@ alert_evidence! {
     113 "bad_certificate_status_response" 114 "bad_certificate_hash_value"
     115 "unknown_psk_identity" 116 "certificate_required" 120 "no_application_protocol"
     121 "ech_required"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_said_to_come_from_where_it_was_read() {
+        let name = |text: &str| Some(Box::from(text));
+        for (sni, proxied, certificate, wanted) in [
+            (name("a"), Some("b"), name("c"), Some(("a", "sni"))),
+            (None, Some("b"), name("c"), Some(("b", "host"))),
+            (None, None, name("c"), Some(("c", "certificate"))),
+            (None, None, None, None),
+        ] {
+            let info = TlsInfo {
+                server_name: sni,
+                certificate_name: certificate,
+                ..TlsInfo::default()
+            };
+            let mut report = Report {
+                server_name: proxied,
+                ..Report::default()
+            };
+            describe(&info, "tls", &mut report);
+            assert_eq!(report.server_name.zip(report.server_name_source), wanted);
+        }
+    }
 }
