@@ -135,15 +135,25 @@ pub fn protocol_name(info: &TlsInfo, server_port: u16) -> &'static str {
 
 pub fn describe<'a>(info: &'a TlsInfo, name: &'static str, report: &mut Report<'a>) {
     report.app_protocol = Some(name);
-    report.server_name = info
-        .server_name
-        .as_deref()
-        .or(report.server_name)
-        .or(info.certificate_name.as_deref());
+    (report.server_name, report.server_name_source) = name_of(info, report.server_name);
     report.alpn = info.alpn();
     report.tls_version = info.version.map(|version| version.as_str());
     report.ech = info.client_hello_time_ns.map(|_| info.ech);
     report.certificate_not_after_ns = info.certificate_not_after_ns;
+}
+
+/// The server's name and where it comes from; `asked` is the host that a proxy was asked for.
+fn name_of<'a>(
+    info: &'a TlsInfo,
+    asked: Option<&'a str>,
+) -> (Option<&'a str>, Option<&'static str>) {
+    let sources = [
+        (info.server_name.as_deref(), "sni"),
+        (asked, "host"),
+        (info.certificate_name.as_deref(), "certificate"),
+    ];
+    let known = sources.into_iter().find(|(name, _)| name.is_some());
+    known.map_or((None, None), |(name, source)| (name, Some(source)))
 }
 
 const UNWANTED_VERSION: Failure = Failure::new(
