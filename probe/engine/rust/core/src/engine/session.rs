@@ -230,8 +230,7 @@ impl Session {
         self.initiator = self.initiator.or(connection.initiator);
         let opener = self.initiator.unwrap_or(self.up);
         if segment.is_reset() {
-            let application = &mut self.application;
-            application.on_reset(direction == opener, segment, time_ns);
+            self.application.on_reset(direction == opener, segment);
             self.note_application_failure(opener);
             return;
         }

@@ -232,8 +232,8 @@ mod tests {
     #[test]
     fn what_overtook_another_segment_gives_no_sample() {
         let mut marks = Marks::default();
-        marks.sent(100, 0, at_ms(0), 100, 100);
-        marks.sent(300, 0, at_ms(1), 300, 100);
+        marks.sent(100, None, at_ms(0), 100, 100);
+        marks.sent(300, None, at_ms(1), 300, 100);
         marks.overtook(100);
         assert_eq!(marks.acknowledged(100, None, at_ms(30)), Some(30_000));
         assert_eq!(marks.acknowledged(300, None, at_ms(40)), None);

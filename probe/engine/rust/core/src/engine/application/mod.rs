@@ -145,7 +145,7 @@ impl Application {
                 tls.on_segment(by_opener, piece, segment.acknowledgment, segment.has_ack());
                 if by_opener && segment.has_fin() {
                     let fin = piece.sequence.wrapping_add(segment.payload_len);
-                    tls.on_opener_leaving(fin, time_ns);
+                    tls.on_opener_leaving(fin);
                 }
                 self.settle_tls();
             }
@@ -163,9 +163,9 @@ impl Application {
     }
 
     /// Takes in a reset, whose payload is none of the stream (RFC 9293 3.5.3).
-    pub fn on_reset(&mut self, by_opener: bool, segment: &Segment<'_>, time_ns: u64) {
+    pub fn on_reset(&mut self, by_opener: bool, segment: &Segment<'_>) {
         if let (Protocol::Tls(tls), true) = (&mut self.protocol, by_opener) {
-            tls.on_opener_leaving(segment.sequence, time_ns);
+            tls.on_opener_leaving(segment.sequence);
         }
     }
 
@@ -364,6 +364,12 @@ impl Application {
             Protocol::Http(http) => Some(http),
             _ => None,
         }
+    }
+
+    /// What the client's last record says where the handshake came to no end and nothing follows.
+    pub fn tls_last_word(&self) -> Option<Failure> {
+        let info = self.tls_info().filter(|_| self.is_in_tls_handshake());
+        tls::last_word(info?)
     }
 
     /// A request whose answer has not begun, of a protocol in which every request has one.
