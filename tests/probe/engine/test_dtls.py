@@ -91,9 +91,7 @@ def test_in_1_3_the_first_data_ends_the_handshake(run: Run) -> None:
 
 
 def test_a_server_that_finds_no_cipher_says_so(run: Run) -> None:
-    capture = talk(
-        (CLIENT, message(1, client_hello())), (SERVER, record(ALERT, b"\x02\x28"))
-    )
+    capture = talk((CLIENT, message(1, client_hello())), (SERVER, record(ALERT, b"\x02\x28")))
     row = only(run(capture))
     assert (row["failure_cause"], row["failure_stage"]) == ("tls_no_common_cipher", "tls")
     assert (row["failure_side"], row["evidence"]) == (

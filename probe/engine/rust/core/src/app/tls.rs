@@ -191,6 +191,11 @@ impl TlsTracker {
         &self.info
     }
 
+    /// No byte of either direction was taken.
+    pub fn is_untouched(&self) -> bool {
+        self.client.records.is_untouched() && self.server.records.is_untouched()
+    }
+
     /// Takes the next in-order bytes of one direction, in chunks of any size.
     ///
     /// Bytes are ignored once [`wants_more`](Self::wants_more) says no for the direction.

@@ -130,6 +130,7 @@ impl Application {
                 Protocol::Undecided => {
                     self.protocol = self.first_payload(side, server_port, segment);
                 }
+                Protocol::Tls(_) => self.reconsider(side, segment),
                 Protocol::Other => self.begin_late(side, segment),
                 _ => {}
             }
@@ -180,6 +181,16 @@ impl Application {
             Protocol::Tls(Box::new(Tls::new(self.starts)))
         } else {
             self.by_first_line(side, segment.payload)
+        }
+    }
+
+    /// What was taken for TLS while its first bytes were missing turns out to be HTTP.
+    fn reconsider(&mut self, side: usize, segment: &Segment<'_>) {
+        if let Protocol::Tls(tls) = &mut self.protocol
+            && http::begins_message(side == 0, segment.payload)
+            && let Some(streams) = tls.give_up_at(side, segment.sequence)
+        {
+            self.protocol = Protocol::Http(Box::new(Http::taking_over(streams)));
         }
     }
 

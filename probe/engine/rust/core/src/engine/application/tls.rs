@@ -86,6 +86,12 @@ impl Tls {
         }
     }
 
+    /// What waits for the first byte of a side, if that is at `sequence` and nothing was read yet.
+    pub fn give_up_at(&mut self, side: usize, sequence: u32) -> Option<[Reassembler; 2]> {
+        let is_next = self.streams[side].next() == Some(sequence);
+        (is_next && self.tracker.is_untouched()).then(|| std::mem::take(&mut self.streams))
+    }
+
     pub fn is_something_else(&self) -> bool {
         let info = self.tracker.info();
         let nothing = info.client_hello_time_ns.is_none() && info.server_hello_time_ns.is_none();
