@@ -387,7 +387,10 @@ fn pace_fields(record: &mut Record<'_>, up: &HalfReport, down: &HalfReport) {
         Limit::ReceiverWindow => "receiver_window",
         Limit::Application => "application",
     });
-    record.stall_us = up.stall_us.zip(down.stall_us).map(|(up, down)| up.max(down));
+    record.stall_us = up
+        .stall_us
+        .zip(down.stall_us)
+        .map(|(up, down)| up.max(down));
 }
 
 fn loss_fields(record: &mut Record<'_>, up: &HalfReport, down: &HalfReport) {
