@@ -3,10 +3,10 @@
     python -m tests.oracle.derive
 
 Of each TCP stream the frames that tshark takes for retransmissions, by direction (the truth files
-add up both), and the quartiles of its round trips; of each HTTP response its status, and the time from
-the first byte of its request to its own first byte (theirs ends with the last byte, and they leave out
-responses whose body was not captured in whole). Made with tshark 4.0.17 in an empty configuration, as the truth
-files were; a test compares the two where they hold the same.
+add up both), and the quartiles of its round trips; of each HTTP response its status, and the time
+from the first byte of its request to its own first byte (theirs ends with the last byte, and they
+leave out responses whose body was not captured in whole). Made with tshark 4.0.17 in an empty
+configuration, as the truth files were; a test compares the two where they hold the same.
 """
 
 import json

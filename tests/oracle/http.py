@@ -1,8 +1,9 @@
 """Figures of HTTP/1.x per TCP flow: hosts, requests, statuses, and waits for the first byte.
 
-A record holds the first host of its flow, and of its interval the number of requests, the worst status
-and the median wait; each is compared with the same of tshark's over the whole flow. Where a flow has
-several records, or more waits than an interval keeps, each of our medians is one of tshark's waits.
+A record holds the first host of its flow, and of its interval the number of requests, the worst
+status and the median wait; each is compared with the same of tshark's over the whole flow. Where a
+flow has several records, or more waits than an interval keeps, each of our medians is one of
+tshark's waits.
 """
 
 from collections import defaultdict
@@ -25,7 +26,7 @@ ORDINARY_ERRORS = {401, 403, 404, 407, 410, 412, 416}
 def http_figures(records: list[Record], truth: Truth) -> list[Figure]:
     found = {str(flow.stream["stream"]): flow for flow in flows(records, truth)}
     http: Truth = truth.get("http", {})
-    responses = details_of(truth["file"]).get("responses", {})
+    responses = details_of(truth["file"])["responses"]
     return [
         hosts(found, by_stream(http.get("requests", []))),
         requests(found, by_stream(http.get("requests", []))),
