@@ -17,6 +17,14 @@ ROUND_TRIPS = {
 # Its clients force a negotiation, as section 6.3 of RFC 9000 lets them, and end with its answer.
 FORCED_NEGOTIATION = "ndpi--quic_interop_V.pcapng"
 
+WITHOUT_VERSION = (
+    "quic_version_mismatch",
+    "quic_timeout",
+    "connect_unreachable",
+    "connect_prohibited",
+    None,
+)
+
 
 def quic_figures(records: list[Record], truth: Truth) -> list[Figure]:
     return [
@@ -66,10 +74,13 @@ def round_trips(records: list[Record], truth: Truth) -> Figure:
 
 
 def without_version(records: list[Record], truth: Truth) -> Figure:
+    """Nobody gets through: told no version that suits, told by ICMP, or told nothing, by the end of
+    the capture perhaps not yet for long enough to say so.
+    """
     if truth["file"] != FORCED_NEGOTIATION:
         return Figure("QUIC without a version", 0, [])
     wanted = len({hello["udp_stream"] for hello in truth["quic"]["client_hellos"]})
-    causes = Counter(record["failure_cause"] for record in final_quic(records))
-    found = causes["quic_version_mismatch"] + causes["quic_timeout"]
+    causes = Counter(r["failure_cause"] for r in final_quic(records) if r["setup_us"] is None)
+    found = sum(causes[cause] for cause in WITHOUT_VERSION)
     off = [f"{dict(causes)} of {wanted}"] * max(abs(found - wanted), causes.total() - found)
     return Figure("QUIC without a version", wanted, off)
