@@ -3,9 +3,10 @@
     python -m tests.oracle.derive
 
 Of each TCP stream the frames that tshark takes for retransmissions, by direction (the truth files
-add up both), and the quartiles of its round trips; of each HTTP response the time from the first byte
-of its request to its own first byte (theirs ends with the last byte). Made with tshark 4.0.17 in an empty configuration, as the truth
-files were; a test compares the two where they hold the same.
+add up both), and the quartiles of its round trips; of each HTTP response its status, and the time
+from the first byte of its request to its own first byte (theirs ends with the last byte, and they
+leave out responses whose body was not captured in whole). Made with tshark 4.0.17 in an empty
+configuration, as the truth files were; a test compares the two where they hold the same.
 """
 
 import json
@@ -45,7 +46,8 @@ Frame = dict[str, list[str]]
 def frames_of(name: str) -> Iterator[Frame]:
     """The TCP frames of a capture; quoted in ICMP errors are none."""
     words = ["tshark", "-n", "-2", "-r", str(CORPUS / name), "-Y", "tcp && !icmp && !icmpv6"]
-    words += ["-o", "tcp.calculate_timestamps:TRUE", "-T", "fields", "-E", "separator=\x1f"]
+    words += ["-o", "tcp.calculate_timestamps:TRUE"]
+    words += ["-o", "http.desegment_body:FALSE", "-T", "fields", "-E", "separator=\x1f"]
     words += [word for field in FIELDS for word in ("-e", field)]
     with tempfile.TemporaryDirectory() as empty:
         environment = {**os.environ, "WIRESHARK_CONFIG_DIR": empty}
@@ -105,7 +107,7 @@ def retransmissions(name: str, frames: list[Frame]) -> dict[str, dict[str, int]]
     return found
 
 
-def first_bytes(frames: list[Frame]) -> dict[str, list[list[int]]]:
+def responses(frames: list[Frame]) -> dict[str, list[list[int | None]]]:
     """By stream: status of each response, and microseconds from its request to it."""
     times = {frame["frame.number"][0]: frame["frame.time_epoch"] for frame in frames}
     first = {frame["frame.number"][0]: frame["tcp.segment"][:1] for frame in frames}
@@ -114,13 +116,12 @@ def first_bytes(frames: list[Frame]) -> dict[str, list[list[int]]]:
         begins = (first[number] or [number])[0]
         return microseconds(times[begins][0])
 
-    found: dict[str, list[list[int]]] = {}
+    found: dict[str, list[list[int | None]]] = {}
     for frame in frames:
-        if frame["http.response.code"] and len(frame["http.request_in"]) == 1:
-            (request,) = frame["http.request_in"]
-            us = begin_us(frame["frame.number"][0]) - begin_us(request)
-            status = int(frame["http.response.code"][0])
-            found.setdefault(frame["tcp.stream"][-1], []).append([status, us])
+        begun_us = [begin_us(number) for number in frame["http.request_in"]]
+        for position, status in enumerate(frame["http.response.code"]):
+            us = begin_us(frame["frame.number"][0]) - begun_us[position] if begun_us else None
+            found.setdefault(frame["tcp.stream"][-1], []).append([int(status), us])
     return found
 
 
@@ -129,7 +130,7 @@ def details(name: str) -> dict[str, Any]:
     found = {
         "retransmissions": retransmissions(name, frames),
         "quartiles": quartiles(name, frames),
-        "first_bytes": first_bytes(frames),
+        "responses": responses(frames),
     }
     return {kind: values for kind, values in found.items() if values}
 

@@ -1,8 +1,9 @@
 """Figures of HTTP/1.x per TCP flow: hosts, requests, statuses, and waits for the first byte.
 
-A record holds the first host of its flow, and of its interval the number of requests, the worst status
-and the median wait; each is compared with the same of tshark's over the whole flow. Where a flow has
-several records, or more waits than an interval keeps, each of our medians is one of tshark's waits.
+A record holds the first host of its flow, and of its interval the number of requests, the worst
+status and the median wait; each is compared with the same of tshark's over the whole flow. Where a
+flow has several records, or more waits than an interval keeps, each of our medians is one of
+tshark's waits.
 """
 
 from collections import defaultdict
@@ -12,6 +13,8 @@ from tests.oracle.captures import Record, Truth, details_of
 from tests.oracle.figure import Figure
 from tests.oracle.flows import Flow, flows
 
+# A status and the wait for it in microseconds, if tshark knows the request.
+Response = tuple[int, int | None]
 # Most waits of an interval that the engine keeps; of more it takes a part.
 MAX_KEPT = 16
 # Interim answers, which the engine leaves out (RFC 9110 15.2).
@@ -23,12 +26,12 @@ ORDINARY_ERRORS = {401, 403, 404, 407, 410, 412, 416}
 def http_figures(records: list[Record], truth: Truth) -> list[Figure]:
     found = {str(flow.stream["stream"]): flow for flow in flows(records, truth)}
     http: Truth = truth.get("http", {})
-    waits = details_of(truth["file"]).get("first_bytes", {})
+    responses = details_of(truth["file"])["responses"]
     return [
         hosts(found, by_stream(http.get("requests", []))),
         requests(found, by_stream(http.get("requests", []))),
-        statuses(found, by_stream(http.get("responses", []))),
-        first_bytes(found, waits),
+        statuses(found, responses),
+        first_bytes(found, responses),
     ]
 
 
@@ -43,7 +46,9 @@ def hosts(found: dict[str, Flow], asked: dict[str, list[Truth]]) -> Figure:
     off = []
     named = {number: host for number, of in asked.items() if (host := first_host(of))}
     for number, host in named.items():
-        ours = {r["server_name"] for r in found[number].records if r["server_name_source"] == "host"}
+        ours = {
+            r["server_name"] for r in found[number].records if r["server_name_source"] == "host"
+        }
         if ours != {host}:
             off.append(f"stream {number}: {sorted(ours)}, tshark {host}")
     return Figure("HTTP hosts", len(named), off)
@@ -74,23 +79,16 @@ def is_http(record: Record) -> bool:
     return record["app_protocol"] in {"http", "websocket"}
 
 
-def statuses(found: dict[str, Flow], answers: dict[str, list[Truth]]) -> Figure:
+def statuses(found: dict[str, Flow], responses: dict[str, list[Response]]) -> Figure:
     """The worst of each flow."""
     compared, off = 0, []
     for number, flow in found.items():
-        codes = [code for answer in answers.get(number, []) for code in codes_of(answer)]
-        wanted = worst(code for code in codes if code not in INTERIM)
+        wanted = worst(code for code, _ in responses.get(number, []) if code not in INTERIM)
         ours = worst(flow.values("http_status"))
         compared += wanted is not None
         if ours != wanted:
             off.append(f"stream {number}: {ours}, tshark {wanted}")
     return Figure("HTTP statuses", compared, off)
-
-
-def codes_of(answer: Truth) -> list[int]:
-    """A frame may hold several answers."""
-    code = answer["code"]
-    return code if isinstance(code, list) else [code]
 
 
 def worst(codes: Iterable[int]) -> int | None:
@@ -104,12 +102,12 @@ def badness(status: int) -> int:
     return {5: 5, 4: 4, 3: 2, 2: 1}.get(status // 100, 0)
 
 
-def first_bytes(found: dict[str, Flow], waits: dict[str, list[list[int]]]) -> Figure:
+def first_bytes(found: dict[str, Flow], responses: dict[str, list[Response]]) -> Figure:
     """The median of each flow (the lower of two in the middle), to the microsecond."""
     compared, off = 0, []
-    for number, of_stream in waits.items():
+    for number, of_stream in responses.items():
         flow = found[number]
-        theirs = sorted(us for status, us in of_stream if status not in INTERIM)
+        theirs = sorted(us for code, us in of_stream if us is not None and code not in INTERIM)
         is_whole = len(flow.records) == 1 and len(theirs) <= MAX_KEPT
         wanted = [theirs[(len(theirs) - 1) // 2]] if theirs and is_whole else theirs
         ours = flow.values("time_to_first_byte_us")

@@ -1,8 +1,8 @@
 """Figures of what TCP senders sent again, per flow and direction.
 
 tshark's retransmission, fast retransmission and spurious retransmission together are our
-`retransmitted_packets`: lost before the tap, lost after it, or sent again needlessly. SYNs are counted
-apart; of the SYN-ACK no copies are counted here.
+`retransmitted_packets`: lost before the tap, lost after it, or sent again needlessly. SYNs are
+counted apart; of the SYN-ACK no copies are counted here.
 """
 
 from tests.oracle.captures import Record, Truth, details_of
@@ -12,7 +12,7 @@ from tests.oracle.flows import DIRECTION, Flow, flows
 
 def retransmission_figures(records: list[Record], truth: Truth) -> list[Figure]:
     found = flows(records, truth)
-    theirs = details_of(truth["file"]).get("retransmissions", {})
+    theirs = details_of(truth["file"])["retransmissions"]
     return [segments(found, theirs), syns(found, theirs), reordered(found)]
 
 

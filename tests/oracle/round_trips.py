@@ -1,12 +1,12 @@
 """Figures of TCP round trips, per flow and side: ours beside `tcp.analysis.ack_rtt`.
 
-Both measure from a segment to the acknowledgment of exactly its end, the handshake included, so what
-can be compared is equal: the number of samples, and the least of them to the microsecond.
+Both measure from a segment to the acknowledgment of exactly its end, the handshake included, so
+what can be compared is equal: the number of samples, and the least of them to the microsecond.
 
-The median is compared in two ways. Where one record holds all samples, and tshark has as many, it is
-tshark's, within 1 % (the engine keeps samples to 0.1 %) or 50 us (the least that a histogram tells).
-Else records keep up to 16 samples of an interval, spread over it: then the median of their histograms,
-whose buckets are 5 % wide, lies between the quartiles of tshark's samples.
+The median is compared in two ways. Where one record holds all samples, and tshark has as many, it
+is tshark's, within 1 % (the engine keeps samples to 0.1 %) or 50 us (the least that a histogram
+tells). Else records keep up to 16 samples of an interval, spread over it: then the median of their
+histograms, whose buckets are 5 % wide, lies between the quartiles of tshark's samples.
 """
 
 from collections import Counter
@@ -27,9 +27,9 @@ def round_trip_figures(records: list[Record], truth: Truth) -> list[Figure]:
     both = [(flow, side) for flow, side in timed if theirs(flow, side) and count(flow, side)]
     exact = [(flow, side) for flow, side in both if is_whole(flow, side)]
     polled = [pair for pair in both if pair not in exact]
-    quartiles = details_of(truth["file"]).get("quartiles", {})
+    quartiles = details_of(truth["file"])["quartiles"]
     return [
-        Figure("round-trip samples", len(timed), sample_counts(timed)),
+        sample_counts(timed),
         Figure("round-trip minimum", len(both), minima(both)),
         Figure("round-trip median", len(exact), medians(exact)),
         Figure("round-trip median of a poll", len(polled), polls(polled, quartiles)),
@@ -62,13 +62,14 @@ def is_whole(flow: Flow, side: str) -> bool:
     return len(ours(flow, side, "median_us")) == 1 and len(samples) == 1
 
 
-def sample_counts(pairs: list[tuple[Flow, str]]) -> list[str]:
-    """One for each sample that only one of the two has."""
-    off = []
+def sample_counts(pairs: list[tuple[Flow, str]]) -> Figure:
+    """They differ by each sample that only one of the two has."""
+    compared, off = 0, []
     for flow, side in pairs:
         found, wanted = count(flow, side), theirs(flow, side).get("n", 0)
+        compared += max(found, wanted)
         off += [f"{flow}, {side}: {found} of {wanted}"] * abs(found - wanted)
-    return off
+    return Figure("round-trip samples", compared, off)
 
 
 def minima(pairs: list[tuple[Flow, str]]) -> list[str]:
