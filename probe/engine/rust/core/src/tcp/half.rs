@@ -62,6 +62,9 @@ pub struct Half {
     fast_open: bool,
     /// Timeouts of the segment next to be acknowledged, each longer than the one before.
     timeouts: u8,
+    /// Its last new segment carried timestamps; some boxes take them from one direction only, and
+    /// then what comes back as an echo is not of this direction's making.
+    stamped: bool,
     /// Segments in a row from outside of any window.
     strays: u8,
     /// Its SYN says that it would send SACK blocks (RFC 2018 2).
@@ -190,6 +193,7 @@ impl Half {
             self.next = up_to;
         }
         let echo = segment.timestamps.map(|(_, echo)| echo);
+        let echo = echo.filter(|_| self.stamped);
         let from = self.acknowledged;
         if !self.ack_seen || before(self.acknowledged, up_to) {
             self.ack_seen = true;
@@ -382,6 +386,7 @@ impl Half {
         };
         if !segment.has_syn() {
             let timestamp = segment.timestamps.map_or(0, |(value, _)| value);
+            self.stamped = segment.timestamps.is_some();
             self.marks.sent(end, timestamp, now, flight, len);
         }
         if segment.payload_len == 0 {
