@@ -334,6 +334,7 @@ impl Connection {
         if self.initiator != Some(direction) {
             return;
         }
+        self.halves[direction.opposite().index()].settle_initial(segment.acknowledgment);
         let initiator = &self.halves[direction.index()];
         let responder = &self.halves[direction.opposite().index()];
         let covers_syn_ack = if responder.syn_seen {

@@ -70,6 +70,8 @@ pub struct Half {
     pub window_scale: Option<u8>,
     pub hop_limits: HopLimits,
     pub initial: u32,
+    /// The initial number of another SYN-ACK to the same SYN.
+    rival: Option<u32>,
     /// The highest sequence number sent, plus one.
     pub next: u32,
     /// The highest acknowledgement of this direction by the peer.
@@ -271,6 +273,10 @@ impl Half {
         window_closed: bool,
     ) {
         self.start(segment);
+        if segment.has_syn() && segment.sequence != self.initial {
+            self.rival = Some(segment.sequence);
+            return;
+        }
         let far = segment.sequence.wrapping_sub(self.next) as i32;
         if far.unsigned_abs() > LARGEST_WINDOW {
             self.on_stray(segment);
@@ -294,11 +300,7 @@ impl Half {
 
     #[inline]
     fn start(&mut self, segment: &Segment<'_>) {
-        let another = self.syn_seen && !self.ack_seen && segment.sequence != self.initial;
-        if segment.has_syn() && (another || !self.syn_seen) {
-            // Behind a load balancer two servers may answer one SYN: the later one counts as long
-            // as the initiator has acknowledged neither.
-            self.started &= !another;
+        if segment.has_syn() && !self.syn_seen {
             self.syn_seen = true;
             self.fast_open = segment.payload_len > 0;
             self.initial = segment.sequence;
@@ -312,6 +314,17 @@ impl Half {
             if !segment.has_syn() && self.may_be_keep_alive(segment) {
                 self.next = segment.sequence_end();
             }
+        }
+    }
+
+    /// Behind a load balancer two servers may answer one SYN: the one that the initiator
+    /// acknowledges first counts.
+    #[cold]
+    pub fn settle_initial(&mut self, acknowledgment: u32) {
+        let chosen = self.rival.take().filter(|_| !self.ack_seen);
+        if let Some(rival) = chosen.filter(|rival| rival.wrapping_add(1) == acknowledgment) {
+            self.initial = rival;
+            self.next = acknowledgment;
         }
     }
 
