@@ -1,6 +1,5 @@
 """What ICMP errors say of the flows whose packets they quote, and what pings measure."""
 
-import ipaddress
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +19,7 @@ from tests.probe.engine.packets import (
     Dialogue,
     gtpu,
     ipv4,
+    ipv6,
     tcp,
     udp,
 )
@@ -31,15 +31,6 @@ CLIENT6, SERVER6, ROUTER6 = "2001:db8::1", "2001:db8:1::1", "2001:db8:2::9"
 
 def error(source: str, target: str, kind: int, code: int, quoted: bytes) -> bytes:
     return ipv4(source, target, 1, struct.pack(">BBHI", kind, code, 0, 0) + quoted)
-
-
-def ipv6(source: str, destination: str, following: int, body: bytes) -> bytes:
-    ends = ipaddress.ip_address(source).packed + ipaddress.ip_address(destination).packed
-    return struct.pack(">IHBB", 0x60000000, len(body), following, 60) + ends + body
-
-
-def add6(capture: Capture, time_ns: int, packet: bytes) -> None:
-    capture.packets.append((time_ns, b"\x02" * 12 + b"\x86\xdd" + packet))
 
 
 def syn(sequence: int = 1000) -> bytes:
@@ -224,8 +215,8 @@ def test_ipv6_errors_are_read_past_the_extension_headers_of_their_quote(
     sent = ipv6(CLIENT6, SERVER6, first, options + tcp(40000, 443, SYN, 1000, 0))
     message = struct.pack(">BBHI", kind, code, 0, 0) + sent[: 40 + len(options) + 8]
     capture = Capture()
-    add6(capture, MINUTE, sent)
-    add6(capture, MINUTE + MS, ipv6(ROUTER6, CLIENT6, 58, message))
+    capture.add(MINUTE, sent)
+    capture.add(MINUTE + MS, ipv6(ROUTER6, CLIENT6, 58, message))
     row = session(run(capture), "tcp")
     assert row["failure_cause"] == cause
     assert row["evidence"] == ([evidence] if cause else ["syn_unanswered", evidence])

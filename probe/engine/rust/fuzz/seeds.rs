@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use edgeqoe_core::app::dtls::begins_client_hello;
+use edgeqoe_core::app::http::Opening;
 use edgeqoe_core::app::quic::looks_like_quic;
 use edgeqoe_core::decap::{Decoded, Decoder, FragmentLimits, Inner, Transport};
 use edgeqoe_core::source::{Event, LinkType, Packet, open_files};
@@ -42,8 +44,12 @@ struct Pieces {
     frames: Vec<Vec<u8>>,
     /// Bytes of each direction in the order of capture, by five-tuple as the sender has it.
     streams: HashMap<[u8; 36], Vec<u8>>,
+    /// Segments of both directions.
+    tcp: HashMap<[u8; 36], Vec<u8>>,
     /// Datagrams with long headers of both directions.
     quic: HashMap<[u8; 36], Vec<u8>>,
+    /// Datagrams of both directions from a ClientHello of DTLS on.
+    dtls: HashMap<[u8; 36], Vec<u8>>,
 }
 
 fn main() -> io::Result<()> {
@@ -129,32 +135,69 @@ fn frame_seed(packet: &Packet<'_>) -> Option<Vec<u8>> {
 fn inner_seeds(seeds: &mut Seeds, pieces: &mut Pieces, inner: &Inner<'_>) -> io::Result<()> {
     match inner.transport {
         Transport::Tcp => {
-            let header_len = inner
-                .segment
-                .get(12)
-                .map_or(0, |byte| usize::from(byte >> 4) * 4);
-            if let Some(payload) = inner.segment.get(header_len..) {
-                let stream = pieces.streams.entry(five_tuple(inner)).or_default();
-                stream.extend_from_slice(payload);
-            }
+            segment_seeds(pieces, inner);
             Ok(())
         }
         Transport::Udp => match inner.segment {
-            [a, b, c, d, _, _, _, _, payload @ ..] => {
-                let ports = [u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d])];
-                if ports.contains(&53) {
-                    seeds.write("dns", payload)?;
-                }
-                if looks_like_quic(payload) {
-                    let stream = pieces.quic.entry(both_ends(inner)).or_default();
-                    stream.extend(quic_seed(ports[1] < ports[0], payload));
-                }
-                Ok(())
-            }
+            [_, _, _, _, _, _, _, _, payload @ ..] => datagram_seeds(seeds, pieces, inner, payload),
             _ => Ok(()),
         },
+        // Type, code, checksum and a word stand before the packet that an error quotes.
+        Transport::Icmp => seeds.write("icmp", inner.segment.get(8..).unwrap_or_default()),
         _ => Ok(()),
     }
+}
+
+fn segment_seeds(pieces: &mut Pieces, inner: &Inner<'_>) {
+    let header_len = inner
+        .segment
+        .get(12)
+        .map_or(0, |byte| usize::from(byte >> 4) * 4);
+    if let Some(payload) = inner.segment.get(header_len..) {
+        let stream = pieces.streams.entry(five_tuple(inner)).or_default();
+        stream.extend_from_slice(payload);
+        let segments = pieces.tcp.entry(both_ends(inner)).or_default();
+        segments.extend(tcp_seed(inner));
+    }
+}
+
+/// A segment as the target `tcp` reads it: 1 ms after the one before, by whom, its length, and how
+/// many units of 8 bytes of it are left out.
+fn tcp_seed(inner: &Inner<'_>) -> Vec<u8> {
+    let segment = &inner.segment[..inner.segment.len().min(64)];
+    let sender = u8::from(five_tuple(inner) != both_ends(inner));
+    let left_out = ((inner.segment_len as usize - segment.len()) / 8).min(255) as u8;
+    let head = [0x40 | sender, segment.len() as u8, left_out];
+    [&head, segment].concat()
+}
+
+fn datagram_seeds(
+    seeds: &mut Seeds,
+    pieces: &mut Pieces,
+    inner: &Inner<'_>,
+    payload: &[u8],
+) -> io::Result<()> {
+    let key = five_tuple(inner);
+    let ports = [[key[32], key[33]], [key[34], key[35]]].map(u16::from_be_bytes);
+    if looks_like_quic(payload) {
+        let stream = pieces.quic.entry(both_ends(inner)).or_default();
+        stream.extend(quic_seed(ports[1] < ports[0], payload));
+    }
+    let begun = pieces.dtls.contains_key(&both_ends(inner));
+    if begun || begins_client_hello(payload) {
+        let stream = pieces.dtls.entry(both_ends(inner)).or_default();
+        stream.extend(dtls_seed(key != both_ends(inner), payload));
+    }
+    if ports.contains(&53) {
+        seeds.write("dns", payload)?;
+    }
+    Ok(())
+}
+
+/// A datagram as the target `dtls` reads it: by whom, its length.
+fn dtls_seed(is_second: bool, datagram: &[u8]) -> Vec<u8> {
+    let [high, low] = (datagram.len() as u16).to_be_bytes();
+    [&[u8::from(is_second), high, low], datagram].concat()
 }
 
 fn five_tuple(inner: &Inner<'_>) -> [u8; 36] {
@@ -191,28 +234,57 @@ fn put_together(seeds: &mut Seeds, pieces: Pieces) -> io::Result<()> {
         seeds.write("decap", &frames.concat())?;
         seeds.write("engine", &frames.concat())?;
     }
-    let mut quic: Vec<_> = pieces.quic.into_iter().collect();
-    quic.sort_unstable();
-    for (_, datagrams) in quic {
-        seeds.write("quic", &datagrams)?;
-    }
+    write_sorted(seeds, "quic", &pieces.quic)?;
+    write_sorted(seeds, "dtls", &pieces.dtls)?;
+    write_sorted(seeds, "tcp", &pieces.tcp)?;
     let mut keys: Vec<_> = pieces.streams.keys().copied().collect();
     keys.sort_unstable();
     for key in keys {
-        let sent = prefix(&pieces.streams[&key]);
-        let received = pieces
-            .streams
-            .get(&reverse(&key))
-            .map_or(&[][..], |bytes| prefix(bytes));
-        let split = (sent.len() * 256 / (sent.len() + received.len()).max(1)).min(255) as u8;
-        if let [0x16, 0x03, ..] = sent {
-            seeds.write("tls", &[&[split, 100], sent, received].concat())?;
-        }
-        if key[32..34] == [0, 53] || key[34..] == [0, 53] {
-            seeds.write("dns", sent)?;
-        }
+        let received = pieces.streams.get(&reverse(&key));
+        let received = received.map_or(&[][..], |bytes| prefix(bytes));
+        stream_seeds(seeds, &key, prefix(&pieces.streams[&key]), received)?;
     }
     Ok(())
+}
+
+fn write_sorted(
+    seeds: &mut Seeds,
+    target: &'static str,
+    pieces: &HashMap<[u8; 36], Vec<u8>>,
+) -> io::Result<()> {
+    let mut pieces: Vec<_> = pieces.iter().collect();
+    pieces.sort_unstable();
+    for (_, bytes) in pieces {
+        seeds.write(target, prefix(bytes))?;
+    }
+    Ok(())
+}
+
+/// What one side sent, with what it received.
+fn stream_seeds(seeds: &mut Seeds, key: &[u8; 36], sent: &[u8], received: &[u8]) -> io::Result<()> {
+    let split = (sent.len() * 256 / (sent.len() + received.len()).max(1)).min(255) as u8;
+    let both = || [&[split, 100], sent, received].concat();
+    if let [0x16, 0x03, _, _, _, 1, ..] = sent {
+        seeds.write("tls", &both())?;
+        seeds.write("certificate", certificate(received))?;
+    }
+    if Opening::of(sent) == Some(Opening::Request) {
+        seeds.write("http", &both())?;
+    }
+    if key[32..34] == [0, 53] || key[34..] == [0, 53] {
+        seeds.write("dns", sent)?;
+    }
+    Ok(())
+}
+
+/// From the body of what looks like a Certificate message on: its length is that of the chain and 3.
+fn certificate(stream: &[u8]) -> &[u8] {
+    let length = |bytes: &[u8]| u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]);
+    let begins = |window: &[u8]| {
+        window[0] == 11 && window[1] == 0 && length(&window[1..4]) == length(&window[4..7]) + 3
+    };
+    let start = stream.windows(7).position(begins);
+    start.map_or(&[], |start| &stream[start + 4..])
 }
 
 /// A handshake stands at the start of its stream.

@@ -24,7 +24,10 @@ fn track(tracker: &mut DnsTracker, bytes: &[u8], time_ns: u64) {
         assert!((1..=8).contains(&resolution.addresses().len()));
         assert!(resolution.name.len() <= 253 && resolution.name.is_ascii());
     }
-    let _ = (DnsMessage::begins_plausibly(bytes), message.is_plain_query());
+    let _ = (
+        DnsMessage::begins_plausibly(bytes),
+        message.is_plain_query(),
+    );
     tracker.on_message(&message, time_ns);
     tracker.expire(time_ns);
     assert!(tracker.pending() <= 16);

@@ -7,15 +7,13 @@
 pub mod alert;
 pub mod certificate;
 pub mod exchange;
-pub mod farewell;
 pub mod hello;
 pub mod message;
 pub mod record;
 
 pub use alert::Alert;
 use exchange::{Context, FirstExchange};
-use farewell::{Rejection, ServerFlight};
-use hello::{ClientHello, ServerHello, Version};
+use hello::{ClientHello, ServerHello, Version, Versions};
 use message::{Message, MessageReader};
 use record::{ContentType, Fragment, RecordReader};
 
@@ -32,6 +30,8 @@ pub struct TlsInfo {
     pub alpn_offered: Option<Box<str>>,
     /// The highest version that the client offers.
     pub client_version: Option<Version>,
+    /// All that it offers.
+    pub offered_versions: Option<Versions>,
     /// The version that the server chose.
     pub version: Option<Version>,
     /// The ClientHello carries encrypted_client_hello, be it real or grease (RFC 9849).
@@ -68,27 +68,39 @@ pub struct TlsInfo {
     pub certificate_name: Option<Box<str>>,
     /// The first fatal alert sent in clear.
     pub alert: Option<Alert>,
-    /// TLS 1.3: the client's first protected record is as short as an alert and too short for a
-    /// Finished, so the client refused the server's flight (mostly its certificate).
-    pub client_rejected: bool,
-    /// The client left amid the handshake without an alert, for a reason that shows, at this time.
-    pub rejection: Option<(Rejection, u64)>,
+    /// TLS 1.3: protected records of the client in place of its Finished that are as short as an
+    /// alert and too short for anything else.
+    pub client_alerts: u8,
+    /// The client left amid the handshake, without an alert, when the server had chosen a version
+    /// that it had not offered.
+    pub left_at_version: bool,
 }
 
 impl TlsInfo {
-    /// Whether the server's choice is one that the client can be content with.
-    fn is_version_wanted(&self, chosen: Version) -> bool {
-        self.client_version.is_none_or(|offered| {
-            chosen <= offered && (chosen >= Version::Tls12 || offered < Version::Tls12)
-        })
+    /// TLS 1.3: the client refused the server's flight, mostly its certificate: it sent one alert
+    /// and nothing after it. One that was told to stop sends two, user_canceled and close_notify
+    /// (RFC 8446 6.1).
+    pub fn is_rejected_by_client(&self) -> bool {
+        self.client_alerts == 1 && self.client_application_time_ns.is_none()
+    }
+
+    /// The server chose a version that the client cannot go on with.
+    fn is_version_unwanted(&self) -> bool {
+        match (self.offered_versions, self.version) {
+            (Some(offered), Some(chosen)) => !offered.contains(chosen),
+            _ => false,
+        }
     }
 
     fn context(&self) -> Context {
+        let http2 = match self.version {
+            Some(Version::Tls13) => self.offers_http2,
+            _ => self.alpn_selected.as_deref() == Some("h2"),
+        };
         Context {
-            version: self.version,
-            cipher_suite: self.cipher_suite,
             early_data: self.early_data,
-            offers_http2: self.offers_http2,
+            http2,
+            ..Context::new(self.version, self.cipher_suite)
         }
     }
 
@@ -167,7 +179,6 @@ fn be_u16(bytes: &[u8]) -> u16 {
 pub struct TlsTracker {
     client: Direction,
     server: Direction,
-    flight: ServerFlight,
     info: TlsInfo,
 }
 
@@ -178,6 +189,11 @@ impl TlsTracker {
 
     pub fn info(&self) -> &TlsInfo {
         &self.info
+    }
+
+    /// No byte of either direction was taken.
+    pub fn is_untouched(&self) -> bool {
+        self.client.records.is_untouched() && self.server.records.is_untouched()
     }
 
     /// Takes the next in-order bytes of one direction, in chunks of any size.
@@ -191,10 +207,7 @@ impl TlsTracker {
                 false => &mut self.server,
             };
             match direction.records.next(&mut rest, time_ns) {
-                Some(fragment) => {
-                    direction.read(&fragment, from_client, &mut self.info);
-                    self.note_flight(from_client, &fragment);
-                }
+                Some(fragment) => direction.read(&fragment, from_client, &mut self.info),
                 None => return,
             }
         }
@@ -215,29 +228,16 @@ impl TlsTracker {
             });
     }
 
-    fn note_flight(&mut self, from_client: bool, fragment: &Fragment<'_>) {
-        if from_client || self.handshake_done() {
-            return;
-        }
-        let is_protected = fragment.content_type == ContentType::ApplicationData;
-        let length = fragment.bytes.len() as u16;
-        self.flight
-            .on_record(is_protected, length, fragment.time_ns);
-        if self.server.hello_done {
-            self.flight.on_hello_done();
-        }
+    /// Says whether the server had the client's first request when it sent the bytes that come next.
+    pub fn note_request_read(&mut self, is_read: bool) {
+        self.info.exchange.note_request_read(is_read);
     }
 
-    /// The client ends the connection. `has_read_all`: it has acknowledged all that the server sent.
-    pub fn on_client_leaving(&mut self, has_read_all: bool, time_ns: u64) {
-        let info = &self.info;
-        let silent = info.alert.is_none() && !self.client.has_answered && !self.handshake_done();
-        let Some(version) = info.version.filter(|_| silent && has_read_all) else {
-            return;
-        };
-        let is_wanted = info.is_version_wanted(version);
-        let rejection = self.flight.rejection(version, is_wanted, time_ns);
-        self.info.rejection = rejection.map(|why| (why, time_ns));
+    /// The client ends the connection, having read all that the server sent.
+    pub fn on_client_leaving(&mut self) {
+        let info = &mut self.info;
+        let silent = info.alert.is_none() && !self.client.has_answered;
+        info.left_at_version |= silent && info.is_version_unwanted();
     }
 
     /// Whether further bytes of the direction can add to [`TlsInfo`].
@@ -245,7 +245,7 @@ impl TlsTracker {
         let info = &self.info;
         let settled = info.exchange.is_settled();
         let direction_open = match from_client {
-            true if info.client_application_time_ns.is_none() => !info.client_rejected,
+            true if info.client_application_time_ns.is_none() => true,
             true => !settled && info.exchange.request_ns().is_none(),
             false => !settled,
         };
@@ -281,8 +281,6 @@ struct Direction {
     alert_level: Option<u8>,
     /// A ChangeCipherSpec was sent.
     changed_cipher: bool,
-    /// ServerHelloDone was sent.
-    hello_done: bool,
     /// Something of the handshake was sent behind the hello, or under protection.
     has_answered: bool,
 }
@@ -290,7 +288,10 @@ struct Direction {
 impl Direction {
     fn read(&mut self, fragment: &Fragment<'_>, from_client: bool, info: &mut TlsInfo) {
         match fragment.content_type {
-            ContentType::ChangeCipherSpec => self.changed_cipher = true,
+            ContentType::ChangeCipherSpec => {
+                self.changed_cipher = true;
+                self.has_answered = true;
+            }
             ContentType::Alert => self.read_alert(fragment, from_client, info),
             ContentType::Handshake => self.read_handshake(fragment, from_client, info),
             ContentType::ApplicationData if fragment.begins_record => {
@@ -300,6 +301,7 @@ impl Direction {
             ContentType::Ssl2ClientHello(version) if fragment.begins_record && from_client => {
                 info.client_hello_time_ns = Some(fragment.record_time_ns);
                 info.client_version = Version::from_wire(version);
+                info.offered_versions = info.client_version.map(Versions::up_to);
             }
             ContentType::ApplicationData
             | ContentType::Heartbeat
@@ -314,18 +316,16 @@ impl Direction {
         if self.changed_cipher && info.version != Some(Version::Tls13) {
             return;
         }
-        let (mut hello_done, mut has_answered) = (false, false);
+        let mut has_answered = false;
         self.messages.feed(
             fragment.bytes,
             fragment.time_ns,
             from_client,
             &mut |message| {
-                hello_done |= message.kind == message::SERVER_HELLO_DONE;
                 has_answered |= message.kind != message::CLIENT_HELLO;
                 note_message(&message, from_client, info);
             },
         );
-        self.hello_done |= hello_done;
         self.has_answered |= has_answered;
     }
 
@@ -378,10 +378,10 @@ fn note_client_data(fragment: &Fragment<'_>, info: &mut TlsInfo) {
     if is_early_data(info) {
         return;
     }
-    let is_first = info.client_application_time_ns.is_none();
-    let is_short = length <= alert::PROTECTED_LENGTH;
-    if is_first && is_short && info.version == Some(Version::Tls13) && !info.early_data {
-        info.client_rejected = true;
+    let is_first = info.client_application_time_ns.is_none() && !info.early_data;
+    let is_short = length <= alert::protected_length(info.cipher_suite);
+    if is_first && is_short && info.version == Some(Version::Tls13) {
+        info.client_alerts = info.client_alerts.saturating_add(1);
         return;
     }
     info.client_application_time_ns.get_or_insert(time_ns);
@@ -403,7 +403,7 @@ fn note_server_data(fragment: &Fragment<'_>, info: &mut TlsInfo) {
 fn note_message(message: &Message<'_>, from_client: bool, info: &mut TlsInfo) {
     match (message.kind, from_client) {
         (message::CLIENT_HELLO, true) => note_client_hello(message, info),
-        (message::SERVER_HELLO, false) => note_server_hello(message, info),
+        (message::SERVER_HELLO, false) => info.note_server_hello(message.body, message.time_ns),
         (message::CERTIFICATE, false) if info.certificate_not_after_ns.is_none() => {
             note_certificate(message.body, info);
         }
@@ -436,7 +436,8 @@ impl TlsInfo {
     fn take_client_hello(&mut self, hello: &ClientHello<'_>) {
         self.server_name = hello.server_name();
         self.alpn_offered = hello.alpn_offered();
-        self.client_version = hello.max_version();
+        self.offered_versions = hello.offered_versions();
+        self.client_version = self.offered_versions.and_then(Versions::highest);
         self.ech = hello.encrypted_client_hello;
         self.early_data = hello.early_data;
         self.offers_http2 = hello.offers_http2();
@@ -455,22 +456,21 @@ impl TlsInfo {
             if let Some(hello) = ClientHello::parse_dtls(body) {
                 self.take_client_hello(&hello);
             }
-        } else if !from_client && let Some(hello) = ServerHello::parse(body) {
-            self.server_hello_time_ns.get_or_insert(time_ns);
-            self.take_server_hello(&hello);
+        } else if !from_client {
+            self.note_server_hello(body, time_ns);
         }
     }
-}
 
-fn note_server_hello(message: &Message<'_>, info: &mut TlsInfo) {
-    let hello = ServerHello::parse(message.body);
-    if hello.as_ref().is_some_and(|hello| hello.is_retry_request) {
-        info.hello_retry_request = true;
-    } else {
-        info.server_hello_time_ns.get_or_insert(message.time_ns);
-    }
-    if let Some(hello) = hello {
-        info.take_server_hello(&hello);
+    fn note_server_hello(&mut self, body: &[u8], time_ns: u64) {
+        let hello = ServerHello::parse(body);
+        if hello.as_ref().is_some_and(|hello| hello.is_retry_request) {
+            self.hello_retry_request = true;
+        } else {
+            self.server_hello_time_ns.get_or_insert(time_ns);
+        }
+        if let Some(hello) = hello {
+            self.take_server_hello(&hello);
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::control::attribution::Attribution;
 use crate::decap::{Address, Inner, Layer, MAX_LAYERS, Transport, Tunnel};
 use crate::engine::application::{Application, Quic};
-use crate::engine::clients::{Attempt, Target};
+use crate::engine::clients::{Attempt, Client, Target};
 use crate::engine::exchange::Exchange;
 use crate::engine::failure::{Failure, Verdict};
 use crate::engine::icmp::IcmpError;
@@ -117,6 +117,8 @@ pub struct Session {
     pub ping: Option<Box<Ping>>,
     /// By which name the client knows the server, if it asked DNS for it.
     pub name_from_dns: Option<Arc<str>>,
+    /// Another identity of the client, as far as DNS shows: who asked for the server's name.
+    pub alias: Option<Client>,
     /// What was remarkable in this interval.
     pub notes: Notes,
     pub place: Arc<Place>,
@@ -163,6 +165,7 @@ impl Session {
             application: Application::default(),
             ping: None,
             name_from_dns: None,
+            alias: None,
             notes: Notes::default(),
             place,
             encapsulation: None,
@@ -212,19 +215,22 @@ impl Session {
         };
         let syn_ack_seen = connection.syn_ack_seen();
         let was_reset = connection.reset.is_some();
-        connection.on_segment(direction, segment, time_ns);
-        let reset_failed = was_reset && connection.reset.is_none();
+        if !connection.on_segment(direction, segment, time_ns) {
+            return;
+        }
+        if was_reset && connection.reset.is_none() {
+            // It ended nothing: it missed its mark, or the client asked again.
+            self.exchange.farewell = None;
+            if connection.is_established() {
+                self.notes.add(Note::ResetIgnored);
+            }
+        }
         self.exchange
             .on_segment(direction, segment, syn_ack_seen, time_ns);
-        if reset_failed {
-            self.exchange.farewell = None;
-            self.notes.add(Note::ResetIgnored);
-        }
         self.initiator = self.initiator.or(connection.initiator);
         let opener = self.initiator.unwrap_or(self.up);
         if segment.is_reset() {
-            let application = &mut self.application;
-            application.on_reset(direction == opener, segment, time_ns);
+            self.application.on_reset(direction == opener, segment);
             self.note_application_failure(opener);
             return;
         }
@@ -498,7 +504,7 @@ impl Session {
         let (server, port) = key.sender(self.up.opposite());
         Target {
             client: self.place.subscriber_id,
-            alias: None,
+            alias: self.alias,
             server,
             port,
             name: self

@@ -4,7 +4,7 @@ use super::before;
 use super::half::{Half, RoundTrips};
 use super::handshake::Handshake;
 use super::pace::PaceReport;
-use super::reset::{self, Reset};
+use super::reset::{self, Reset, Sender};
 use super::round_trip::Moment;
 use super::segment::Segment;
 use crate::flow::Direction;
@@ -172,11 +172,20 @@ impl Connection {
         }
     }
 
-    /// Takes in one segment, in the order of capture.
-    pub fn on_segment(&mut self, direction: Direction, segment: &Segment<'_>, time_ns: u64) {
+    /// Takes in one segment, in the order of capture. Returns false if it belongs to an earlier
+    /// connection of the same five-tuple, and says nothing of this one.
+    pub fn on_segment(
+        &mut self,
+        direction: Direction,
+        segment: &Segment<'_>,
+        time_ns: u64,
+    ) -> bool {
+        if self.handshake.established_ns.is_none() && self.is_of_earlier(direction, segment) {
+            return false;
+        }
         if segment.is_reset() {
             self.on_reset(direction, segment, time_ns);
-            return;
+            return true;
         }
         if segment.has_syn() {
             self.on_syn(direction, segment, time_ns);
@@ -194,13 +203,41 @@ impl Connection {
         }
         self.on_sequence(direction, segment, time_ns);
         if self.reset.is_some() {
-            self.on_sequel(direction, segment);
+            self.on_sequel(direction, segment, time_ns);
         }
+        true
+    }
+
+    /// Where one side has lost its state or uses a port again, the other answers the SYN with an
+    /// acknowledgment of the old connection (half-open, RFC 9293 3.5.1; challenge ACK, RFC 5961 4),
+    /// and the initiator resets that one. Then it sends its SYN again.
+    #[cold]
+    fn is_of_earlier(&self, direction: Direction, segment: &Segment<'_>) -> bool {
+        let responder = if segment.is_reset() {
+            direction.opposite()
+        } else {
+            direction
+        };
+        let initiator = &self.halves[responder.opposite().index()];
+        if self.initiator != Some(responder.opposite())
+            || !initiator.syn_seen
+            || self.halves[responder.index()].started
+        {
+            return false;
+        }
+        if segment.is_reset() {
+            return segment.sequence != initiator.next;
+        }
+        let is_bare = segment.has_ack() && !segment.takes_sequence();
+        is_bare && !initiator.has_sent_up_to(segment.acknowledgment)
     }
 
     #[cold]
     fn on_reset(&mut self, by: Direction, segment: &Segment<'_>, time_ns: u64) {
-        if self.reset.is_some() {
+        if let Some(reset) = &mut self.reset {
+            if reset.by == by && !self.halves[by.index()].capture_loss() {
+                reset.on_another(segment.sequence);
+            }
             return;
         }
         self.note_leaving(time_ns);
@@ -213,35 +250,37 @@ impl Connection {
             unfinished: !self.any_fin() && (unanswered || in_flight),
             time_ns,
             sequence: segment.sequence,
-            next: half.next,
+            sender: Sender {
+                next: half.next,
+                acknowledgment: half.last_ack_sent,
+            },
             hop_limit: segment.hop_limit,
             ttl_mismatch: half.hop_limits.exclude(segment.hop_limit),
             sequence_mismatch: known
                 && !reset::is_plausible(segment.sequence, half.acknowledged, half.next),
+            sequence_guessed: false,
             sender_continues: false,
         });
     }
 
-    /// A segment after a reset. New data from the sender of the reset, or its SYN-ACK, shows that
-    /// another made the reset; old data may have been overtaken on the way. Where such data is
-    /// acknowledged, the reset missed its mark (RFC 5961 3.2), and the connection goes on.
+    /// A segment after a reset: shows perhaps that another made it. Where what its sender sent since
+    /// is acknowledged, the reset missed its mark (RFC 5961 3.2), and the connection goes on.
     #[cold]
-    fn on_sequel(&mut self, direction: Direction, segment: &Segment<'_>) {
+    fn on_sequel(&mut self, direction: Direction, segment: &Segment<'_>, time_ns: u64) {
         let hop_limits = self.halves[direction.index()].hop_limits;
         let Some(reset) = &mut self.reset else {
             return;
         };
-        if reset.by != direction {
-            let goes_on = reset.sender_continues && before(reset.next, segment.acknowledgment);
-            if segment.has_ack() && goes_on {
-                self.reset = None;
+        if reset.by == direction {
+            if reset.is_unknown_to(segment, time_ns) {
+                reset.sender_continues = true;
+                reset.ttl_mismatch |= hop_limits.exclude(reset.hop_limit);
             }
-            return;
-        }
-        let is_new = segment.payload_len > 0 && before(reset.sequence, segment.sequence_end());
-        if segment.is_syn_ack() || is_new {
-            reset.sender_continues = true;
-            reset.ttl_mismatch |= hop_limits.exclude(reset.hop_limit);
+        } else if reset.sender_continues
+            && segment.has_ack()
+            && before(reset.sender.next, segment.acknowledgment)
+        {
+            self.reset = None;
         }
     }
 
@@ -260,18 +299,33 @@ impl Connection {
         if segment.is_syn() {
             self.initiator.get_or_insert(direction);
             if self.initiator == Some(direction) {
+                self.try_again(time_ns);
                 self.handshake.on_syn(time_ns, timestamp);
+            } else {
+                self.handshake.on_crossing_syn(time_ns, timestamp);
             }
             return;
         }
         self.initiator.get_or_insert(direction.opposite());
-        if self.initiator == Some(direction.opposite()) {
+        let echo = segment.timestamps.map(|(_, echo)| echo);
+        if self.initiator == Some(direction) {
+            if let Some(us) = self.handshake.on_crossing_syn_ack(time_ns, echo) {
+                self.halves[direction.opposite().index()].on_handshake(us);
+            }
+        } else {
             let first = self.handshake.syn_ack_ns.is_none();
-            let echo = segment.timestamps.map(|(_, echo)| echo);
             self.handshake.on_syn_ack(time_ns, timestamp, echo);
             if let Some(us) = self.handshake.responder_us.filter(|_| first) {
                 self.halves[direction.opposite().index()].on_handshake(us);
             }
+        }
+    }
+
+    /// The initiator was refused and asks again with the same number: what counts is the answer to
+    /// come.
+    fn try_again(&mut self, time_ns: u64) {
+        if !self.is_established() && !self.handshake.is_copy_of_syn(time_ns) {
+            self.reset = None;
         }
     }
 
@@ -290,9 +344,11 @@ impl Connection {
             initiator.syn_seen && !before(segment.sequence, first)
         };
         if covers_syn_ack {
-            self.handshake
-                .on_final_ack(time_ns, segment.timestamps.map(|(_, echo)| echo));
-            if let Some(us) = self.handshake.initiator_us {
+            let is_next = !initiator.started || !before(initiator.next, segment.sequence);
+            let echo = segment.timestamps.map(|(_, echo)| echo);
+            let known = self.handshake.initiator_us.is_some();
+            self.handshake.on_final_ack(time_ns, echo, is_next);
+            if let Some(us) = self.handshake.initiator_us.filter(|_| !known) {
                 self.halves[direction.opposite().index()].on_handshake(us);
             }
         }
@@ -412,3 +468,7 @@ fn report(half: &mut Half, timestamps: bool, now_ns: u64, round_trip_ns: u64) ->
         pace,
     }
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

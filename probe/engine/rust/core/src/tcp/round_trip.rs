@@ -126,6 +126,15 @@ impl Marks {
         self.used = kept as u8;
     }
 
+    /// A segment that begins at `start` comes only now: those behind it overtook it, and what
+    /// acknowledges them had to wait for it.
+    #[cold]
+    pub fn overtook(&mut self, start: u32) {
+        let waiting = |mark: &Mark| before(start, mark.sequence_end);
+        let kept = self.list().iter().position(waiting);
+        self.used = kept.unwrap_or(self.list().len()) as u8;
+    }
+
     /// How long ago the segment that ends at `sequence_end` was sent, if it is followed.
     pub fn age_us(&self, sequence_end: u32, now: Moment) -> Option<u32> {
         let mark = self
@@ -218,6 +227,16 @@ mod tests {
         marks.sent(100, None, at_ms(0), 100, 100);
         marks.retransmitted(None);
         assert_eq!(marks.acknowledged(100, None, at_ms(300)), None);
+    }
+
+    #[test]
+    fn what_overtook_another_segment_gives_no_sample() {
+        let mut marks = Marks::default();
+        marks.sent(100, None, at_ms(0), 100, 100);
+        marks.sent(300, None, at_ms(1), 300, 100);
+        marks.overtook(100);
+        assert_eq!(marks.acknowledged(100, None, at_ms(30)), Some(30_000));
+        assert_eq!(marks.acknowledged(300, None, at_ms(40)), None);
     }
 
     #[test]

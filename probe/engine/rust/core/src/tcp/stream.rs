@@ -101,6 +101,15 @@ impl Reassembler {
         }
     }
 
+    /// The same stream for a reader that wants all of it; what waits is kept.
+    pub fn without_end(self) -> Self {
+        Self {
+            left: u64::MAX,
+            resumes: true,
+            ..self
+        }
+    }
+
     fn of(prefix: u64) -> Self {
         Self {
             next: None,

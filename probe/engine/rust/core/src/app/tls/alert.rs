@@ -5,11 +5,21 @@ use super::hello::Version;
 
 /// Length of an alert record in clear.
 pub const PLAINTEXT_LENGTH: u16 = 2;
-/// Longest protected TLS 1.3 record that holds an alert without padding: alert, content type and a
-/// tag of 16 bytes. A Finished is at least 45 bytes long.
-pub const PROTECTED_LENGTH: u16 = PLAINTEXT_LENGTH + 1 + 16;
+/// A cipher suite with tags of 8 bytes: TLS_AES_128_CCM_8_SHA256.
+const SHORT_TAG_SUITE: u16 = 0x1305;
 /// The level that ends the connection.
 pub const FATAL: u8 = 2;
+
+/// Longest protected TLS 1.3 record that holds an alert without padding: alert, content type and
+/// tag. The shortest one of a handshake, a Certificate without certificates, is longer by 6 bytes.
+pub fn protected_length(cipher_suite: Option<u16>) -> u16 {
+    let tag = if cipher_suite == Some(SHORT_TAG_SUITE) {
+        8
+    } else {
+        16
+    };
+    PLAINTEXT_LENGTH + 1 + tag
+}
 
 /// A fatal alert that was sent in clear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

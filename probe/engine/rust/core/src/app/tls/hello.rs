@@ -61,6 +61,51 @@ impl Version {
     }
 }
 
+/// A set of versions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Versions(u8);
+
+impl Versions {
+    const ALL: [Version; 5] = [
+        Version::Ssl3,
+        Version::Tls10,
+        Version::Tls11,
+        Version::Tls12,
+        Version::Tls13,
+    ];
+
+    /// What a client means that names its highest version only (RFC 5246 E.1).
+    pub fn up_to(highest: Version) -> Self {
+        Self::ALL
+            .into_iter()
+            .filter(|&version| version <= highest)
+            .collect()
+    }
+
+    pub fn contains(self, version: Version) -> bool {
+        self.0 & Self::bit(version) != 0
+    }
+
+    pub fn highest(self) -> Option<Version> {
+        let mut versions = Self::ALL.into_iter().rev();
+        versions.find(|&version| self.contains(version))
+    }
+
+    fn bit(version: Version) -> u8 {
+        1 << version as u8
+    }
+}
+
+impl FromIterator<Version> for Versions {
+    fn from_iter<T: IntoIterator<Item = Version>>(versions: T) -> Self {
+        Self(
+            versions
+                .into_iter()
+                .fold(0, |set, version| set | Self::bit(version)),
+        )
+    }
+}
+
 /// The parts of a ClientHello that are used; slices are the bodies of extensions.
 #[derive(Debug, Clone, Copy)]
 pub struct ClientHello<'a> {
@@ -151,19 +196,15 @@ impl<'a> ClientHello<'a> {
             .is_some_and(|body| protocol_names(body).any(|name| name == "h2"))
     }
 
-    /// The highest version offered.
-    pub fn max_version(&self) -> Option<Version> {
-        match self.supported_versions {
-            None => Version::from_wire(self.legacy_version),
-            Some(body) => {
-                let list = Reader::new(body).vector8()?;
-                let (numbers, _) = list.as_chunks();
-                numbers
-                    .iter()
-                    .filter_map(|number| Version::from_wire(u16::from_be_bytes(*number)))
-                    .max()
-            }
-        }
+    /// The versions offered; none where the list cannot be read or holds nothing known.
+    pub fn offered_versions(&self) -> Option<Versions> {
+        let Some(body) = self.supported_versions else {
+            return Version::from_wire(self.legacy_version).map(Versions::up_to);
+        };
+        let (numbers, _) = Reader::new(body).vector8()?.as_chunks();
+        let known = |number: &[u8; 2]| Version::from_wire(u16::from_be_bytes(*number));
+        let versions: Versions = numbers.iter().filter_map(known).collect();
+        versions.highest().map(|_| versions)
     }
 }
 

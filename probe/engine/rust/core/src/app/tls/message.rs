@@ -10,7 +10,6 @@ pub const CERTIFICATE_PREFIX: u32 = 4 * 1024;
 pub const CLIENT_HELLO: u8 = 1;
 pub const SERVER_HELLO: u8 = 2;
 pub const CERTIFICATE: u8 = 11;
-pub const SERVER_HELLO_DONE: u8 = 14;
 
 const HEADER_LENGTH: usize = 4;
 

@@ -74,6 +74,11 @@ impl RecordReader {
         self.malformed
     }
 
+    /// No byte was taken.
+    pub fn is_untouched(&self) -> bool {
+        !self.begun && self.header_filled == 0
+    }
+
     /// Takes the next fragment from the front of `input`; none when `input` is used up.
     pub fn next<'a>(&mut self, input: &mut &'a [u8], time_ns: u64) -> Option<Fragment<'a>> {
         if self.malformed || input.is_empty() {

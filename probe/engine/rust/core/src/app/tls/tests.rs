@@ -180,10 +180,10 @@ fn application_data_of_both_sides_ends_the_interest() {
     let mut tracker = track(&[
         (CLIENT, plain(&hello_of(b"a.example"))),
         (SERVER, plain(&tls12_server_hello())),
-        (CLIENT, record(APPLICATION, &[0; 2])),
+        (CLIENT, record(APPLICATION, &[0; 200])),
     ]);
     assert!(!tracker.wants_more(CLIENT) && tracker.wants_more(SERVER));
-    tracker.feed(SERVER, &record(APPLICATION, &[0; 2]), 0);
+    tracker.feed(SERVER, &record(APPLICATION, &[0; 200]), 0);
     assert!(!tracker.wants_more(SERVER) && tracker.info().server_application);
 }
 
@@ -305,8 +305,110 @@ fn in_1_3_a_first_client_record_as_short_as_an_alert_is_a_rejection() {
         (CLIENT, record(CHANGE_CIPHER_SPEC, &[1])),
         (CLIENT, record(APPLICATION, &[0; 19])),
     ]);
-    assert!(tracker.info().client_rejected);
+    assert!(tracker.info().is_rejected_by_client());
     assert!(!tracker.handshake_done() && !tracker.info().server_application);
+}
+
+/// A TLS 1.3 handshake up to the server's flight, with what the client makes of it.
+fn answer_to_flight(hello: Vec<u8>, suite: u16, flight: usize, answers: &[usize]) -> TlsTracker {
+    let mut server = tls13_server_hello();
+    let [high, low] = suite.to_be_bytes();
+    // Behind the header, version, random and session ID.
+    server[4 + 2 + 32 + 33] = high;
+    server[4 + 2 + 32 + 34] = low;
+    let mut chunks = vec![
+        (CLIENT, plain(&hello)),
+        (SERVER, plain(&server)),
+        (SERVER, record(APPLICATION, &vec![0; flight])),
+    ];
+    let answer = |&length: &usize| (CLIENT, record(APPLICATION, &vec![0; length]));
+    chunks.extend(answers.iter().map(answer));
+    track(&chunks)
+}
+
+#[test]
+fn a_client_that_was_told_to_stop_has_not_rejected_the_server() {
+    let hello = || hello_of(b"a.example");
+    // user_canceled, close_notify.
+    let tracker = answer_to_flight(hello(), 0x1301, 900, &[19, 19]);
+    assert!(!tracker.info().is_rejected_by_client() && !tracker.handshake_done());
+}
+
+#[test]
+fn a_client_that_finishes_and_leaves_at_once_has_not_rejected_the_server() {
+    let tracker = answer_to_flight(hello_of(b"a.example"), 0x1301, 900, &[53, 19]);
+    assert!(!tracker.info().is_rejected_by_client() && tracker.handshake_done());
+}
+
+#[test]
+fn a_client_without_a_certificate_to_show_has_not_rejected_the_server() {
+    // An empty Certificate, with tags of 16 and of 8 bytes; a Finished.
+    for (suite, certificate, finished) in [(0x1301, 25, 53), (0x1305, 17, 45)] {
+        let tracker = answer_to_flight(hello_of(b"a"), suite, 900, &[certificate, finished]);
+        assert!(!tracker.info().is_rejected_by_client(), "{suite:x}");
+        assert!(tracker.handshake_done());
+    }
+    let alert = answer_to_flight(hello_of(b"a"), 0x1305, 900, &[11]);
+    assert!(alert.info().is_rejected_by_client());
+}
+
+#[test]
+fn with_early_data_a_short_record_is_its_end_and_no_rejection() {
+    let hello = client_hello(0x0303, &[extension(42, &[])]);
+    for end_of_early_data in [21, 19] {
+        let tracker = answer_to_flight(hello.clone(), 0x1301, 120, &[end_of_early_data, 53]);
+        assert!(!tracker.info().is_rejected_by_client());
+    }
+}
+
+/// Whether a client that leaves after the server's choice has left because of it.
+fn leaves_at(hello: Vec<u8>, answer: Vec<u8>, said: &[Vec<u8>]) -> bool {
+    let mut chunks = vec![(CLIENT, plain(&hello)), (SERVER, plain(&answer))];
+    chunks.extend(said.iter().map(|bytes| (CLIENT, bytes.clone())));
+    let mut tracker = track(&chunks);
+    tracker.on_client_leaving();
+    tracker.info().left_at_version
+}
+
+#[test]
+fn a_version_that_was_not_offered_is_why_a_client_leaves() {
+    let only_13 = || client_hello(0x0303, &[offered_versions(&[0x7a7a, 0x0304])]);
+    let from_11 = || client_hello(0x0303, &[offered_versions(&[0x0304, 0x0303, 0x0302])]);
+    let up_to_12 = || client_hello(0x0303, &[]);
+    let chosen = |version| server_hello(version, &[9; 32], &[]);
+    assert!(leaves_at(only_13(), chosen(0x0303), &[]));
+    assert!(leaves_at(from_11(), chosen(0x0301), &[]));
+    assert!(leaves_at(up_to_12(), tls13_server_hello(), &[]));
+    // Whoever names the highest version only may be content with an older one.
+    assert!(!leaves_at(up_to_12(), chosen(0x0301), &[]));
+    assert!(!leaves_at(from_11(), chosen(0x0302), &[]));
+    assert!(!leaves_at(only_13(), tls13_server_hello(), &[]));
+    let unknown = client_hello(0x0303, &[offered_versions(&[0x7a7a])]);
+    assert!(!leaves_at(unknown, chosen(0x0301), &[]));
+}
+
+#[test]
+fn a_client_that_went_on_did_not_leave_because_of_the_version() {
+    let hello = || client_hello(0x0303, &[offered_versions(&[0x0304])]);
+    for said in [
+        record(CHANGE_CIPHER_SPEC, &[1]),
+        plain(&handshake(16, &[0; 66])),
+        record(APPLICATION, &[0; 19]),
+        record(ALERT, &[2, 70]),
+    ] {
+        assert!(!leaves_at(hello(), tls12_server_hello(), &[said]));
+    }
+}
+
+#[test]
+fn a_client_that_leaves_after_the_servers_flight_says_nothing() {
+    // Whether slow to verify, closed by the user, or put off: it looks the same.
+    for flight in [120, 900, 4000] {
+        let hello = client_hello(0x0303, &[offered_versions(&[0x0304, 0x0303])]);
+        let mut tracker = answer_to_flight(hello, 0x1301, flight, &[]);
+        tracker.on_client_leaving();
+        assert!(!tracker.info().is_rejected_by_client() && !tracker.info().left_at_version);
+    }
 }
 
 #[test]

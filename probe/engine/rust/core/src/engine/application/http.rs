@@ -49,6 +49,14 @@ impl Http {
         }
     }
 
+    /// A connection whose first bytes came out of order: `streams` hold those that wait.
+    pub fn taking_over(streams: [Reassembler; 2]) -> Self {
+        Self {
+            streams: streams.map(Reassembler::without_end),
+            ..Self::new([None; 2])
+        }
+    }
+
     /// A connection that is read from the next head of each side on.
     pub fn under_way() -> Self {
         let mut http = Self::new([None; 2]);

@@ -130,6 +130,7 @@ impl Application {
                 Protocol::Undecided => {
                     self.protocol = self.first_payload(side, server_port, segment);
                 }
+                Protocol::Tls(_) => self.reconsider(side, segment),
                 Protocol::Other => self.begin_late(side, segment),
                 _ => {}
             }
@@ -145,7 +146,7 @@ impl Application {
                 tls.on_segment(by_opener, piece, segment.acknowledgment, segment.has_ack());
                 if by_opener && segment.has_fin() {
                     let fin = piece.sequence.wrapping_add(segment.payload_len);
-                    tls.on_opener_leaving(fin, time_ns);
+                    tls.on_opener_leaving(fin);
                 }
                 self.settle_tls();
             }
@@ -163,9 +164,9 @@ impl Application {
     }
 
     /// Takes in a reset, whose payload is none of the stream (RFC 9293 3.5.3).
-    pub fn on_reset(&mut self, by_opener: bool, segment: &Segment<'_>, time_ns: u64) {
+    pub fn on_reset(&mut self, by_opener: bool, segment: &Segment<'_>) {
         if let (Protocol::Tls(tls), true) = (&mut self.protocol, by_opener) {
-            tls.on_opener_leaving(segment.sequence, time_ns);
+            tls.on_opener_leaving(segment.sequence);
         }
     }
 
@@ -180,6 +181,16 @@ impl Application {
             Protocol::Tls(Box::new(Tls::new(self.starts)))
         } else {
             self.by_first_line(side, segment.payload)
+        }
+    }
+
+    /// What was taken for TLS while its first bytes were missing turns out to be HTTP.
+    fn reconsider(&mut self, side: usize, segment: &Segment<'_>) {
+        if let Protocol::Tls(tls) = &mut self.protocol
+            && http::begins_message(side == 0, segment.payload)
+            && let Some(streams) = tls.give_up_at(side, segment.sequence)
+        {
+            self.protocol = Protocol::Http(Box::new(Http::taking_over(streams)));
         }
     }
 
@@ -364,6 +375,12 @@ impl Application {
             Protocol::Http(http) => Some(http),
             _ => None,
         }
+    }
+
+    /// What the client's last record says where the handshake came to no end and nothing follows.
+    pub fn tls_last_word(&self) -> Option<Failure> {
+        let info = self.tls_info().filter(|_| self.is_in_tls_handshake());
+        tls::last_word(info?)
     }
 
     /// A request whose answer has not begun, of a protocol in which every request has one.

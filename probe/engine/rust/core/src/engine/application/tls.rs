@@ -1,8 +1,6 @@
 //! TLS on one connection: from segments to what its handshake said.
 
 use super::{Report, reassemblers};
-use crate::app::tls::farewell::Rejection;
-use crate::app::tls::hello::Version;
 use crate::app::tls::{TlsInfo, TlsTracker, alert};
 use crate::engine::failure::Failure;
 use crate::record::names::{FailureCause, FailureSide, FailureStage};
@@ -16,6 +14,8 @@ pub struct Tls {
     streams: [Reassembler; 2],
     /// The opener's highest acknowledgment.
     read_up_to: Option<u32>,
+    /// Where the segment ends that brought the first request.
+    request_end: Option<u32>,
     pub setup_said: bool,
     pub first_byte_said: bool,
 }
@@ -35,6 +35,7 @@ impl Tls {
             tracker: TlsTracker::new(),
             streams: reassemblers(starts),
             read_up_to: None,
+            request_end: None,
             setup_said: false,
             first_byte_said: false,
         }
@@ -63,20 +64,32 @@ impl Tls {
         if has_ack && by_opener {
             self.read_up_to = Some(acknowledgment);
         }
+        if let (Some(end), false) = (self.request_end, by_opener) {
+            tracker.note_request_read(has_ack && is_ahead(end, acknowledgment));
+        }
         sent.push(piece, |bytes| tracker.feed(by_opener, bytes, piece.time_ns));
+        if by_opener && tracker.info().exchange.request_ns().is_some() {
+            self.request_end = self.request_end.or(sent.next());
+        }
     }
 
-    /// The opener ends the connection with a FIN or a reset behind its byte `sequence`.
-    pub fn on_opener_leaving(&mut self, sequence: u32, time_ns: u64) {
+    /// The opener ends the connection with a FIN or a reset behind its byte `sequence`. It says
+    /// something if nothing is missing, and the opener has acknowledged all that the other side sent.
+    pub fn on_opener_leaving(&mut self, sequence: u32) {
         let [sent, received] = &self.streams;
-        let is_ahead = |from: u32, to: u32| to.wrapping_sub(from).cast_signed() >= 0;
         let has_read_all = match (received.next(), self.read_up_to) {
             (Some(next), Some(read)) => is_ahead(next, read) && !received.waits(),
             _ => false,
         };
-        if sent.next() == Some(sequence) {
-            self.tracker.on_client_leaving(has_read_all, time_ns);
+        if has_read_all && sent.next() == Some(sequence) {
+            self.tracker.on_client_leaving();
         }
+    }
+
+    /// What waits for the first byte of a side, if that is at `sequence` and nothing was read yet.
+    pub fn give_up_at(&mut self, side: usize, sequence: u32) -> Option<[Reassembler; 2]> {
+        let is_next = self.streams[side].next() == Some(sequence);
+        (is_next && self.tracker.is_untouched()).then(|| std::mem::take(&mut self.streams))
     }
 
     pub fn is_something_else(&self) -> bool {
@@ -111,6 +124,11 @@ impl Tls {
     }
 }
 
+/// Whether `to` is at `from` or behind it in the stream (RFC 9293 3.4).
+fn is_ahead(from: u32, to: u32) -> bool {
+    to.wrapping_sub(from).cast_signed() >= 0
+}
+
 /// DNS over TLS has a port (RFC 7858 3.1) and a protocol name (RFC 7858 8.1) of its own.
 pub fn protocol_name(info: &TlsInfo, server_port: u16) -> &'static str {
     const DOT_PORT: u16 = 853;
@@ -123,34 +141,49 @@ pub fn protocol_name(info: &TlsInfo, server_port: u16) -> &'static str {
 
 pub fn describe<'a>(info: &'a TlsInfo, name: &'static str, report: &mut Report<'a>) {
     report.app_protocol = Some(name);
-    name_server(info, report);
+    (report.server_name, report.server_name_source) = name_of(info, report.server_name);
     report.alpn = info.alpn();
     report.tls_version = info.version.map(|version| version.as_str());
     report.ech = info.client_hello_time_ns.map(|_| info.ech);
     report.certificate_not_after_ns = info.certificate_not_after_ns;
 }
 
-/// The name that the client asked for; else that which a proxy was asked for; else the certificate's.
-fn name_server<'a>(info: &'a TlsInfo, report: &mut Report<'a>) {
-    let names = [
+/// The server's name and where it comes from; `asked` is the host that a proxy was asked for.
+fn name_of<'a>(
+    info: &'a TlsInfo,
+    asked: Option<&'a str>,
+) -> (Option<&'a str>, Option<&'static str>) {
+    let sources = [
         (info.server_name.as_deref(), "sni"),
-        (report.server_name, "host"),
+        (asked, "host"),
         (info.certificate_name.as_deref(), "certificate"),
     ];
-    let known = names.into_iter().find(|(name, _)| name.is_some());
-    (report.server_name, report.server_name_source) =
-        known.map_or((None, None), |(name, source)| (name, Some(source)));
+    let known = sources.into_iter().find(|(name, _)| name.is_some());
+    known.map_or((None, None), |(name, source)| (name, Some(source)))
+}
+
+const UNWANTED_VERSION: Failure = Failure::new(
+    FailureCause::TlsVersionUnsupported,
+    FailureStage::Tls,
+    Some(FailureSide::Server),
+    "version_not_offered,client_left",
+);
+const REJECTED_BY_CLIENT: Failure = Failure::new(
+    FailureCause::TlsClientRejected,
+    FailureStage::Tls,
+    Some(FailureSide::Server),
+    "client_alert_after_server_flight",
+);
+
+/// The failure that shows once nothing follows.
+pub fn last_word(info: &TlsInfo) -> Option<Failure> {
+    info.is_rejected_by_client().then_some(REJECTED_BY_CLIENT)
 }
 
 /// The failure that the handshake shows, if it shows one.
 pub fn failure(info: &TlsInfo) -> Option<Failure> {
-    if info.client_rejected {
-        let (cause, side) = (FailureCause::TlsClientRejected, Some(FailureSide::Server));
-        let evidence = "client_alert_after_server_flight";
-        return Some(Failure::new(cause, FailureStage::Tls, side, evidence));
-    }
-    if let Some((rejection, time_ns)) = info.rejection {
-        return rejected(info, rejection, time_ns);
+    if info.left_at_version {
+        return Some(UNWANTED_VERSION);
     }
     let failure = alert::failure(info)?;
     let alert = info.alert?;
@@ -166,28 +199,6 @@ pub fn failure(info: &TlsInfo) -> Option<Failure> {
         FailureSide::from_text(failure.side),
         evidence,
     ))
-}
-
-/// A client that left without an alert. Up to TLS 1.2 clients that reject a certificate send one, so
-/// only a certificate that was expired for all to see tells why; else it may be the user who left.
-fn rejected(info: &TlsInfo, rejection: Rejection, time_ns: u64) -> Option<Failure> {
-    let (cause, evidence) = match rejection {
-        Rejection::Version => (
-            FailureCause::TlsVersionUnsupported,
-            "unwanted_version_chosen,client_left",
-        ),
-        Rejection::ServerFlight if info.version == Some(Version::Tls13) => (
-            FailureCause::TlsClientRejected,
-            "server_flight_read,client_left",
-        ),
-        Rejection::ServerFlight if is_expired(info, time_ns) => (
-            FailureCause::TlsCertificate,
-            "certificate_expired,client_left",
-        ),
-        Rejection::ServerFlight => return None,
-    };
-    let side = Some(FailureSide::Server);
-    Some(Failure::new(cause, FailureStage::Tls, side, evidence))
 }
 
 fn is_expired(info: &TlsInfo, time_ns: u64) -> bool {

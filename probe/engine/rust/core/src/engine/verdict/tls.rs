@@ -36,6 +36,10 @@ pub fn judge(case: &Case<'_>) -> Option<Verdict> {
     if !case.session.application.is_in_tls_handshake() {
         return None;
     }
+    let last_word = case.session.application.tls_last_word();
+    if let Some(failure) = last_word.filter(|_| !case.around.is_cut_short) {
+        return Some(case.failed(failure));
+    }
     if case.is_left_by_answerer() {
         return Some(hung_up(case));
     }
