@@ -5,7 +5,8 @@ from collections import Counter, defaultdict
 
 from tests.oracle.captures import captures, replay_of, truth_of
 from tests.oracle.differences import DIFFERENCES
-from tests.oracle.figures import Figure, figures
+from tests.oracle.figure import Figure
+from tests.oracle.figures import figures
 
 
 def main() -> int:

@@ -34,7 +34,9 @@ def all_details() -> Truth:
 
 def details_of(name: str) -> Truth:
     """What the truth files leave out; see `derive`."""
-    return {"retransmissions": {}, "quartiles": {}, "responses": {}} | all_details().get(name, {})
+    found: Truth = {"retransmissions": {}, "quartiles": {}, "responses": {}}
+    found.update(all_details().get(name, {}))
+    return found
 
 
 @functools.cache

@@ -60,7 +60,7 @@ def frames_of(name: str) -> Iterator[Frame]:
 def is_from_client(frame: Frame, stream: dict[str, Any]) -> bool:
     (client_ip, client_port), (_, server_port) = stream["client"], stream["server"]
     if client_port != server_port:
-        return int(frame["tcp.srcport"][-1]) == client_port
+        return bool(int(frame["tcp.srcport"][-1]) == client_port)
     return client_ip in (frame["ip.src"] + frame["ipv6.src"])[-1:]
 
 

@@ -18,15 +18,14 @@ ZERO = "all three packets carry the same time; tshark goes on to the first data 
 COARSE = "two packets of the handshake carry the same microsecond: no round trip to report"
 DAMAGED = "the packets contradict their own headers (a fuzzer changed them); tshark reads on"
 MISSED = "the SYN-ACK was not captured; tshark starts from the last SYN"
-GONE = "an old connection's last packets come a minute after its end: a session of their own"
 
 MIRROR = (
     "the capture shows packets more than once: tshark takes the copies for repeats of the sender"
 )
 MARKS = "8 segments in flight are followed at once, by lot; tshark follows all"
 REPAIR = (
-    "a segment was sent again, or the echo is that of a later segment: what was acknowledged, or "
-    "what the acknowledgment waited for, is not certain (Karn's rule)"
+    "a segment was sent again or overtaken, or the echo is that of a later one: what was "
+    "acknowledged, or what the acknowledgment waited for, is not certain (Karn's rule)"
 )
 RESET = "a reset is not an answer to data; tshark takes it for an acknowledgment"
 LONG = "beyond 12.6 s a round trip stands in the last bucket of its histogram"
@@ -54,7 +53,7 @@ LATE_ANSWER = "SERVFAIL after 11 s: resolvers of clients give up sooner, so thes
 
 DIFFERENCES: dict[str, dict[str, Difference]] = {
     "5greplay--oai.pcap": {
-        "round-trip samples": Difference(30, f"{MARKS}; {REPAIR}"),
+        "round-trip samples": Difference(31, f"{MARKS}; {REPAIR}"),
     },
     "arkime--arkime_synthetic.pcap": {
         "initial round trip": Difference(7, ZERO),
@@ -96,8 +95,8 @@ DIFFERENCES: dict[str, dict[str, Difference]] = {
     },
     "ndpi--KakaoTalk_talk.pcap": {
         "initial round trip": Difference(1, KARN),
-        "round-trip samples": Difference(6, REPAIR),
-        "round-trip minimum": Difference(3, REPAIR),
+        "round-trip samples": Difference(7, REPAIR),
+        "round-trip minimum": Difference(2, REPAIR),
         "round-trip median of a poll": Difference(1, REPAIR),
     },
     "ndpi--netflix.pcap": {
@@ -109,7 +108,6 @@ DIFFERENCES: dict[str, dict[str, Difference]] = {
         "round-trip median": Difference(1, LONG),
     },
     "ndpi--rtsp.pcapng": {
-        "TCP connections": Difference(1, GONE),
         "initial round trip": Difference(1, MISSED),
         "round-trip samples": Difference(9, MIRROR),
         "round-trip minimum": Difference(4, MIRROR),
@@ -182,6 +180,9 @@ DIFFERENCES: dict[str, dict[str, Difference]] = {
     "zeek--gtp2_different_udp_port.pcap": {
         "round-trip samples": Difference(4, MARKS),
         "round-trip minimum": Difference(1, MARKS),
+    },
+    "zeek--hrr.pcap": {
+        "round-trip samples": Difference(1, REPAIR),
     },
     "zeek--methods.pcap": {
         "HTTP hosts": Difference(18, NO_VERSION),
