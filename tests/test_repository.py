@@ -103,7 +103,7 @@ def _requirements(project: dict[str, Any]) -> list[Requirement]:
 
 def _crates(repository: Path) -> set[str]:
     crates: set[str] = set()
-    for member in ("core", "binding"):
+    for member in ("core", "binding", "fuzz"):
         path = repository / "probe/engine/rust" / member / "Cargo.toml"
         manifest = tomllib.loads(path.read_text())
         for section in ("dependencies", "dev-dependencies"):
