@@ -24,19 +24,20 @@ class DirectionTruth:
     retransmitted_bytes: int = 0
     lost_before_tap: int = 0  # packets with payload
     lost_after_tap: int = 0
-    highest_offset: int = -1  # of a segment with payload
+    sent_up_to: int = 0  # offset behind what passed the tap; a FIN takes one
 
     def count(self, ip_length: int, payload_length: int) -> None:
         self.packets += 1
         self.bytes += ip_length
         self.payload += payload_length
 
-    def note_stream_offset(self, offset: int, payload_length: int) -> None:
+    def note_data(self, offset: int, payload_length: int, fin: bool) -> None:
         """Tell retransmissions from first transmissions: links never change the order."""
-        if offset <= self.highest_offset:
+        end = offset + payload_length + fin
+        if end <= self.sent_up_to:
             self.retransmitted_packets += 1
             self.retransmitted_bytes += payload_length
-        self.highest_offset = max(offset, self.highest_offset)
+        self.sent_up_to = max(end, self.sent_up_to)
 
 
 @dataclass(slots=True)
@@ -133,9 +134,10 @@ class SessionTruth:
     ) -> None:
         """Note what a TCP segment says; `offset` is that of its payload in the stream."""
         self.handshake.saw(now_us, up, flags)
-        if payload_length:
-            self.direction(up).note_stream_offset(offset, payload_length)
-        if flags & FIN:
+        fin = bool(flags & FIN)
+        if payload_length or fin:
+            self.direction(up).note_data(offset, payload_length, fin)
+        if fin:
             self.fins |= 1 if up else 2
         if flags & RST and self.reset_by is None:
             self.reset_by = "client" if up else "server"

@@ -2,11 +2,13 @@
 
 import functools
 import json
+from pathlib import Path
 from typing import Any
 
 from tests.support import SHARED, Replay, replay
 
 CORPUS = SHARED / "corpora" / "dev"
+DETAILS = Path(__file__).with_name("details.json")
 
 Record = dict[str, Any]
 Truth = dict[str, Any]
@@ -22,6 +24,17 @@ def captures() -> list[str]:
 def truth_of(name: str) -> Truth:
     document: Truth = json.loads((CORPUS / "truth" / f"{name}.json").read_text())
     return document
+
+
+@functools.cache
+def all_details() -> Truth:
+    document: Truth = json.loads(DETAILS.read_text())
+    return document
+
+
+def details_of(name: str) -> Truth:
+    """What the truth files leave out; see `derive`."""
+    return {"retransmissions": {}, "quartiles": {}, "responses": {}} | all_details().get(name, {})
 
 
 @functools.cache
@@ -42,3 +55,8 @@ def ends_of(record: Record) -> Ends:
 
 def ends_of_stream(stream: Truth) -> Ends:
     return frozenset([tuple(stream["client"]), tuple(stream["server"])])
+
+
+def streams_of(truth: Truth) -> list[Truth]:
+    streams: list[Truth] = truth.get("tcp", {}).get("streams", [])
+    return streams

@@ -1,6 +1,6 @@
 """Captures made byte by byte, for tests of the engine.
 
-Only what the tests need: Ethernet, IPv4, TCP, UDP, GTP-U, and the classic pcap file in ns.
+Only what the tests need: Ethernet, IP, TCP, UDP, GTP-U, and the classic pcap file in ns.
 """
 
 import ipaddress
@@ -19,6 +19,16 @@ MINUTE = 1_700_000_040 * SECOND
 def ipv4(source: str, destination: str, protocol: int, body: bytes, ttl: int = 60) -> bytes:
     ends = ipaddress.ip_address(source).packed + ipaddress.ip_address(destination).packed
     return struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(body), 1, 0, ttl, protocol, 0) + ends + body
+
+
+def ipv6(source: str, destination: str, following: int, body: bytes) -> bytes:
+    ends = ipaddress.ip_address(source).packed + ipaddress.ip_address(destination).packed
+    return struct.pack(">IHBB", 0x60000000, len(body), following, 60) + ends + body
+
+
+def ip(source: str, destination: str, protocol: int, body: bytes) -> bytes:
+    """Return a packet of the version that the addresses are of."""
+    return (ipv6 if ":" in source else ipv4)(source, destination, protocol, body)
 
 
 def udp(source_port: int, destination_port: int, body: bytes) -> bytes:
@@ -64,7 +74,8 @@ class Capture:
     packets: list[tuple[int, bytes]] = field(default_factory=list)
 
     def add(self, time_ns: int, ip_packet: bytes) -> None:
-        self.packets.append((time_ns, b"\x02" * 12 + b"\x08\x00" + ip_packet))
+        ethertype = b"\x86\xdd" if ip_packet[0] >> 4 == 6 else b"\x08\x00"
+        self.packets.append((time_ns, b"\x02" * 12 + ethertype + ip_packet))
 
     def pcap(self) -> bytes:
         out = [struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 65535, 1)]
@@ -96,7 +107,7 @@ class Dialogue:
             self.server_sequence if flags & ACK else 0,
             body,
         )
-        self.capture.add(time_ns, ipv4(self.client, self.server, 6, segment))
+        self.capture.add(time_ns, ip(self.client, self.server, 6, segment))
         self.client_sequence += len(body) + bool(flags & SYN) + bool(flags & FIN)
 
     def down(self, time_ns: int, flags: int, body: bytes = b"") -> None:
@@ -109,7 +120,7 @@ class Dialogue:
             self.client_sequence if flags & ACK else 0,
             body,
         )
-        self.capture.add(time_ns, ipv4(self.server, self.client, 6, segment))
+        self.capture.add(time_ns, ip(self.server, self.client, 6, segment))
         self.server_sequence += len(body) + bool(flags & SYN) + bool(flags & FIN)
 
     def open(

@@ -158,7 +158,7 @@ def test_nobody_has_to_answer_a_multicast_question(run: Run, port: int, label: s
     datagrams(capture, MINUTE + 50 * SECOND)
     row = session(run(capture), port)
     assert (row["app_protocol"], row["dns_query"]) == (label, "printer.local")
-    assert (row["outcome"], row["evidence"], row["requests"]) == ("unknown", None, None)
+    assert (row["outcome"], row["evidence"], row["requests"]) == ("unknown", ["one_way"], None)
 
 
 def test_dns_on_another_port_is_recognised_once_it_is_answered(run: Run) -> None:
@@ -187,7 +187,7 @@ def test_silence_of_a_flow_of_datagrams_is_unknown_with_evidence(run: Run) -> No
     for second in range(3):
         ask(capture, MINUTE + second * SECOND, b"?" * 40, resolver_port=9999)
     row = session(run(capture), 40000)
-    assert (row["outcome"], row["evidence"]) == ("unknown", ["udp_unanswered"])
+    assert (row["outcome"], row["evidence"]) == ("unknown", ["one_way", "udp_unanswered"])
 
 
 # -------------------------------------------------------------------------------------------- names

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from probe.simulate.tls import AlertDescription, TlsSession, fatal_alert
+from tests.probe.engine import dns
 from tests.probe.engine.conftest import Result, run_engine
 from tests.probe.engine.packets import (
     ACK,
@@ -104,6 +105,7 @@ def shake_tls(dialogue: Dialogue, version: str) -> tuple[TlsSession, int]:
     dialogue.up(now, ACK | PSH, session.client_hello())
     dialogue.down(now + 20 * MS, ACK | PSH, session.server_flight())
     dialogue.up(now + 50 * MS, ACK | PSH, session.client_finished())
+    dialogue.down(now + 60 * MS, ACK)
     return session, now + 60 * MS
 
 
@@ -148,6 +150,7 @@ def test_an_attempt_that_the_probe_gave_up_is_not_a_timeout(run: Run) -> None:
     for port in range(10):
         Dialogue(capture, client="10.0.1.1", client_port=port + 1).open(NOON + 8 * SECOND)
     limits = {"flows": 4, "fragments": 1, "reassembly_bytes": 1000, "clients": 16, "pairs": 16}
+    limits["names"] = 16
     result = run(capture, limits=limits)
     row = next(row for row in result.rows if row["client_port"] == 40000)
     assert (row["end_reason"], row["outcome"]) == ("evicted", "unknown")
@@ -225,6 +228,33 @@ def test_the_race_of_another_client_excuses_nobody(run: Run) -> None:
     Dialogue(capture, client="10.0.0.2").open(NOON + SECOND)
     go_on_until(capture, NOON + 90 * SECOND)
     assert failure(run(capture))["failure_cause"] == "connect_timeout"
+
+
+@pytest.mark.parametrize(
+    ("answered_s", "decided"),
+    [
+        (0, ("ok", None, "race_lost")),
+        (10, ("failed", "connect_refused", "syn,reset_before_syn_ack")),
+    ],
+)
+def test_a_device_with_two_addresses_is_one_client_where_it_asked_for_the_name_just_now(
+    run: Run, answered_s: int, decided: tuple[Any, ...]
+) -> None:
+    capture = Capture()
+    v4, v6 = "192.0.2.1", "2001:db8::1"
+    for time_ns, address, kind in (NOON, v4, dns.A), (NOON - answered_s * SECOND, v6, dns.AAAA):
+        question = dns.query(kind, "a.example", kind)
+        message = dns.answer(kind, "a.example", dns.address("a.example", address), kind=kind)
+        to, back = udp(40000 + kind, 53, question), udp(53, 40000 + kind, message)
+        capture.add(time_ns - MS, ipv4("10.0.0.1", "198.51.100.53", 17, to))
+        capture.add(time_ns, ipv4("198.51.100.53", "10.0.0.1", 17, back))
+    capture.packets.sort()
+    loser = Dialogue(capture, "2001:db8:1::9", v6, client_port=40000)
+    loser.up(NOON + 10 * MS, SYN)
+    loser.down(NOON + 20 * MS, RST | ACK)
+    Dialogue(capture, "10.0.0.1", v4, client_port=40001).open(NOON + 30 * MS)
+    found = run(capture, subscriber_prefixes=["10.0.0.0/8", "2001:db8:1::/48"])
+    assert verdict(found, client_port=40000, transport="tcp") == decided
 
 
 def test_a_socket_given_up_on_its_syn_ack_lost_a_race(run: Run) -> None:
@@ -651,17 +681,17 @@ def test_a_subscriber_who_serves_and_resets_has_failed_his_caller(run: Run) -> N
 
 
 def send_in_vain(dialogue: Dialogue, start_ns: int, down: bool) -> int:
-    """Send one segment five times; nothing comes back."""
-    for again in range(5):
+    """Send one segment five times, each time after twice the wait; nothing comes back."""
+    for wait in (0, 1, 3, 7, 15):
         if down:
-            dialogue.down(start_ns + again * SECOND, ACK | PSH, b"x" * 500)
+            dialogue.down(start_ns + wait * SECOND, ACK | PSH, b"x" * 500)
             dialogue.server_sequence -= 500
         else:
-            dialogue.up(start_ns + again * SECOND, ACK | PSH, b"x" * 500)
+            dialogue.up(start_ns + wait * SECOND, ACK | PSH, b"x" * 500)
             dialogue.client_sequence -= 500
     dialogue.server_sequence += 500 if down else 0
     dialogue.client_sequence += 0 if down else 500
-    return start_ns + 5 * SECOND
+    return start_ns + 15 * SECOND
 
 
 @pytest.mark.parametrize(("down", "side"), [(True, "access"), (False, None)])
@@ -679,6 +709,165 @@ def test_data_sent_in_vain_tells_where_it_was_lost(
     row = failure(run(capture))
     assert (row["failure_cause"], row["failure_side"]) == ("retransmission_timeout", side)
     assert row["failure_stage"] == "transfer"
+
+
+PART = b"HTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\n" + b"x" * 1000
+
+
+def stop_amid_the_answer(capture: Capture, is_received: bool) -> tuple[Dialogue, int]:
+    """Send a part of an answer, whose end never comes."""
+    dialogue = Dialogue(capture)
+    now = dialogue.open(NOON)
+    dialogue.up(now, ACK | PSH, GET)
+    dialogue.down(now + 20 * MS, ACK | PSH, PART)
+    if is_received:
+        dialogue.up(now + 50 * MS, ACK)
+    return dialogue, now + 50 * MS
+
+
+@pytest.mark.parametrize(
+    ("is_received", "side", "evidence"),
+    [(True, "server", "answer_incomplete"), (False, "access", "data_down_outstanding")],
+)
+def test_a_download_that_stops_tells_on_which_side_of_the_tap(
+    run: Run, is_received: bool, side: str, evidence: str
+) -> None:
+    capture = Capture()
+    _, now = stop_amid_the_answer(capture, is_received)
+    go_on_until(capture, now + 20 * SECOND)
+    row = failure(run(capture))
+    assert (row["failure_cause"], row["failure_stage"]) == ("transfer_stalled", "transfer")
+    assert (row["failure_side"], row["evidence"]) == (side, [evidence])
+
+
+@pytest.mark.parametrize(
+    ("ending", "seconds", "decided"),
+    [
+        (RST, 6, ("failed", "reset_by_client", "answer_incomplete,given_up")),
+        (RST, 3, ("ok", None, "aborted_by_client")),
+        (FIN | ACK, 6, ("ok", None, "aborted_by_client")),
+        (FIN | ACK, 12, ("failed", "transfer_stalled", "answer_incomplete,given_up")),
+    ],
+)
+def test_who_leaves_a_download_that_stands_still_has_given_up(
+    run: Run, ending: int, seconds: int, decided: tuple[Any, ...]
+) -> None:
+    capture = Capture()
+    dialogue, now = stop_amid_the_answer(capture, is_received=True)
+    dialogue.up(now + seconds * SECOND, ending)
+    assert verdict(run(capture)) == decided
+
+
+@pytest.mark.parametrize(
+    ("ending", "evidence"),
+    [
+        (FIN | ACK, ["fin_by_server", "answer_incomplete"]),
+        (RST, ["reset_by_server", "answer_incomplete"]),
+    ],
+)
+def test_an_answer_that_its_server_breaks_off_is_the_servers_failure(
+    run: Run, ending: int, evidence: list[str]
+) -> None:
+    capture = Capture()
+    dialogue, now = stop_amid_the_answer(capture, is_received=True)
+    dialogue.down(now + SECOND, ending)
+    row = failure(run(capture))
+    assert (row["failure_cause"], row["failure_side"]) == ("reset_by_server", "server")
+    assert row["evidence"] == evidence
+
+
+def test_an_answer_without_stated_length_may_stand_still(run: Run) -> None:
+    """Servers send events that way: minutes may lie between two."""
+    capture = Capture()
+    dialogue = Dialogue(capture)
+    now = dialogue.open(NOON)
+    dialogue.up(now, ACK | PSH, GET)
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    dialogue.down(now + 20 * MS, ACK | PSH, head + b"5\r\nevent\r\n")
+    dialogue.up(now + 50 * MS, ACK)
+    go_on_until(capture, now + 40 * SECOND)
+    assert verdict(run(capture), transport="tcp") == ("ok", None, "")
+
+
+def test_a_handshake_whose_answer_is_lost_behind_the_tap_is_a_timeout_of_tls(run: Run) -> None:
+    capture = Capture()
+    dialogue = Dialogue(capture)
+    now = dialogue.open(NOON)
+    session = tls("1.3")
+    dialogue.up(now, ACK | PSH, session.client_hello())
+    dialogue.down(now + 20 * MS, ACK | PSH, session.server_flight())
+    go_on_until(capture, now + 20 * SECOND)
+    row = failure(run(capture))
+    assert (row["failure_cause"], row["failure_stage"]) == ("tls_timeout", "tls")
+    assert (row["failure_side"], row["evidence"]) == ("access", ["data_down_outstanding"])
+
+
+# ------------------------------------------------------------------------------- forged resets
+
+
+def asked(capture: Capture) -> tuple[Dialogue, int]:
+    dialogue = Dialogue(capture)
+    now = dialogue.open(NOON)
+    dialogue.up(now, ACK | PSH, GET)
+    return dialogue, now
+
+
+def forge_reset(dialogue: Dialogue, time_ns: int, offset: int = 0) -> None:
+    """Send a reset in the server's name, `offset` bytes ahead of it."""
+    dialogue.server_sequence += offset
+    dialogue.down(time_ns, RST)
+    dialogue.server_sequence -= offset
+
+
+def test_a_server_that_goes_on_did_not_send_the_reset(run: Run) -> None:
+    capture = Capture()
+    dialogue, now = asked(capture)
+    forge_reset(dialogue, now + MS)
+    dialogue.down(now + 20 * MS, ACK)
+    row = failure(run(capture))
+    assert (row["failure_cause"], row["failure_side"]) == ("network_injected_reset", "network")
+    assert row["evidence"] == ["sender_continues_after_reset"]
+
+
+def test_an_acknowledgment_that_a_reset_overtook_is_no_sign_of_forgery(run: Run) -> None:
+    capture = Capture()
+    dialogue, now = asked(capture)
+    forge_reset(dialogue, now + 20 * MS)
+    dialogue.down(now + 20 * MS + 50_000, ACK)
+    assert failure(run(capture))["failure_cause"] == "reset_by_server"
+
+
+def test_resets_ahead_of_what_was_sent_are_guessed(run: Run) -> None:
+    capture = Capture()
+    dialogue, now = asked(capture)
+    for offset in (0, 1460, 4380):
+        forge_reset(dialogue, now + MS, offset)
+    row = failure(run(capture))
+    assert (row["failure_cause"], row["evidence"]) == (
+        "network_injected_reset",
+        ["reset_sequence_guessed"],
+    )
+
+
+def test_resets_that_answer_each_packet_in_flight_are_the_servers_own(run: Run) -> None:
+    capture = Capture()
+    dialogue, now = asked(capture)
+    dialogue.down(now + 20 * MS, ACK | PSH, HALF_OF_IT)
+    for offset in (0, -500, 0):
+        forge_reset(dialogue, now + 30 * MS, offset)
+    assert failure(run(capture))["failure_cause"] == "reset_by_server"
+
+
+def test_a_reset_that_misses_its_mark_is_no_failure(run: Run) -> None:
+    capture = Capture()
+    dialogue, now = asked(capture)
+    forge_reset(dialogue, now + MS, -900_000)
+    dialogue.down(now + 20 * MS, ACK | PSH, OK)
+    dialogue.up(now + 50 * MS, ACK)
+    dialogue.close(now + 60 * MS)
+    row = run(capture).rows[-1]
+    assert (row["outcome"], row["end_reason"]) == ("ok", "fin")
+    assert row["evidence"] == ["reset_ignored"]
 
 
 # ------------------------------------------------------------------------- answers, and one way

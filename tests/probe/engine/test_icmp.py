@@ -1,6 +1,5 @@
 """What ICMP errors say of the flows whose packets they quote, and what pings measure."""
 
-import ipaddress
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +19,7 @@ from tests.probe.engine.packets import (
     Dialogue,
     gtpu,
     ipv4,
+    ipv6,
     tcp,
     udp,
 )
@@ -31,15 +31,6 @@ CLIENT6, SERVER6, ROUTER6 = "2001:db8::1", "2001:db8:1::1", "2001:db8:2::9"
 
 def error(source: str, target: str, kind: int, code: int, quoted: bytes) -> bytes:
     return ipv4(source, target, 1, struct.pack(">BBHI", kind, code, 0, 0) + quoted)
-
-
-def ipv6(source: str, destination: str, following: int, body: bytes) -> bytes:
-    ends = ipaddress.ip_address(source).packed + ipaddress.ip_address(destination).packed
-    return struct.pack(">IHBB", 0x60000000, len(body), following, 60) + ends + body
-
-
-def add6(capture: Capture, time_ns: int, packet: bytes) -> None:
-    capture.packets.append((time_ns, b"\x02" * 12 + b"\x86\xdd" + packet))
 
 
 def syn(sequence: int = 1000) -> bytes:
@@ -104,7 +95,7 @@ def test_the_error_is_a_packet_of_its_own_flow(run: Run) -> None:
     assert (opening["packets_up"], opening["packets_down"]) == (1, 0)
     assert (icmp["client_ip"], icmp["server_ip"]) == (CLIENT, ROUTER)
     assert (icmp["packets_down"], icmp["bytes_down"]) == (1, 20 + 8 + 28)
-    assert icmp["evidence"] == ["icmp_host_unreachable"]
+    assert icmp["evidence"] == ["one_way", "icmp_host_unreachable"]
     assert (icmp["outcome"], icmp["failure_cause"]) == ("unknown", None)
 
 
@@ -116,7 +107,8 @@ def test_a_forged_error_invents_no_failure(run: Run) -> None:
     capture.add(MINUTE + 20 * MS, error(ROUTER, CLIENT, 3, 1, syn()[:24]))
     result = run(capture)
     row = session(result, "tcp")
-    assert (row["outcome"], row["failure_cause"], row["evidence"]) == ("unknown", None, None)
+    assert (row["outcome"], row["failure_cause"]) == ("unknown", None)
+    assert row["evidence"] == ["syn_unanswered"]
     assert result.counters["icmp_errors_unmatched"] == 2
 
 
@@ -137,7 +129,7 @@ def test_a_connection_that_opens_after_all_did_not_fail(run: Run) -> None:
     dialogue.close(done + SECOND)
     row = session(run(capture), "tcp")
     assert (row["outcome"], row["failure_cause"]) == ("ok", None)
-    assert row["evidence"] == ["icmp_host_unreachable"]
+    assert row["evidence"] == ["preconnection_unused", "icmp_host_unreachable"]
 
 
 @pytest.mark.parametrize(
@@ -197,8 +189,8 @@ def test_traceroute_is_no_failure(run: Run) -> None:
     probes.sort(key=lambda row: int(row["server_port"]))
     assert {row["outcome"] for row in probes} == {"unknown"}
     assert [row["evidence"] for row in probes] == [
-        *[["icmp_time_exceeded"]] * 3,
-        ["icmp_port_unreachable"],
+        *[["one_way", "icmp_time_exceeded"]] * 3,
+        ["one_way", "icmp_port_unreachable"],
     ]
 
 
@@ -223,10 +215,11 @@ def test_ipv6_errors_are_read_past_the_extension_headers_of_their_quote(
     sent = ipv6(CLIENT6, SERVER6, first, options + tcp(40000, 443, SYN, 1000, 0))
     message = struct.pack(">BBHI", kind, code, 0, 0) + sent[: 40 + len(options) + 8]
     capture = Capture()
-    add6(capture, MINUTE, sent)
-    add6(capture, MINUTE + MS, ipv6(ROUTER6, CLIENT6, 58, message))
+    capture.add(MINUTE, sent)
+    capture.add(MINUTE + MS, ipv6(ROUTER6, CLIENT6, 58, message))
     row = session(run(capture), "tcp")
-    assert (row["failure_cause"], row["evidence"]) == (cause, [evidence])
+    assert row["failure_cause"] == cause
+    assert row["evidence"] == ([evidence] if cause else ["syn_unanswered", evidence])
 
 
 def test_the_first_fragment_in_a_quote_names_its_flow_and_a_later_one_does_not(run: Run) -> None:
@@ -279,5 +272,5 @@ def test_a_ping_to_an_unreachable_host_says_why(run: Run) -> None:
     capture.add(MINUTE + MS, error(ROUTER, CLIENT, 3, 1, sent[:28]))
     result = run(capture)
     pings = [row for row in result.rows if row["server_ip"] == SERVER]
-    assert [row["evidence"] for row in pings] == [["icmp_host_unreachable"]]
+    assert [row["evidence"] for row in pings] == [["one_way", "icmp_host_unreachable"]]
     assert [row["outcome"] for row in pings] == ["unknown"]

@@ -39,12 +39,34 @@ def test_round_trips_are_measured_on_both_sides_of_the_tap(run: Run) -> None:
         dialogue.up(now + 55 * MS, ACK)
         now += 100 * MS
     row = only(run(capture))
-    assert (row["rtt_server_samples"], row["rtt_client_samples"]) == (5, 5)
-    assert (row["rtt_server_min_us"], row["rtt_client_min_us"]) == (15_000, 40_000)
+    # Five exchanges, and the handshake: 20 ms to the server, 30 ms to the client.
+    assert (row["rtt_server_samples"], row["rtt_client_samples"]) == (6, 6)
+    assert (row["rtt_server_min_us"], row["rtt_client_min_us"]) == (15_000, 30_000)
     assert row["rtt_server_median_us"] == pytest.approx(15_000, rel=0.025)
     assert row["rtt_client_median_us"] == pytest.approx(40_000, rel=0.025)
-    assert row["rtt_server_histogram"] == {"116": 5}
+    assert row["rtt_server_histogram"] == {"116": 5, "122": 1}
     assert row["rtt_client_method"] == "sequence"
+
+
+def test_the_handshake_is_the_first_sample_and_the_same_figure_as_in_the_set_up(run: Run) -> None:
+    capture = Capture()
+    Dialogue(capture).open(MINUTE)
+    row = only(run(capture))
+    for side, us in (("server", 20_000), ("client", 30_000)):
+        assert row[f"handshake_rtt_{side}_us"] == row[f"rtt_{side}_min_us"] == us
+        assert (row[f"rtt_{side}_samples"], row[f"rtt_{side}_method"]) == (1, "handshake")
+
+
+def test_an_ambiguous_handshake_is_neither_in_the_set_up_nor_among_the_samples(run: Run) -> None:
+    capture = Capture()
+    dialogue = Dialogue(capture)
+    dialogue.up(MINUTE, SYN)
+    dialogue.client_sequence -= 1
+    now = dialogue.open(MINUTE + SECOND)
+    row = only(run(capture))
+    assert (row["handshake_rtt_server_us"], row["rtt_server_samples"]) == (None, None)
+    assert (row["handshake_rtt_client_us"], row["rtt_client_samples"]) == (30_000, 1)
+    assert row["setup_us"] == (now - MINUTE) // 1000
 
 
 def test_a_retransmission_voids_the_sample_it_makes_ambiguous(run: Run) -> None:
@@ -56,7 +78,8 @@ def test_a_retransmission_voids_the_sample_it_makes_ambiguous(run: Run) -> None:
     dialogue.up(now + 300 * MS, ACK | PSH, b"request")
     dialogue.down(now + 315 * MS, ACK)
     row = only(run(capture))
-    assert row["rtt_server_samples"] is None
+    assert (row["rtt_server_samples"], row["rtt_server_method"]) == (1, "handshake")
+    assert row["rtt_server_min_us"] == 20_000
     assert (row["retransmitted_packets_up"], row["retransmitted_bytes_up"]) == (1, 7)
 
 

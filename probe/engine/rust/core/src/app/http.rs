@@ -284,6 +284,11 @@ impl HttpTracker {
         !self.doubtful && !self.pending.is_empty()
     }
 
+    /// An answer has begun whose end has not been read, as far as its reader sees to the end.
+    pub fn is_amid_answer(&self) -> bool {
+        self.server.is_amid_message()
+    }
+
     fn side(&mut self, from_client: bool) -> &mut MessageReader {
         match from_client {
             true => &mut self.client,

@@ -378,7 +378,7 @@ fn rtt_method(towards: &HalfReport) -> RttMethod {
 }
 
 /// The limit is that of the direction that carried more new data. Both directions can stall at
-/// once: the time counts as the longer of the two.
+/// once: the time counts as the longer of the two. Null where one of them is not known.
 fn pace_fields(record: &mut Record<'_>, up: &HalfReport, down: &HalfReport) {
     let (up, down) = (up.pace, down.pace);
     let busier = if up.payload > down.payload { up } else { down };
@@ -387,7 +387,10 @@ fn pace_fields(record: &mut Record<'_>, up: &HalfReport, down: &HalfReport) {
         Limit::ReceiverWindow => "receiver_window",
         Limit::Application => "application",
     });
-    record.stall_us = Some(up.stall_us.max(down.stall_us));
+    record.stall_us = up
+        .stall_us
+        .zip(down.stall_us)
+        .map(|(up, down)| up.max(down));
 }
 
 fn loss_fields(record: &mut Record<'_>, up: &HalfReport, down: &HalfReport) {

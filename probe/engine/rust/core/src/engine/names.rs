@@ -20,6 +20,8 @@ const SECOND_NS: u64 = 1_000_000_000;
 const SHORTEST_LIFE_NS: u64 = 60 * SECOND_NS;
 /// And for no longer: addresses of clouds change hands.
 const LONGEST_LIFE_NS: u64 = 3600 * SECOND_NS;
+/// A connection follows the answer that it waited for within this time.
+const JUST_NOW_NS: u64 = SECOND_NS;
 /// A question is the retry of one that was asked between so long ago: in less a client asks several
 /// resolvers at once, and after more it has given up (RFC 1035 7.2; stubs wait 1 to 5 s).
 const SOONEST_RETRY_NS: u64 = SECOND_NS / 2;
@@ -35,21 +37,14 @@ pub struct Name {
     expires_ns: u64,
 }
 
-/// A subscriber who asked for a server, by the identity with which it asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Asker {
-    pub client: Client,
-    /// When it was answered.
-    pub answered_ns: u64,
-}
-
 /// What all subscribers were told of one server.
 #[derive(Debug, Clone)]
 struct Server {
     name: Name,
     /// Another name is in use for this address too: without the subscriber it cannot be told which.
     several: bool,
-    asker: Asker,
+    /// Who was told last.
+    asker: Client,
 }
 
 /// A question under way, by its digest.
@@ -183,10 +178,7 @@ impl Names {
                 expires_ns,
                 ..name.clone()
             },
-            asker: Asker {
-                client,
-                answered_ns: now_ns,
-            },
+            asker: client,
         };
         self.of_servers.insert(address, server, now_ns);
     }
@@ -207,12 +199,15 @@ impl Names {
         (known.name.expires_ns > now_ns && !known.several).then_some(&known.name)
     }
 
-    /// Who was last told of `server`, by whatever name. A device with IPv4 and IPv6 asks by one of
-    /// its identities and may connect by the other.
-    #[allow(dead_code)]
-    pub fn asker(&self, server: Address, now_ns: u64) -> Option<Asker> {
-        let known = self.of_servers.get(&server)?;
-        (known.name.expires_ns > now_ns).then_some(known.asker)
+    /// Who else was told of `server` just now, if `client` did not ask itself: a device with IPv4
+    /// and IPv6 asks by one of its identities and may connect by the other.
+    ///
+    /// Bias: another subscriber who asks for the same server within [`JUST_NOW_NS`].
+    pub fn other_asker(&self, client: Client, server: Address, now_ns: u64) -> Option<Client> {
+        let own = self.of_clients.get(&(client, server));
+        let Server { name, asker, .. } = self.of_servers.get(&server)?;
+        let is_recent = now_ns.saturating_sub(name.answered_ns) <= JUST_NOW_NS;
+        (own.is_none() && is_recent && *asker != client).then_some(*asker)
     }
 
     /// A number for a subscriber's question, the same in every flow.

@@ -25,6 +25,8 @@ notes! {
     DnsAnsweredElsewhere = "dns_answered_elsewhere",
     /// The client went on sending for a second or more, and nothing came back.
     UdpUnanswered = "udp_unanswered",
+    /// A reset did not end the connection: it was made by another, and missed.
+    ResetIgnored = "reset_ignored",
     IcmpNetworkUnreachable = "icmp_network_unreachable",
     IcmpHostUnreachable = "icmp_host_unreachable",
     IcmpProtocolUnreachable = "icmp_protocol_unreachable",

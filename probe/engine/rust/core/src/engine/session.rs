@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::control::attribution::Attribution;
 use crate::decap::{Address, Inner, Layer, MAX_LAYERS, Transport, Tunnel};
 use crate::engine::application::{Application, Quic};
-use crate::engine::clients::{Attempt, Target};
+use crate::engine::clients::{Attempt, Client, Target};
 use crate::engine::exchange::Exchange;
 use crate::engine::failure::{Failure, Verdict};
 use crate::engine::icmp::IcmpError;
@@ -117,6 +117,8 @@ pub struct Session {
     pub ping: Option<Box<Ping>>,
     /// By which name the client knows the server, if it asked DNS for it.
     pub name_from_dns: Option<Arc<str>>,
+    /// Another identity of the client, as far as DNS shows: who asked for the server's name.
+    pub alias: Option<Client>,
     /// What was remarkable in this interval.
     pub notes: Notes,
     pub place: Arc<Place>,
@@ -163,6 +165,7 @@ impl Session {
             application: Application::default(),
             ping: None,
             name_from_dns: None,
+            alias: None,
             notes: Notes::default(),
             place,
             encapsulation: None,
@@ -211,7 +214,17 @@ impl Session {
             return;
         };
         let syn_ack_seen = connection.syn_ack_seen();
-        connection.on_segment(direction, segment, time_ns);
+        let was_reset = connection.reset.is_some();
+        if !connection.on_segment(direction, segment, time_ns) {
+            return;
+        }
+        if was_reset && connection.reset.is_none() {
+            // It ended nothing: it missed its mark, or the client asked again.
+            self.exchange.farewell = None;
+            if connection.is_established() {
+                self.notes.add(Note::ResetIgnored);
+            }
+        }
         self.exchange
             .on_segment(direction, segment, syn_ack_seen, time_ns);
         self.initiator = self.initiator.or(connection.initiator);
@@ -324,9 +337,10 @@ impl Session {
     /// Whether the client went on sending in a flow of datagrams to which nothing came back.
     pub fn is_unanswered_udp(&self, key: &FlowKey) -> bool {
         let only_up = self.seen[self.up.index()] && self.is_one_way();
+        let is_other = !self.is_unanswered_quic();
         let went_on = self.last_ns.saturating_sub(self.flow_start_ns) >= SECOND_NS;
         let server = key.sender(self.up.opposite()).0;
-        key.transport == Transport::Udp && only_up && went_on && !server.is_group()
+        key.transport == Transport::Udp && only_up && went_on && is_other && !server.is_group()
     }
 
     /// Remembers the first failure; what follows from it is not another one.
@@ -490,7 +504,7 @@ impl Session {
         let (server, port) = key.sender(self.up.opposite());
         Target {
             client: self.place.subscriber_id,
-            alias: None,
+            alias: self.alias,
             server,
             port,
             name: self

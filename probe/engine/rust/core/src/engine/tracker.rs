@@ -572,6 +572,7 @@ impl Tracker {
         let server = key.sender(up.opposite()).0;
         let name = self.names.lookup(client, server, self.clock.now_ns());
         session.name_from_dns = name.map(|name| Arc::clone(&name.text));
+        session.alias = self.names.other_asker(client, server, self.clock.now_ns());
         session.paths[direction.index()] = Some(path);
         session.qfi = path.qfi();
         let layers = encapsulation(&path.layers).to_string();

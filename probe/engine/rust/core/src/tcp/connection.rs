@@ -4,14 +4,12 @@ use super::before;
 use super::half::{Half, RoundTrips};
 use super::handshake::Handshake;
 use super::pace::PaceReport;
-use super::reset::{self, Reset};
+use super::reset::{self, Reset, Sender};
 use super::round_trip::Moment;
 use super::segment::Segment;
 use crate::flow::Direction;
 use crate::flow::samples::Samples;
 
-/// A sender that makes no progress for so long has stalled for good, if it never goes on.
-pub const STALLED_NS: u64 = 10_000_000_000;
 /// Echoes replace the samples of segments where those are a handful and the echoes are many.
 const FEW_SAMPLES: u32 = 3;
 const MANY_ECHOES: u32 = 16;
@@ -58,8 +56,8 @@ pub struct Connection {
     pub initiator: Option<Direction>,
     /// Who sent a reset, and whether it left something unfinished.
     pub reset: Option<Reset>,
-    /// Whose data had made no progress for [`STALLED_NS`] when a side ended the connection.
-    pub given_up: Option<Direction>,
+    /// For how long each side's data had been blocked when a side ended the connection.
+    blocked_at_end_ns: [u64; 2],
     last_payload: Option<Direction>,
     timestamps: bool,
 }
@@ -110,7 +108,7 @@ impl Connection {
 
     /// The peer acknowledged bytes that the tap never saw.
     pub fn capture_loss(&self) -> bool {
-        self.halves.iter().any(|half| half.capture_loss)
+        self.halves.iter().any(Half::capture_loss)
     }
 
     /// Whether `direction` has sent data that its peer has not acknowledged.
@@ -123,15 +121,15 @@ impl Connection {
         self.halves[direction.index()].retransmits_in_vain()
     }
 
-    /// Whether the data of `direction` stopped in the middle: outstanding, or shut out by a closed
-    /// window, for [`STALLED_NS`] up to `now_ns` or up to when a side gave up.
-    pub fn is_stalled(&self, direction: Direction, now_ns: u64) -> bool {
+    /// For how long nothing of what `direction` sent, or wants to send, got through: up to `now_ns`,
+    /// or up to when a side left.
+    pub fn blocked_ns(&self, direction: Direction, now_ns: u64) -> u64 {
         if self.any_fin() || self.reset.is_some() {
-            return self.given_up == Some(direction);
+            return self.blocked_at_end_ns[direction.index()];
         }
         let half = &self.halves[direction.index()];
-        let blocked_since_ns = half.pace.blocked_since_ns().filter(|_| half.ack_seen);
-        blocked_since_ns.is_some_and(|since_ns| now_ns.saturating_sub(since_ns) >= STALLED_NS)
+        let since_ns = half.pace.blocked_since_ns().filter(|_| half.ack_seen);
+        now_ns.saturating_sub(since_ns.unwrap_or(now_ns))
     }
 
     /// Whether the receiver of `direction` keeps its window closed, and nothing else is in the way.
@@ -174,11 +172,20 @@ impl Connection {
         }
     }
 
-    /// Takes in one segment, in the order of capture.
-    pub fn on_segment(&mut self, direction: Direction, segment: &Segment<'_>, time_ns: u64) {
+    /// Takes in one segment, in the order of capture. Returns false if it belongs to an earlier
+    /// connection of the same five-tuple, and says nothing of this one.
+    pub fn on_segment(
+        &mut self,
+        direction: Direction,
+        segment: &Segment<'_>,
+        time_ns: u64,
+    ) -> bool {
+        if self.handshake.established_ns.is_none() && self.is_of_earlier(direction, segment) {
+            return false;
+        }
         if segment.is_reset() {
             self.on_reset(direction, segment, time_ns);
-            return;
+            return true;
         }
         if segment.has_syn() {
             self.on_syn(direction, segment, time_ns);
@@ -192,20 +199,48 @@ impl Connection {
             self.on_acknowledgement(direction, segment, time_ns);
         }
         if segment.has_fin() {
-            self.note_giving_up(time_ns);
+            self.note_leaving(time_ns);
         }
         self.on_sequence(direction, segment, time_ns);
         if self.reset.is_some() {
-            self.on_sequel(direction, segment);
+            self.on_sequel(direction, segment, time_ns);
         }
+        true
+    }
+
+    /// Where one side has lost its state or uses a port again, the other answers the SYN with an
+    /// acknowledgment of the old connection (half-open, RFC 9293 3.5.1; challenge ACK, RFC 5961 4),
+    /// and the initiator resets that one. Then it sends its SYN again.
+    #[cold]
+    fn is_of_earlier(&self, direction: Direction, segment: &Segment<'_>) -> bool {
+        let responder = if segment.is_reset() {
+            direction.opposite()
+        } else {
+            direction
+        };
+        let initiator = &self.halves[responder.opposite().index()];
+        if self.initiator != Some(responder.opposite())
+            || !initiator.syn_seen
+            || self.halves[responder.index()].started
+        {
+            return false;
+        }
+        if segment.is_reset() {
+            return segment.sequence != initiator.next;
+        }
+        let is_bare = segment.has_ack() && !segment.takes_sequence();
+        is_bare && !initiator.has_sent_up_to(segment.acknowledgment)
     }
 
     #[cold]
     fn on_reset(&mut self, by: Direction, segment: &Segment<'_>, time_ns: u64) {
-        if self.reset.is_some() {
+        if let Some(reset) = &mut self.reset {
+            if reset.by == by && !self.halves[by.index()].capture_loss() {
+                reset.on_another(segment.sequence);
+            }
             return;
         }
-        self.note_giving_up(time_ns);
+        self.note_leaving(time_ns);
         let unanswered = self.last_payload == Some(by.opposite());
         let in_flight = self.has_unacknowledged(by);
         let half = &self.halves[by.index()];
@@ -215,35 +250,46 @@ impl Connection {
             unfinished: !self.any_fin() && (unanswered || in_flight),
             time_ns,
             sequence: segment.sequence,
+            sender: Sender {
+                next: half.next,
+                acknowledgment: half.last_ack_sent,
+            },
             hop_limit: segment.hop_limit,
             ttl_mismatch: half.hop_limits.exclude(segment.hop_limit),
             sequence_mismatch: known
                 && !reset::is_plausible(segment.sequence, half.acknowledged, half.next),
+            sequence_guessed: false,
             sender_continues: false,
         });
     }
 
-    /// A segment after a reset. New data from the sender of the reset, or its SYN-ACK, shows that
-    /// another made the reset; old data may have been overtaken on the way.
+    /// A segment after a reset: shows perhaps that another made it. Where what its sender sent since
+    /// is acknowledged, the reset missed its mark (RFC 5961 3.2), and the connection goes on.
     #[cold]
-    fn on_sequel(&mut self, direction: Direction, segment: &Segment<'_>) {
+    fn on_sequel(&mut self, direction: Direction, segment: &Segment<'_>, time_ns: u64) {
         let hop_limits = self.halves[direction.index()].hop_limits;
-        let Some(reset) = self.reset.as_mut().filter(|reset| reset.by == direction) else {
+        let Some(reset) = &mut self.reset else {
             return;
         };
-        let is_new = segment.payload_len > 0 && before(reset.sequence, segment.sequence_end());
-        if segment.is_syn_ack() || is_new {
-            reset.sender_continues = true;
-            reset.ttl_mismatch |= hop_limits.exclude(reset.hop_limit);
+        if reset.by == direction {
+            if reset.is_unknown_to(segment, time_ns) {
+                reset.sender_continues = true;
+                reset.ttl_mismatch |= hop_limits.exclude(reset.hop_limit);
+            }
+        } else if reset.sender_continues
+            && segment.has_ack()
+            && before(reset.sender.next, segment.acknowledgment)
+        {
+            self.reset = None;
         }
     }
 
-    /// Whose data made no progress for long when the first side ends the connection.
+    /// The first side ends the connection.
     #[cold]
-    fn note_giving_up(&mut self, time_ns: u64) {
+    fn note_leaving(&mut self, time_ns: u64) {
         if !self.any_fin() {
-            let stalled = |&direction: &Direction| self.is_stalled(direction, time_ns);
-            self.given_up = Direction::BOTH.into_iter().find(stalled);
+            self.blocked_at_end_ns =
+                Direction::BOTH.map(|direction| self.blocked_ns(direction, time_ns));
         }
     }
 
@@ -253,18 +299,33 @@ impl Connection {
         if segment.is_syn() {
             self.initiator.get_or_insert(direction);
             if self.initiator == Some(direction) {
+                self.try_again(time_ns);
                 self.handshake.on_syn(time_ns, timestamp);
+            } else {
+                self.handshake.on_crossing_syn(time_ns, timestamp);
             }
             return;
         }
         self.initiator.get_or_insert(direction.opposite());
-        if self.initiator == Some(direction.opposite()) {
+        let echo = segment.timestamps.map(|(_, echo)| echo);
+        if self.initiator == Some(direction) {
+            if let Some(us) = self.handshake.on_crossing_syn_ack(time_ns, echo) {
+                self.halves[direction.opposite().index()].on_handshake(us);
+            }
+        } else {
             let first = self.handshake.syn_ack_ns.is_none();
-            let echo = segment.timestamps.map(|(_, echo)| echo);
             self.handshake.on_syn_ack(time_ns, timestamp, echo);
             if let Some(us) = self.handshake.responder_us.filter(|_| first) {
                 self.halves[direction.opposite().index()].on_handshake(us);
             }
+        }
+    }
+
+    /// The initiator was refused and asks again with the same number: what counts is the answer to
+    /// come.
+    fn try_again(&mut self, time_ns: u64) {
+        if !self.is_established() && !self.handshake.is_copy_of_syn(time_ns) {
+            self.reset = None;
         }
     }
 
@@ -283,9 +344,11 @@ impl Connection {
             initiator.syn_seen && !before(segment.sequence, first)
         };
         if covers_syn_ack {
-            self.handshake
-                .on_final_ack(time_ns, segment.timestamps.map(|(_, echo)| echo));
-            if let Some(us) = self.handshake.initiator_us {
+            let is_next = !initiator.started || !before(initiator.next, segment.sequence);
+            let echo = segment.timestamps.map(|(_, echo)| echo);
+            let known = self.handshake.initiator_us.is_some();
+            self.handshake.on_final_ack(time_ns, echo, is_next);
+            if let Some(us) = self.handshake.initiator_us.filter(|_| !known) {
                 self.halves[direction.opposite().index()].on_handshake(us);
             }
         }
@@ -405,3 +468,7 @@ fn report(half: &mut Half, timestamps: bool, now_ns: u64, round_trip_ns: u64) ->
         pace,
     }
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

@@ -62,6 +62,8 @@ pub struct Half {
     fast_open: bool,
     /// Timeouts of the segment next to be acknowledged, each longer than the one before.
     timeouts: u8,
+    /// Segments in a row from outside of any window.
+    strays: u8,
     /// Its SYN says that it would send SACK blocks (RFC 2018 2).
     pub sack_permitted: bool,
     /// Shift of the windows that this direction offers, from its SYN.
@@ -86,8 +88,8 @@ pub struct Half {
     pub echo: Echo,
     pub pace: Pace,
     recovery: Option<Box<Recovery>>,
-    /// The peer acknowledged bytes that the tap never saw.
-    pub capture_loss: bool,
+    /// Bytes were acknowledged over which the sender had gone on, and which the tap never saw.
+    capture_loss: bool,
     pub interval: Interval,
 }
 
@@ -121,6 +123,17 @@ impl Interval {
 impl Half {
     pub fn least_ns(&self) -> u64 {
         u64::from(self.least_us) * 1000
+    }
+
+    /// The peer acknowledged bytes that the tap never saw. Beyond a FIN there is nothing to miss.
+    pub fn capture_loss(&self) -> bool {
+        let unseen = self.acknowledged.wrapping_sub(self.next) as i32 > 1;
+        self.capture_loss || self.started && self.ack_seen && unseen
+    }
+
+    /// Whether `acknowledgment` is of something that the tap saw this direction send.
+    pub fn has_sent_up_to(&self, acknowledgment: u32) -> bool {
+        before(self.initial, acknowledgment) && !before(self.next, acknowledgment)
     }
 
     /// Its sender has sent data that the peer has not acknowledged.
@@ -179,6 +192,9 @@ impl Half {
         if self.started && up_to.wrapping_sub(self.next) as i32 > LARGEST_WINDOW as i32 {
             return;
         }
+        if up_to == self.next.wrapping_add(1) && self.may_lack_a_byte() {
+            self.next = up_to;
+        }
         let echo = segment.timestamps.map(|(_, echo)| echo);
         let from = self.acknowledged;
         if !self.ack_seen || before(self.acknowledged, up_to) {
@@ -186,8 +202,11 @@ impl Half {
             self.acknowledged = up_to;
             self.timeouts = 0;
             self.timeout_us = 0;
-            let all = !before(up_to, self.next);
-            self.pace.on_progress(time_ns, all, round_trip_ns);
+            if self.started {
+                let data_end = self.next.wrapping_sub(self.fin_seen.into());
+                let all = !before(up_to, data_end);
+                self.pace.on_progress(time_ns, all, round_trip_ns);
+            }
             if let Some(us) = self.marks.acknowledged(up_to, echo, Moment::of(time_ns)) {
                 self.on_round_trip(us);
             }
@@ -196,6 +215,14 @@ impl Half {
             let from = no_sack.then_some(from);
             self.on_report(segment, time_ns, round_trip_ns, from);
         }
+    }
+
+    /// One byte ahead of what was seen is no loss of the capture where a probe of a closed window
+    /// was taken in after all, or where all that was seen so far is a keep-alive without a byte.
+    #[cold]
+    fn may_lack_a_byte(&self) -> bool {
+        let only_bare = !self.syn_seen && self.largest == 0;
+        self.started && !self.fin_seen && (self.pace.is_probed() || only_bare)
     }
 
     /// What an acknowledgment says of holes and of retransmissions.
@@ -244,14 +271,18 @@ impl Half {
         window_closed: bool,
     ) {
         self.start(segment);
-        self.fin_seen |= segment.has_fin();
         let far = segment.sequence.wrapping_sub(self.next) as i32;
-        let tiny = segment.payload_len <= 1 && !segment.has_fin();
-        if window_closed && tiny && before(segment.sequence, self.next) {
+        if far.unsigned_abs() > LARGEST_WINDOW {
+            self.on_stray(segment);
+            return;
+        }
+        self.strays = 0;
+        self.fin_seen |= segment.has_fin();
+        if window_closed && self.is_window_probe(segment) {
             self.pace.on_probe();
             return;
         }
-        if !segment.takes_sequence() || far > LARGEST_WINDOW as i32 || self.is_keep_alive(segment) {
+        if !segment.takes_sequence() || self.is_keep_alive(segment) {
             return;
         }
         if before(self.next, segment.sequence_end()) {
@@ -263,7 +294,11 @@ impl Half {
 
     #[inline]
     fn start(&mut self, segment: &Segment<'_>) {
-        if segment.has_syn() && !self.syn_seen {
+        let another = self.syn_seen && !self.ack_seen && segment.sequence != self.initial;
+        if segment.has_syn() && (another || !self.syn_seen) {
+            // Behind a load balancer two servers may answer one SYN: the later one counts as long
+            // as the initiator has acknowledged neither.
+            self.started &= !another;
             self.syn_seen = true;
             self.fast_open = segment.payload_len > 0;
             self.initial = segment.sequence;
@@ -274,7 +309,50 @@ impl Half {
         if !self.started {
             self.started = true;
             self.next = segment.sequence;
+            if !segment.has_syn() && self.may_be_keep_alive(segment) {
+                self.next = segment.sequence_end();
+            }
         }
+    }
+
+    /// A single byte with which a connection is first seen, in its middle, was sent before as far
+    /// as anyone can tell.
+    #[cold]
+    fn may_be_keep_alive(&self, segment: &Segment<'_>) -> bool {
+        let is_new = self.ack_seen && before(self.acknowledged, segment.sequence_end());
+        segment.payload_len == 1 && !segment.has_fin() && !is_new
+    }
+
+    /// A segment from outside of any window: of another connection, made up, or from behind a gap
+    /// in the capture of a gigabyte and more. After several in a row it is taken for the latter.
+    #[cold]
+    fn on_stray(&mut self, segment: &Segment<'_>) {
+        const GAP_AFTER: u8 = 8;
+        self.strays += 1;
+        if self.strays < GAP_AFTER {
+            return;
+        }
+        if let Some(mut recovery) = self.recovery.take() {
+            self.interval.count(recovery.repeats.close());
+        }
+        self.strays = 0;
+        self.next = segment.sequence_end();
+        self.ack_seen = false;
+        self.capture_loss = true;
+        self.marks = Marks::default();
+        self.pace.lose_track();
+    }
+
+    /// A probe of a closed window (RFC 9293 3.8.6.1): an old number without data, or the byte
+    /// next in line, alone. The receiver drops it, so nothing was sent yet.
+    #[cold]
+    fn is_window_probe(&self, segment: &Segment<'_>) -> bool {
+        let is_next = segment.sequence == self.next
+            && segment.payload_len == 1
+            && self.ack_seen
+            && !before(self.acknowledged, self.next);
+        let is_tiny = segment.payload_len <= 1 && !segment.has_fin();
+        is_tiny && (is_next || before(segment.sequence, self.next))
     }
 
     /// A keep-alive repeats the last acknowledged byte, with or without it (RFC 9293 3.8.4). Where
@@ -309,8 +387,11 @@ impl Half {
             len
         };
         if !segment.has_syn() {
-            let timestamp = segment.timestamps.map_or(0, |(value, _)| value);
+            let timestamp = segment.timestamps.map(|(value, _)| value);
             self.marks.sent(end, timestamp, now, flight, len);
+        }
+        if segment.payload_len == 0 {
+            return;
         }
         self.largest = self.largest.max(segment.payload_len);
         self.pace.on_data(&Sent {
@@ -331,7 +412,7 @@ impl Half {
                 end: self.next,
                 ..seen
             };
-            self.judge_old(&overlap, trips);
+            self.judge_old(&overlap, segment.payload_len, trips);
             return;
         }
         let mut from = self.next;
@@ -349,22 +430,25 @@ impl Half {
     #[cold]
     fn repeat(&mut self, segment: &Segment<'_>, time_ns: u64, trips: RoundTrips) {
         let seen = sighting(segment, segment.sequence_end(), time_ns);
-        self.judge_old(&seen, trips);
+        self.judge_old(&seen, segment.payload_len, trips);
     }
 
-    fn judge_old(&mut self, seen: &Sighting, trips: RoundTrips) {
+    fn judge_old(&mut self, seen: &Sighting, payload_len: u32, trips: RoundTrips) {
         let too_soon_ns = trips.too_soon_ns();
         let recovery = self.recovery.get_or_insert_default();
         match recovery.holes.fill(seen, too_soon_ns) {
-            Some(Filling::Reordered) => self.interval.out_of_order_packets += 1,
+            Some(Filling::Reordered) => {
+                self.interval.out_of_order_packets += 1;
+                self.marks.overtook(seen.start);
+            }
             Some(Filling::LostBeforeTap) => {
                 self.interval.lost_before_tap += 1;
-                self.count_retransmission(seen);
+                self.count_retransmission(seen, payload_len);
             }
             None if self.is_copy(seen, too_soon_ns) => {}
             None => {
                 self.watch(seen);
-                self.count_retransmission(seen);
+                self.count_retransmission(seen, payload_len);
             }
         }
     }
@@ -399,8 +483,9 @@ impl Half {
         }
     }
 
-    fn count_retransmission(&mut self, seen: &Sighting) {
-        let bytes = seen.end.wrapping_sub(seen.start);
+    /// FIN takes a sequence number and is no payload: of `seen`, `payload_len` at the most is.
+    fn count_retransmission(&mut self, seen: &Sighting, payload_len: u32) {
+        let bytes = seen.end.wrapping_sub(seen.start).min(payload_len);
         self.interval.retransmitted_packets += 1;
         self.interval.retransmitted_bytes = self.interval.retransmitted_bytes.saturating_add(bytes);
         self.marks.retransmitted(seen.timestamp);
@@ -430,9 +515,6 @@ impl Half {
         if let Some(recovery) = &mut self.recovery {
             self.interval.count(recovery.repeats.close());
         }
-        // Beyond a FIN there is nothing to miss.
-        let unseen = self.acknowledged.wrapping_sub(self.next) as i32 > 1;
-        self.capture_loss |= self.started && self.ack_seen && unseen;
     }
 }
 

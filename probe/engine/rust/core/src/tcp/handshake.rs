@@ -17,11 +17,17 @@ pub struct Handshake {
     last_syn_ack_ns: u64,
     last_syn_ack_timestamp: Option<u32>,
     syn_ack_retransmissions: u16,
+    /// The other side sent a bare SYN too.
+    crossed: bool,
+    /// In a simultaneous open, the initiator has acknowledged the other's SYN.
+    crossing_acknowledged: bool,
     pub established_ns: Option<u64>,
     /// SYN to SYN-ACK: between the tap and the responder. Null where a retransmission makes it
-    /// ambiguous and timestamps do not tell.
+    /// ambiguous and timestamps do not tell, and where it is no time at all: then the capture's
+    /// clock is too coarse, or the capture shows the answer first.
     pub responder_us: Option<u32>,
-    /// SYN-ACK to ACK: between the tap and the initiator.
+    /// SYN-ACK to ACK: between the tap and the initiator. Null as above, and where the tap missed
+    /// what the initiator sent first.
     pub initiator_us: Option<u32>,
     /// First SYN to the final ACK.
     pub setup_us: Option<u32>,
@@ -29,7 +35,7 @@ pub struct Handshake {
 
 impl Handshake {
     pub fn on_syn(&mut self, time_ns: u64, timestamp: Option<u32>) {
-        if self.first_syn_ns.is_some() && is_copy(self.last_syn_ns, time_ns) {
+        if self.is_copy_of_syn(time_ns) {
             return;
         }
         if self.first_syn_ns.is_some() {
@@ -49,21 +55,78 @@ impl Handshake {
         } else if self.first_syn_ns.is_some() {
             let unambiguous = self.syn_retransmissions == 0
                 || (echo.is_some() && echo == self.last_syn_timestamp);
-            self.responder_us = unambiguous.then(|| micros(self.last_syn_ns, time_ns));
+            self.responder_us = elapsed_us(self.last_syn_ns, time_ns).filter(|_| unambiguous);
         }
         self.syn_ack_ns.get_or_insert(time_ns);
+        if self.crossed {
+            self.settle_crossing(time_ns);
+            return;
+        }
         self.last_syn_ack_ns = time_ns;
         self.last_syn_ack_timestamp = timestamp;
     }
 
-    pub fn on_final_ack(&mut self, time_ns: u64, echo: Option<u32>) {
+    /// The ACK that ends the handshake. `is_next`: nothing that the initiator sent before it was
+    /// missed, so it is the answer to the SYN-ACK.
+    pub fn on_final_ack(&mut self, time_ns: u64, echo: Option<u32>, is_next: bool) {
+        self.establish(time_ns);
+        if self.syn_ack_ns.is_some() && is_next && !self.crossed {
+            self.time_initiator(time_ns, echo);
+        }
+    }
+
+    /// A bare SYN from the other side: both open at once (RFC 9293 3.5, figure 8). The initiator
+    /// answers it as it would a SYN-ACK.
+    pub fn on_crossing_syn(&mut self, time_ns: u64, timestamp: Option<u32>) {
+        if self.crossed && is_copy(self.last_syn_ack_ns, time_ns) {
+            return;
+        }
+        self.syn_ack_retransmissions = self
+            .syn_ack_retransmissions
+            .saturating_add(self.crossed.into());
+        self.crossed = true;
+        self.last_syn_ack_ns = time_ns;
+        self.last_syn_ack_timestamp = timestamp;
+    }
+
+    /// The initiator's SYN-ACK, which answers the crossing SYN. Returns the round trip between the
+    /// tap and the initiator, once.
+    pub fn on_crossing_syn_ack(&mut self, time_ns: u64, echo: Option<u32>) -> Option<u32> {
+        if !self.crossed || self.crossing_acknowledged {
+            return None;
+        }
+        self.crossing_acknowledged = true;
+        self.time_initiator(time_ns, echo);
+        self.settle_crossing(time_ns);
+        self.initiator_us
+    }
+
+    fn settle_crossing(&mut self, time_ns: u64) {
+        if self.crossing_acknowledged && self.syn_ack_ns.is_some() && self.established_ns.is_none()
+        {
+            self.establish(time_ns);
+        }
+    }
+
+    fn establish(&mut self, time_ns: u64) {
         self.established_ns = Some(time_ns);
-        let unambiguous = self.syn_ack_ns.is_some()
-            && (self.syn_ack_retransmissions == 0
-                || (echo.is_some() && echo == self.last_syn_ack_timestamp));
-        self.initiator_us = unambiguous.then(|| micros(self.last_syn_ack_ns, time_ns));
         self.setup_us = self.first_syn_ns.map(|first| micros(first, time_ns));
     }
+
+    fn time_initiator(&mut self, time_ns: u64, echo: Option<u32>) {
+        let unambiguous = self.syn_ack_retransmissions == 0
+            || (echo.is_some() && echo == self.last_syn_ack_timestamp);
+        self.initiator_us = elapsed_us(self.last_syn_ack_ns, time_ns).filter(|_| unambiguous);
+    }
+
+    /// Whether a SYN at `time_ns` is the last one again, shown by the mirror.
+    pub fn is_copy_of_syn(&self, time_ns: u64) -> bool {
+        self.first_syn_ns.is_some() && is_copy(self.last_syn_ns, time_ns)
+    }
+}
+
+fn elapsed_us(from_ns: u64, to_ns: u64) -> Option<u32> {
+    Some(micros(from_ns, to_ns)).filter(|&us| us > 0)
 }
 
 fn is_copy(first_ns: u64, second_ns: u64) -> bool {

@@ -48,6 +48,8 @@ pub struct Pace {
     closed_since_ns: u64,
     /// The sender has probed the closed window: it has more to send.
     probed: bool,
+    /// Something was acknowledged: so the other direction is visible.
+    heard: bool,
     allowance: Allowance,
     interval: Interval,
 }
@@ -80,7 +82,9 @@ pub struct Sent {
 /// What an interval says about a direction's pace.
 #[derive(Debug, Clone, Copy)]
 pub struct PaceReport {
-    pub stall_us: u32,
+    /// None where data was sent and no acknowledgment is ever seen: whether it arrives shows
+    /// elsewhere.
+    pub stall_us: Option<u32>,
     pub payload: u64,
     pub limit: Option<Limit>,
 }
@@ -111,7 +115,8 @@ impl Pace {
         }
         let reaction_ns = sent.sender_round_trip_ns + sent.sender_round_trip_ns / 2;
         if self.interval.first_ns != 0 {
-            let paused_us = micros(self.idle_since_ns + reaction_ns, sent.time_ns);
+            let ready_ns = self.idle_since_ns.saturating_add(reaction_ns);
+            let paused_us = micros(ready_ns, sent.time_ns);
             self.interval.paused_us = self.interval.paused_us.saturating_add(paused_us);
         }
         self.idle_since_ns = 0;
@@ -154,6 +159,7 @@ impl Pace {
     /// Takes in an acknowledgment that moved forward, or a report of data received out of order.
     #[inline]
     pub fn on_progress(&mut self, time_ns: u64, all: bool, round_trip_ns: u64) {
+        self.heard = true;
         self.count_wait(time_ns, round_trip_ns);
         self.waiting_since_ns = if all { 0 } else { time_ns };
         self.idle_since_ns = if all { time_ns } else { 0 };
@@ -210,6 +216,18 @@ impl Pace {
         self.probed = self.closed_since_ns != 0;
     }
 
+    pub fn is_probed(&self) -> bool {
+        self.probed
+    }
+
+    /// The tap missed so much that nothing is known of what is outstanding.
+    #[cold]
+    pub fn lose_track(&mut self) {
+        self.waiting_since_ns = 0;
+        self.idle_since_ns = 0;
+        self.allowance = Allowance::default();
+    }
+
     pub fn is_shut_out(&self) -> bool {
         self.closed_since_ns != 0 && self.probed
     }
@@ -234,7 +252,7 @@ impl Pace {
         }
         let interval = std::mem::take(&mut self.interval);
         PaceReport {
-            stall_us: interval.stall_us,
+            stall_us: (self.heard || self.waiting_since_ns == 0).then_some(interval.stall_us),
             payload: interval.payload,
             limit: interval.limit(),
         }
@@ -340,16 +358,18 @@ mod tests {
             let mut pace = outstanding();
             pace.on_progress((1000 + waited_ms) * MS, true, round_trip_ms * MS);
             let report = pace.take_report(9000 * MS, round_trip_ms * MS);
-            assert_eq!(report.stall_us, stall_us, "{waited_ms} ms");
+            assert_eq!(report.stall_us, Some(stall_us), "{waited_ms} ms");
         }
     }
 
     #[test]
     fn a_stall_over_an_interval_s_end_is_counted_once() {
         let mut pace = outstanding();
-        assert_eq!(pace.take_report(4000 * MS, 40 * MS).stall_us, 3_000_000);
+        pace.on_progress(1000 * MS, false, 40 * MS);
+        let stalls = |pace: &mut Pace, ms: u64| pace.take_report(ms * MS, 40 * MS).stall_us;
+        assert_eq!(stalls(&mut pace, 4000), Some(3_000_000));
         pace.on_progress(4500 * MS, true, 40 * MS);
-        assert_eq!(pace.take_report(9000 * MS, 40 * MS).stall_us, 500_000);
+        assert_eq!(stalls(&mut pace, 9000), Some(500_000));
     }
 
     #[test]
@@ -357,7 +377,14 @@ mod tests {
         let mut pace = outstanding();
         pace.on_progress(1040 * MS, true, 40 * MS);
         assert_eq!(pace.blocked_since_ns(), None);
-        assert_eq!(pace.take_report(60_000 * MS, 40 * MS).stall_us, 0);
+        let report = pace.take_report(60_000 * MS, 40 * MS);
+        assert_eq!(report.stall_us, Some(0));
+    }
+
+    #[test]
+    fn data_whose_acknowledgments_pass_elsewhere_does_not_stall() {
+        let report = outstanding().take_report(60_000 * MS, 0);
+        assert_eq!(report.stall_us, None);
     }
 
     #[test]

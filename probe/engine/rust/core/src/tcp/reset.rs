@@ -1,6 +1,7 @@
 //! Resets (RFC 9293 3.5.2), and what tells a forged one from the sender's own.
 
 use super::before;
+use super::segment::Segment;
 use crate::flow::Direction;
 
 /// Hops by which two routes between the same hosts may differ. Load balancing among equal paths
@@ -41,6 +42,18 @@ impl HopLimits {
     }
 }
 
+/// What is overtaken on the way is overtaken by less, mostly.
+const REORDERING_NS: u64 = 1_000_000;
+
+/// What one side had sent when it sent a reset, or another in its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sender {
+    /// Behind its last byte.
+    pub next: u32,
+    /// Its last acknowledgment.
+    pub acknowledgment: u32,
+}
+
 /// The reset that ended a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reset {
@@ -50,11 +63,14 @@ pub struct Reset {
     pub unfinished: bool,
     pub time_ns: u64,
     pub(super) sequence: u32,
+    pub(super) sender: Sender,
     pub(super) hop_limit: u8,
     /// It came from another number of hops away than its sender.
     pub ttl_mismatch: bool,
     /// A receiver would not accept its sequence number (RFC 5961 3.2).
     pub sequence_mismatch: bool,
+    /// Others followed at sequence numbers that its sender had not reached.
+    pub sequence_guessed: bool,
     /// Its sender went on as if it knew nothing of it.
     pub sender_continues: bool,
 }
@@ -62,31 +78,47 @@ pub struct Reset {
 impl Reset {
     /// Whether somebody between the two ends made it up.
     ///
-    /// A host that has reset a connection sends no more data on it, so a sender that goes on did
-    /// not send the reset. A hop limit of its own points to a box on the way; that may be one that
-    /// acts for the server, a load balancer, which no bystander can tell from a forger. A sequence
-    /// number out of the window alone does not end a connection, so it only adds to the evidence.
+    /// A host that has reset a connection sends nothing more on it, so a sender that goes on did
+    /// not send the reset; nor does it reset where it has not been. A hop limit of its own points to
+    /// a box on the way; that may be one that acts for the server, a load balancer, which no
+    /// bystander can tell from a forger. A sequence number out of the window alone does not end a
+    /// connection, so it only adds to the evidence.
     pub fn is_injected(&self) -> bool {
-        self.ttl_mismatch || self.sender_continues
+        self.ttl_mismatch || self.sequence_guessed || self.sender_continues
     }
 
-    /// Comma-joined codes of what shows that it is forged.
-    pub fn evidence(&self) -> &'static str {
-        match (
-            self.ttl_mismatch,
-            self.sequence_mismatch,
-            self.sender_continues,
-        ) {
-            (true, true, true) => {
-                "reset_ttl_mismatch,reset_sequence_mismatch,sender_continues_after_reset"
-            }
-            (true, true, false) => "reset_ttl_mismatch,reset_sequence_mismatch",
-            (true, false, true) => "reset_ttl_mismatch,sender_continues_after_reset",
-            (false, true, true) => "reset_sequence_mismatch,sender_continues_after_reset",
-            (true, false, false) => "reset_ttl_mismatch",
-            (false, true, false) => "reset_sequence_mismatch",
-            (false, false, _) => "sender_continues_after_reset",
-        }
+    /// Codes of what shows that it is forged.
+    pub fn codes(&self) -> impl Iterator<Item = &'static str> {
+        [
+            (self.ttl_mismatch, "reset_ttl_mismatch"),
+            (self.sequence_mismatch, "reset_sequence_mismatch"),
+            (self.sequence_guessed, "reset_sequence_guessed"),
+            (self.sender_continues, "sender_continues_after_reset"),
+        ]
+        .into_iter()
+        .filter_map(|(is_seen, code)| is_seen.then_some(code))
+    }
+
+    /// Takes in another reset in the name of the same sender. Where many packets meet a closed
+    /// connection, each is answered by one, but at what was sent and acknowledged (RFC 9293 3.10.7.1).
+    pub(super) fn on_another(&mut self, sequence: u32) {
+        let is_ahead = before(self.sender.next, sequence);
+        self.sequence_guessed |= is_ahead && sequence != self.sequence;
+    }
+
+    /// Whether a later segment of its sender shows that it knows nothing of the reset: it carries new
+    /// data, or acknowledges what it had not. What is older may have been overtaken on the way.
+    pub(super) fn is_unknown_to(&self, segment: &Segment<'_>, time_ns: u64) -> bool {
+        let sent = if self.sequence_mismatch {
+            self.sender.next
+        } else {
+            self.sequence
+        };
+        let sends = segment.payload_len > 0 && before(sent, segment.sequence_end());
+        let hears = segment.has_ack()
+            && before(self.sender.acknowledgment, segment.acknowledgment)
+            && time_ns.saturating_sub(self.time_ns) >= REORDERING_NS;
+        segment.is_syn_ack() || sends || hears
     }
 }
 

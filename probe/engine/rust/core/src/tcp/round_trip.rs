@@ -31,7 +31,7 @@ impl Moment {
 #[derive(Debug, Clone, Copy, Default)]
 struct Mark {
     sequence_end: u32,
-    timestamp: u32,
+    timestamp: Option<u32>,
     sent: Moment,
 }
 
@@ -59,7 +59,14 @@ impl Marks {
     /// leaves every segment in flight the same chance, so neither the head of a burst nor one
     /// parity of segments is preferred. The choice depends on the sequence number alone.
     #[inline]
-    pub fn sent(&mut self, sequence_end: u32, timestamp: u32, now: Moment, flight: u32, len: u32) {
+    pub fn sent(
+        &mut self,
+        sequence_end: u32,
+        timestamp: Option<u32>,
+        now: Moment,
+        flight: u32,
+        len: u32,
+    ) {
         if usize::from(self.used) == MAX_MARKS {
             let random = sequence_end.wrapping_mul(0x9e37_79b1);
             let share = (u64::from(random) * u64::from(flight)) >> 32;
@@ -92,9 +99,11 @@ impl Marks {
             .count();
         let newest = *self.list.get(covered.checked_sub(1)?)?;
         self.remove(0, covered);
-        let answered =
-            newest.sequence_end == up_to && echo.is_none_or(|echo| !before(newest.timestamp, echo));
-        if answered {
+        let of_later = newest
+            .timestamp
+            .zip(echo)
+            .is_some_and(|(timestamp, echo)| before(timestamp, echo));
+        if newest.sequence_end == up_to && !of_later {
             now.since(newest.sent)
         } else {
             None
@@ -108,12 +117,22 @@ impl Marks {
         let mut kept = 0;
         for position in 0..usize::from(self.used) {
             let mark = self.list[position];
-            if timestamp.is_some_and(|copy| before(mark.timestamp, copy)) {
+            let of_copy = mark.timestamp.zip(timestamp);
+            if of_copy.is_some_and(|(original, copy)| before(original, copy)) {
                 self.list[kept] = mark;
                 kept += 1;
             }
         }
         self.used = kept as u8;
+    }
+
+    /// A segment that begins at `start` comes only now: those behind it overtook it, and what
+    /// acknowledges them had to wait for it.
+    #[cold]
+    pub fn overtook(&mut self, start: u32) {
+        let waiting = |mark: &Mark| before(start, mark.sequence_end);
+        let kept = self.list().iter().position(waiting);
+        self.used = kept.unwrap_or(self.list().len()) as u8;
     }
 
     /// How long ago the segment that ends at `sequence_end` was sent, if it is followed.
@@ -186,8 +205,8 @@ mod tests {
     #[test]
     fn the_newest_segment_of_an_acknowledgment_gives_the_sample() {
         let mut marks = Marks::default();
-        marks.sent(100, 0, at_ms(0), 100, 100);
-        marks.sent(200, 0, at_ms(12), 200, 100);
+        marks.sent(100, None, at_ms(0), 100, 100);
+        marks.sent(200, None, at_ms(12), 200, 100);
         assert_eq!(marks.acknowledged(200, None, at_ms(42)), Some(30_000));
         assert_eq!(marks.acknowledged(200, None, at_ms(50)), None);
     }
@@ -195,33 +214,53 @@ mod tests {
     #[test]
     fn an_acknowledgment_within_a_segment_gives_no_sample() {
         let mut marks = Marks::default();
-        marks.sent(100, 0, at_ms(0), 100, 100);
+        marks.sent(100, None, at_ms(0), 100, 100);
         assert_eq!(marks.acknowledged(50, None, at_ms(5)), None);
         assert_eq!(marks.acknowledged(100, None, at_ms(30)), Some(30_000));
-        marks.sent(200, 0, at_ms(40), 100, 100);
+        marks.sent(200, None, at_ms(40), 100, 100);
         assert_eq!(marks.acknowledged(250, None, at_ms(70)), None);
     }
 
     #[test]
     fn a_retransmission_voids_what_is_outstanding() {
         let mut marks = Marks::default();
-        marks.sent(100, 0, at_ms(0), 100, 100);
+        marks.sent(100, None, at_ms(0), 100, 100);
         marks.retransmitted(None);
         assert_eq!(marks.acknowledged(100, None, at_ms(300)), None);
+    }
+
+    #[test]
+    fn what_overtook_another_segment_gives_no_sample() {
+        let mut marks = Marks::default();
+        marks.sent(100, None, at_ms(0), 100, 100);
+        marks.sent(300, None, at_ms(1), 300, 100);
+        marks.overtook(100);
+        assert_eq!(marks.acknowledged(100, None, at_ms(30)), Some(30_000));
+        assert_eq!(marks.acknowledged(300, None, at_ms(40)), None);
     }
 
     #[test]
     fn an_echo_tells_the_original_from_its_retransmission() {
         for (echo, sample) in [(10, Some(30_000)), (250, None)] {
             let mut marks = Marks::default();
-            marks.sent(100, 10, at_ms(0), 100, 100);
+            marks.sent(100, Some(10), at_ms(0), 100, 100);
             marks.retransmitted(Some(250));
             assert_eq!(marks.acknowledged(100, Some(echo), at_ms(30)), sample);
         }
         let mut marks = Marks::default();
-        marks.sent(100, 10, at_ms(0), 100, 100);
+        marks.sent(100, Some(10), at_ms(0), 100, 100);
         marks.retransmitted(Some(10));
         assert_eq!(marks.acknowledged(100, Some(10), at_ms(30)), None);
+    }
+
+    #[test]
+    fn an_echo_tells_nothing_of_a_segment_without_timestamp() {
+        // The client goes on to echo what the server said before it, or a box in the way, left
+        // timestamps out.
+        let mut marks = Marks::default();
+        marks.sent(100, None, at_ms(0), 100, 100);
+        let sample = marks.acknowledged(100, Some(1_093_000_248), at_ms(30));
+        assert_eq!(sample, Some(30_000));
     }
 
     #[test]
@@ -233,7 +272,7 @@ mod tests {
             let first = sequence;
             for count in 1..=200 {
                 sequence = sequence.wrapping_add(1448);
-                marks.sent(sequence, 0, at_ms(0), count * 1448, 1448);
+                marks.sent(sequence, None, at_ms(0), count * 1448, 1448);
             }
             for pair in 1..=100 {
                 let up_to = first.wrapping_add(pair * 2 * 1448);
@@ -249,12 +288,12 @@ mod tests {
     fn marks_work_across_the_wrap_of_sequence_numbers_and_clock() {
         let mut marks = Marks::default();
         let before_wrap = Moment(u32::MAX - 999);
-        marks.sent(5, u32::MAX, before_wrap, 100, 100);
+        marks.sent(5, Some(u32::MAX), before_wrap, 100, 100);
         assert_eq!(
             marks.acknowledged(5, Some(u32::MAX), Moment(1000)),
             Some(2000)
         );
-        marks.sent(105, 3, at_ms(50), 100, 100);
+        marks.sent(105, Some(3), at_ms(50), 100, 100);
         assert_eq!(marks.acknowledged(105, Some(3), at_ms(40)), None);
     }
 
@@ -312,7 +351,7 @@ mod tests {
             let mut marks = Marks::default();
             for (send, sequence, other, time) in steps {
                 if send {
-                    marks.sent(sequence, other, Moment(time), other, 1448);
+                    marks.sent(sequence, Some(other), Moment(time), other, 1448);
                 } else {
                     let _ = marks.acknowledged(sequence, Some(other), Moment(time));
                 }

@@ -197,6 +197,12 @@ impl Reassembler {
         self.status
     }
 
+    /// Whether the reader skips bytes at `sequence` or behind.
+    pub fn skips_beyond(&self, sequence: u32) -> bool {
+        let is_behind = |next| distance(sequence, next) > 0;
+        self.status == Status::Open && (self.skipping > 0 || self.next.is_some_and(is_behind))
+    }
+
     /// Whether a segment that begins here waits behind a hole, or would.
     pub fn is_ahead(&self, sequence: u32) -> bool {
         self.next.is_some_and(|next| distance(next, sequence) > 0)

@@ -253,6 +253,16 @@ impl MessageReader {
         self.state == State::UntilClose
     }
 
+    /// A message has begun whose end has not been read. The rest of a body of stated length is not
+    /// read here.
+    pub fn is_amid_message(&self) -> bool {
+        match self.state {
+            State::StartLine => !self.line.is_empty(),
+            State::Field | State::ChunkSize | State::Trailer => true,
+            State::UntilClose | State::Lost => false,
+        }
+    }
+
     #[cfg(test)]
     pub fn kept(&self) -> usize {
         self.line.len()

@@ -178,10 +178,22 @@ impl Http {
         self.tracker.is_waiting()
     }
 
+    /// Bytes are missing of an answer whose length was stated.
+    pub fn owes_bytes(&self) -> bool {
+        let end = self.ends[1];
+        end.is_some_and(|end| self.streams[1].skips_beyond(end))
+    }
+
+    /// An answer has begun, and its end was not seen.
+    pub fn is_answer_incomplete(&self) -> bool {
+        self.owes_bytes() || self.tracker.is_amid_answer()
+    }
+
     pub fn take_report<'a>(&'a mut self, report: &mut Report<'a>) {
         let interval = std::mem::take(&mut self.facts.interval);
         report.app_protocol = Some("http");
         report.server_name = self.facts.host.as_deref();
+        report.server_name_source = report.server_name.map(|_| "host");
         report.time_to_first_byte_us = interval.first_bytes.value();
         report.http_status = interval.worst_status;
         report.requests = Some(interval.requests);

@@ -30,7 +30,7 @@ use tls::{Tls, TlsSummary};
 pub struct Report<'a> {
     pub app_protocol: Option<&'static str>,
     pub server_name: Option<&'a str>,
-    /// `sni`, `host`, `certificate` or `dns`; see `settle_name`.
+    /// `sni`, `host`, `certificate` or `dns`.
     pub server_name_source: Option<&'static str>,
     pub alpn: Option<&'a str>,
     pub tls_version: Option<&'static str>,
@@ -49,15 +49,12 @@ pub struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
-    /// Says where the name comes from, and takes the one that DNS gave where the flow has none.
+    /// Takes the name that DNS gave where the flow has none.
     pub fn settle_name(&mut self, from_dns: Option<&'a str>) {
-        self.server_name_source = match (self.server_name, self.app_protocol) {
-            (Some(_), _) if self.server_name_source.is_some() => self.server_name_source,
-            (Some(_), Some("http")) => Some("host"),
-            (Some(_), _) => Some("sni"),
-            (None, _) => from_dns.map(|_| "dns"),
-        };
-        self.server_name = self.server_name.or(from_dns);
+        if self.server_name.is_none() {
+            self.server_name = from_dns;
+            self.server_name_source = from_dns.map(|_| "dns");
+        }
     }
 }
 
@@ -373,6 +370,13 @@ impl Application {
         }
     }
 
+    fn http(&self) -> Option<&Http> {
+        match &self.protocol {
+            Protocol::Http(http) => Some(http),
+            _ => None,
+        }
+    }
+
     /// What the client's last record says where the handshake came to no end and nothing follows.
     pub fn tls_last_word(&self) -> Option<Failure> {
         let info = self.tls_info().filter(|_| self.is_in_tls_handshake());
@@ -381,7 +385,17 @@ impl Application {
 
     /// A request whose answer has not begun, of a protocol in which every request has one.
     pub fn expects_answer(&self) -> bool {
-        matches!(&self.protocol, Protocol::Http(http) if http.is_waiting())
+        self.http().is_some_and(Http::is_waiting)
+    }
+
+    /// The server said how long its answer is, and has not sent all of it.
+    pub fn owes_bytes(&self) -> bool {
+        self.http().is_some_and(Http::owes_bytes)
+    }
+
+    /// An answer has begun, and its end was not seen.
+    pub fn is_answer_incomplete(&self) -> bool {
+        self.http().is_some_and(Http::is_answer_incomplete)
     }
 
     /// The first request was sent and nothing has come back, in a protocol in which the client's

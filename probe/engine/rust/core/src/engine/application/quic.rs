@@ -65,6 +65,7 @@ impl Quic {
             return;
         };
         report.server_name = identity.server_name.as_deref();
+        report.server_name_source = report.server_name.map(|_| "sni");
         report.alpn = identity.alpn.as_deref();
         report.tls_version = identity.tls_1_3.then_some("1.3");
         report.ech = identity.ech;

@@ -241,3 +241,31 @@ alert_evidence! {
     115 "unknown_psk_identity" 116 "certificate_required" 120 "no_application_protocol"
     121 "ech_required"
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_said_to_come_from_where_it_was_read() {
+        let name = |text: &str| Some(Box::from(text));
+        for (sni, proxied, certificate, wanted) in [
+            (name("a"), Some("b"), name("c"), Some(("a", "sni"))),
+            (None, Some("b"), name("c"), Some(("b", "host"))),
+            (None, None, name("c"), Some(("c", "certificate"))),
+            (None, None, None, None),
+        ] {
+            let info = TlsInfo {
+                server_name: sni,
+                certificate_name: certificate,
+                ..TlsInfo::default()
+            };
+            let mut report = Report {
+                server_name: proxied,
+                ..Report::default()
+            };
+            describe(&info, "tls", &mut report);
+            assert_eq!(report.server_name.zip(report.server_name_source), wanted);
+        }
+    }
+}

@@ -9,6 +9,7 @@ mod connect;
 mod quic;
 mod request;
 mod reset;
+mod stop;
 mod tls;
 mod transfer;
 
@@ -58,9 +59,9 @@ pub fn judge(session: &mut Session, around: &Around) -> Verdict {
     reset::injected(&case)
         .or_else(|| connect::judge(&case))
         .or_else(|| one_way(session))
-        .or_else(|| transfer::in_vain(&case))
-        .or_else(|| transfer::stalled(&case))
         .or_else(|| tls::judge(&case))
+        .or_else(|| request::unused(&case))
+        .or_else(|| transfer::stopped(&case))
         .or_else(|| request::judge(&case))
         .or_else(|| transfer::judge(&case))
         .unwrap_or_else(|| calm(session))
@@ -132,6 +133,11 @@ impl<'a> Case<'a> {
         } else {
             failure.seen_from_far_end()
         })
+    }
+
+    /// The asker spoke last.
+    fn asked_last(&self) -> bool {
+        self.session.exchange.last_speaker == Some(self.asker)
     }
 
     fn is_left_by_asker(&self) -> bool {

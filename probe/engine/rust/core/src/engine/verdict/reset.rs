@@ -1,6 +1,7 @@
 //! Resets that neither end sent.
 
 use super::{Case, FailureCause, FailureSide, FailureStage};
+use crate::engine::evidence::Evidence;
 use crate::engine::failure::{Failure, Verdict};
 
 /// Judges a reset that somebody between the two ends made up, on whatever stage: it is the cause of
@@ -14,8 +15,12 @@ pub fn injected(case: &Case<'_>) -> Option<Verdict> {
         FailureCause::NetworkInjectedReset,
         Some(FailureSide::Network),
     );
-    let failure = Failure::new(cause, stage(case), side, reset.evidence());
-    Some(Verdict::Failed(failure))
+    Some(Verdict::Failed(Failure {
+        cause,
+        stage: stage(case),
+        side,
+        evidence: reset.codes().fold(Evidence::NONE, Evidence::and),
+    }))
 }
 
 fn stage(case: &Case<'_>) -> FailureStage {

@@ -1,5 +1,6 @@
 //! TLS handshakes that came to no end. Alerts speak for themselves (`application::tls`).
 
+use super::stop::{Stop, Stuck};
 use super::{Case, FailureCause, FailureSide, FailureStage, PATIENCE_NS};
 use crate::engine::exchange::Farewell;
 use crate::engine::failure::{Failure, Verdict};
@@ -51,6 +52,9 @@ pub fn judge(case: &Case<'_>) -> Option<Verdict> {
             failure
         }));
     }
+    if let Some(stop) = Stop::of(case) {
+        return Some(Verdict::Failed(stuck(stop.stuck)));
+    }
     left.then_some(Verdict::unknown("tls_unfinished,aborted_by_client"))
 }
 
@@ -64,6 +68,12 @@ fn hung_up(case: &Case<'_>) -> Verdict {
         Some(_) => case.failed(HUNG_UP),
         None => Verdict::unknown("tls_unfinished"),
     }
+}
+
+/// A message of the handshake did not get through.
+fn stuck(stuck: Stuck) -> Failure {
+    let (cause, stage) = (FailureCause::TlsTimeout, FailureStage::Tls);
+    Failure::new(cause, stage, stuck.side(), stuck.evidence())
 }
 
 fn silence(case: &Case<'_>) -> Failure {

@@ -1,98 +1,42 @@
 //! Connections that broke while they carried data.
 
 use super::request::IDLE_NS;
+use super::stop::{End, Stop, Stuck};
 use super::{Case, FailureCause, FailureSide, FailureStage, PATIENCE_NS};
 use crate::engine::failure::{Failure, Verdict};
-use crate::flow::Direction;
 
-/// What was sent towards the client again and again passed the tap: it is lost behind it.
-const LOST_DOWN: Failure = Failure::new(
-    FailureCause::RetransmissionTimeout,
-    FailureStage::Transfer,
-    Some(FailureSide::Access),
-    "data_down_retransmitted,unacknowledged",
-);
-/// Towards the server the evidence does not tell a dead server from a broken path.
-const LOST_UP: Failure = Failure::new(
-    FailureCause::RetransmissionTimeout,
-    FailureStage::Transfer,
-    None,
-    "data_up_retransmitted,unacknowledged",
-);
-
-/// Judges data that is sent again and again with nothing coming back, whoever gave up.
-pub fn in_vain(case: &Case<'_>) -> Option<Verdict> {
-    let up = case.session.up;
-    if !case.tcp.is_established() || case.session.missed_start {
-        return None;
+/// Judges data that stopped in the middle and never went on.
+pub fn stopped(case: &Case<'_>) -> Option<Verdict> {
+    let Stop { stuck, end } = Stop::of(case)?;
+    if stuck == Stuck::ShutOut {
+        // A customer may let a video stand before leaving it.
+        return Some(Verdict::unknown(stuck.evidence()));
     }
-    [(up.opposite(), LOST_DOWN), (up, LOST_UP)]
-        .into_iter()
-        .find(|&(sender, _)| is_in_vain(case, sender))
-        .map(|(_, failure)| Verdict::Failed(failure))
-}
-
-fn is_in_vain(case: &Case<'_>, sender: Direction) -> bool {
-    let given_up = match case.session.exchange.farewell {
-        Some(farewell) => farewell.is_reset && farewell.by == sender,
-        None => {
-            let waited_ns = case.around.now_ns.saturating_sub(case.session.last_ns);
-            waited_ns >= PATIENCE_NS && !case.around.is_cut_short
-        }
+    let by_client = end == End::ResetByAsker && case.asker == case.session.up;
+    let cause = match stuck {
+        // An app that does not wait for what it wants; a sender gives up on what it sends.
+        _ if by_client && stuck.is_awaited_by_client() => FailureCause::ResetByClient,
+        Stuck::InVain { .. } => FailureCause::RetransmissionTimeout,
+        _ => FailureCause::TransferStalled,
     };
-    given_up && case.tcp.retransmits_in_vain(sender)
-}
-
-/// What was sent towards the client passed the tap, and stayed unanswered.
-const STALLED_DOWN: Failure = Failure::new(
-    FailureCause::TransferStalled,
-    FailureStage::Transfer,
-    Some(FailureSide::Access),
-    "data_down_outstanding",
-);
-/// The client itself keeps the data out.
-const SHUT_OUT: Failure = Failure::new(
-    FailureCause::TransferStalled,
-    FailureStage::Transfer,
-    Some(FailureSide::Device),
-    "window_closed_by_client",
-);
-const STALLED_UP: Failure = Failure::new(
-    FailureCause::TransferStalled,
-    FailureStage::Transfer,
-    None,
-    "data_up_outstanding",
-);
-
-/// Judges data that stopped in the middle for 10 s and never went on, whoever left then.
-pub fn stalled(case: &Case<'_>) -> Option<Verdict> {
-    if !case.tcp.is_established() || !case.hears_all() || !case.session.exchange.answered {
-        return None;
-    }
-    let up = case.session.up;
-    let until_ns = case.around.now_ns;
-    let (sender, failure) = [(up.opposite(), STALLED_DOWN), (up, STALLED_UP)]
-        .into_iter()
-        .find(|&(sender, _)| case.tcp.is_stalled(sender, until_ns))?;
-    let failure = if sender != up && case.tcp.is_shut_out(sender) {
-        SHUT_OUT
+    let stage = FailureStage::Transfer;
+    let failure = Failure::new(cause, stage, stuck.side(), stuck.evidence());
+    let failure = match end {
+        End::Silence => failure,
+        End::ResetByAsker | End::Left => failure.and("given_up"),
+    };
+    Some(if stuck == Stuck::Missing {
+        case.failed(failure)
     } else {
-        failure
-    };
-    Some(Verdict::Failed(
-        if case.session.exchange.farewell.is_some() {
-            failure.and("given_up")
-        } else {
-            failure
-        },
-    ))
+        Verdict::Failed(failure)
+    })
 }
 
-/// Judges what a reset left unfinished, and who left first.
+/// Judges what was left undone by who left first.
 pub fn judge(case: &Case<'_>) -> Option<Verdict> {
-    let reset = case.tcp.reset.filter(|reset| reset.unfinished);
-    if reset.is_some_and(|reset| reset.by != case.asker) {
-        return Some(reset_by_answerer(case));
+    if let Some(owed) = owed(case) {
+        let verdict = doubt(case).unwrap_or_else(|| case.failed(broken_off(case, owed)));
+        return Some(verdict);
     }
     (case.is_left_by_asker() && leaves_something(case))
         .then_some(Verdict::good("aborted_by_client"))
@@ -105,43 +49,62 @@ fn leaves_something(case: &Case<'_>) -> bool {
         let asked = farewell.last_speaker == Some(case.asker);
         asked && farewell.is_reset && farewell.silence_ns < PATIENCE_NS
     });
+    let application = &case.session.application;
     let refuses_rest = case.tcp.reset.is_some()
         && (exchange.spoken_after_farewell || case.tcp.has_unacknowledged(case.asker.opposite()));
-    asked_last || refuses_rest || case.session.application.expects_answer()
+    asked_last || refuses_rest || application.expects_answer() || application.is_answer_incomplete()
+}
+
+/// What the answerer left undone, if it left first.
+fn owed(case: &Case<'_>) -> Option<&'static str> {
+    if !case.is_left_by_answerer() {
+        return None;
+    }
+    let (application, hears_all) = (&case.session.application, case.hears_all());
+    if case.tcp.reset.is_some_and(|reset| reset.unfinished) {
+        Some(if case.asked_last() {
+            "request_outstanding"
+        } else {
+            "data_in_flight"
+        })
+    } else if hears_all && application.expects_answer() {
+        Some("request_unanswered")
+    } else if hears_all && application.is_answer_incomplete() {
+        Some("answer_incomplete")
+    } else {
+        None
+    }
+}
+
+/// What else may have happened than that the answerer broke off.
+fn doubt(case: &Case<'_>) -> Option<Verdict> {
+    let exchange = &case.session.exchange;
+    if !case.asked_last() {
+        return None;
+    }
+    if case.tcp.capture_loss() {
+        return Some(Verdict::unknown("reset_by_server,capture_loss"));
+    }
+    if exchange.answered && exchange.pause_ns >= IDLE_NS {
+        return Some(Verdict::unknown("keep_alive_expired"));
+    }
+    // What cannot be read may have been no request.
+    let silence_ns = exchange.farewell.map_or(0, |farewell| farewell.silence_ns);
+    let is_request = case.session.application.expects_answer();
+    (exchange.answered && !is_request && silence_ns >= PATIENCE_NS)
+        .then_some(Verdict::unknown("reset_when_idle"))
 }
 
 /// Who serves, and breaks off amid its work, has failed its customer. Where the subscriber serves,
 /// that is a reset by the client.
-fn reset_by_answerer(case: &Case<'_>) -> Verdict {
-    let exchange = &case.session.exchange;
-    let silence_ns = exchange.farewell.map_or(0, |farewell| farewell.silence_ns);
-    let asked_last = exchange.last_speaker == Some(case.asker);
-    if case.tcp.capture_loss() && asked_last {
-        return Verdict::unknown("reset_by_server,capture_loss");
-    }
-    let is_known_request = case.session.application.expects_answer();
-    if exchange.answered && asked_last && !is_known_request {
-        if exchange.pause_ns >= IDLE_NS {
-            return Verdict::unknown("keep_alive_expired");
-        }
-        if silence_ns >= PATIENCE_NS {
-            return Verdict::unknown("reset_when_idle");
-        }
-    }
-    case.failed(broken_off(case, asked_last))
-}
-
-fn broken_off(case: &Case<'_>, asked_last: bool) -> Failure {
-    let (cause, evidence) = if case.asker == case.session.up {
-        (FailureCause::ResetByServer, "reset_by_server")
-    } else {
-        (FailureCause::ResetByClient, "reset_by_client")
+fn broken_off(case: &Case<'_>, owed: &'static str) -> Failure {
+    let is_reset = case.tcp.reset.is_some();
+    let (cause, evidence) = match (case.asker == case.session.up, is_reset) {
+        (true, true) => (FailureCause::ResetByServer, "reset_by_server"),
+        (true, false) => (FailureCause::ResetByServer, "fin_by_server"),
+        (false, true) => (FailureCause::ResetByClient, "reset_by_client"),
+        (false, false) => (FailureCause::ResetByClient, "fin_by_client"),
     };
     let side = Some(FailureSide::Server);
-    let failure = Failure::new(cause, FailureStage::Transfer, side, evidence);
-    failure.and(if asked_last {
-        "request_outstanding"
-    } else {
-        "data_in_flight"
-    })
+    Failure::new(cause, FailureStage::Transfer, side, evidence).and(owed)
 }
