@@ -1,8 +1,9 @@
-"""TLS connections between two ends of OpenSSL in this process: real bytes at times that a test chooses."""
+"""TLS connections between two ends of OpenSSL in this process: real bytes, at chosen times."""
 
 import datetime
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -95,10 +96,9 @@ class End:
 
     def attempt(self, action: Callable[[], object]) -> bytes:
         """Do what can be done, and return the bytes that this sends."""
-        try:
+        # It may want more bytes, or say in an alert why it goes no further.
+        with suppress(ssl.SSLError):
             action()
-        except ssl.SSLError:
-            pass  # it wants more bytes, or has said in an alert why it goes no further
         return self.outgoing.read()
 
 

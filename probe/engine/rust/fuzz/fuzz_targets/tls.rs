@@ -12,6 +12,7 @@ fn learn(client: &[u8], server: &[u8], chunk_length: usize) -> TlsInfo {
             tracker.feed(from_client, chunk, 0);
         }
     }
+    tracker.on_client_leaving();
     tracker.info().clone()
 }
 
@@ -25,6 +26,7 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(whole, chunks);
     let name_length = whole.server_name.as_ref().map_or(1, |name| name.len());
     assert!((1..=255).contains(&name_length));
+    assert!(!(whole.is_rejected_by_client() && whole.setup_us().is_some()));
     failure(&whole);
     looks_like_tls(client);
 });

@@ -15,8 +15,9 @@
 //! - With 0-RTT the request came before the handshake, among records that cannot be told apart from
 //!   those behind it: nothing is said.
 //!
-//! **Bias:** several tickets in one record, with the answer right behind the client's Finished, are
-//! the one case in which the wait is too short, by an eighth of it at most.
+//! **Bias:** a ticket with the answer close behind it makes the wait too short by an eighth at most.
+//! Tickets of different lengths in one flight are taken for the answer: the wait lacks the time that
+//! the server thinks. An answer whose first two records have one length is timed from its third.
 
 use super::alert;
 use super::hello::Version;

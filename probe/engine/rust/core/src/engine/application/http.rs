@@ -309,6 +309,7 @@ status_evidence! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const OPENER: bool = true;
     const OTHER: bool = false;
@@ -508,5 +509,49 @@ mod tests {
         wire.send(OTHER, b"HTTP/1.1 200 Go\r\n\r\nhello");
         let starts = [34, 19].map(Some);
         assert_eq!(wire.http.switch(OTHER), Some((Switch::Tunnel, starts)));
+    }
+
+    /// A stream in segments of these lengths: where each begins, and what it holds.
+    fn segments(stream: &[u8], lengths: &[usize]) -> Vec<(u32, Vec<u8>)> {
+        let (mut rest, mut at, mut found) = (stream, 0, Vec::new());
+        for length in lengths.iter().cycle() {
+            let (piece, behind) = rest.split_at(rest.len().min(*length));
+            found.push((at, piece.to_vec()));
+            at += piece.len() as u32;
+            rest = behind;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        found
+    }
+
+    /// Two requests, and two answers of which the second failed, in segments in an order of their own.
+    fn shuffled() -> impl Strategy<Value = [Vec<(u32, Vec<u8>)>; 2]> {
+        let requests = [GET, b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc"].concat();
+        let answers = [OK, b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"].concat();
+        let shuffle = |stream: Vec<u8>| {
+            prop::collection::vec(8..90usize, 1..6)
+                .prop_flat_map(move |lengths| Just(segments(&stream, &lengths)).prop_shuffle())
+        };
+        [shuffle(requests), shuffle(answers)]
+    }
+
+    proptest! {
+        #[test]
+        fn segments_in_any_order_tell_the_same(sides in shuffled()) {
+            let mut wire = Wire::new();
+            for (by_opener, segments) in [OPENER, OTHER].into_iter().zip(sides) {
+                for (sequence, data) in segments {
+                    wire.http.on_segment(by_opener, Segment {
+                        sequence,
+                        data: &data,
+                        wire_len: data.len() as u32,
+                        time_ns: if by_opener { 0 } else { 5 * NS_PER_MS },
+                    }, None);
+                }
+            }
+            prop_assert_eq!(wire.told(), (2, 1, Some(503), Some(5)));
+        }
     }
 }
