@@ -127,6 +127,20 @@ rust-test: setup ## Tests of the engine, in debug with overflow checks; a short 
 python-test: setup ## Tests of probe, collector and the whole street
 	$(call step,pytest,python -m pytest)
 
+.PHONY: accuracy
+accuracy: setup system-tools ## The three tables of docs/accuracy.md: tshark, round trips and losses, causes
+	@$(MAKE) oracle-table
+	@$(MAKE) round-trip-table
+	@$(MAKE) cause-table
+
+.PHONY: oracle-table round-trip-table cause-table
+oracle-table: setup system-tools
+	@python -m tests.oracle
+round-trip-table: setup system-tools
+	@python -m tests.system.laboratory.accuracy
+cause-table: setup system-tools
+	@python -m tests.system.laboratory.failures
+
 .PHONY: bench
 bench: setup ## Engine throughput beside a reference walk over the same packets; N=packets
 	@python tests/bench/bench_engine.py --packets $(N)

@@ -1,5 +1,6 @@
 """Print how our figures of the reference captures compare with tshark's."""
 
+import shutil
 import sys
 from collections import Counter, defaultdict
 
@@ -13,6 +14,9 @@ def main() -> int:
     names = captures()
     if not names:
         print("no reference captures on this machine", file=sys.stderr)
+        return 1
+    if shutil.which("tshark") is None:
+        print("tshark is not installed; `make system-tools` installs it", file=sys.stderr)
         return 1
     found = [(name, f) for name in names for f in figures(replay_of(name).rows, truth_of(name))]
     print("\n".join(figures_table(found)))

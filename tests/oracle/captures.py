@@ -2,13 +2,11 @@
 
 import functools
 import json
-from pathlib import Path
 from typing import Any
 
 from tests.support import SHARED, Replay, replay
 
 CORPUS = SHARED / "corpora" / "dev"
-DETAILS = Path(__file__).with_name("details.json")
 
 Record = dict[str, Any]
 Truth = dict[str, Any]
@@ -24,19 +22,6 @@ def captures() -> list[str]:
 def truth_of(name: str) -> Truth:
     document: Truth = json.loads((CORPUS / "truth" / f"{name}.json").read_text())
     return document
-
-
-@functools.cache
-def all_details() -> Truth:
-    document: Truth = json.loads(DETAILS.read_text())
-    return document
-
-
-def details_of(name: str) -> Truth:
-    """What the truth files leave out; see `derive`."""
-    found: Truth = {"retransmissions": {}, "quartiles": {}, "responses": {}}
-    found.update(all_details().get(name, {}))
-    return found
 
 
 @functools.cache

@@ -9,9 +9,10 @@ tshark's waits.
 from collections import defaultdict
 from collections.abc import Iterable
 
-from tests.oracle.captures import Record, Truth, details_of
+from tests.oracle.captures import Record, Truth
 from tests.oracle.figure import Figure
 from tests.oracle.flows import Flow, flows
+from tests.oracle.tshark import details_of
 
 # A status and the wait for it in microseconds, if tshark knows the request.
 Response = tuple[int, int | None]

@@ -5,9 +5,10 @@ tshark's retransmission, fast retransmission and spurious retransmission togethe
 counted apart; of the SYN-ACK no copies are counted here.
 """
 
-from tests.oracle.captures import Record, Truth, details_of
+from tests.oracle.captures import Record, Truth
 from tests.oracle.figure import Figure
 from tests.oracle.flows import DIRECTION, Flow, flows
+from tests.oracle.tshark import details_of
 
 
 def retransmission_figures(records: list[Record], truth: Truth) -> list[Figure]:

@@ -11,9 +11,10 @@ histograms, whose buckets are 5 % wide, lies between the quartiles of tshark's s
 
 from collections import Counter
 
-from tests.oracle.captures import Record, Truth, details_of
+from tests.oracle.captures import Record, Truth
 from tests.oracle.figure import Figure
 from tests.oracle.flows import Flow, flows
+from tests.oracle.tshark import details_of
 
 FLOOR_US = 50
 BUCKET = 1.05

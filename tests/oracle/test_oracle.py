@@ -6,13 +6,22 @@ the table that no longer differs.
 """
 
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
-from tests.oracle.captures import captures, details_of, replay_of, streams_of, truth_of
+from tests.oracle.captures import captures, replay_of, streams_of, truth_of
 from tests.oracle.differences import DAMAGED_FILES, DIFFERENCES, Difference
 from tests.oracle.figures import figures
+from tests.oracle.tshark import details_of
 from tests.support import needs_shared
+
+
+@pytest.fixture(autouse=True)
+def tshark(tool: Callable[[str], str]) -> None:
+    """Ask for tshark once; without it there is nothing to compare with."""
+    tool("tshark")
+
 
 AGREES = Difference(0, "")
 
@@ -56,7 +65,7 @@ def test_nearly_every_figure_agrees_and_the_comparison_is_not_empty() -> None:
 
 @needs_shared
 @pytest.mark.parametrize("name", captures())
-def test_what_was_derived_beside_the_truth_files_agrees_with_them(name: str) -> None:
+def test_this_tshark_agrees_with_the_truth_files(name: str) -> None:
     details, streams = details_of(name), streams_of(truth_of(name))
     sent_again = {number: sum(of.values()) for number, of in details["retransmissions"].items()}
     theirs = {str(s["stream"]): s["any_retransmission"] for s in streams}

@@ -22,14 +22,21 @@ class Confusion:
 
         A class that was found and never expected counts too, with 0: a wrong word costs twice.
         """
-        labels = {label for pair in self.counts for label in pair}
+        labels = self.labels()
         return sum(map(self.f1, labels)) / len(labels)
 
-    def rows(self) -> list[tuple[str, int, float, str]]:
-        """Return for each class: times expected, F1, and what it was taken for instead."""
-        rows = []
-        for label in sorted({label for pair in self.counts for label in pair}):
-            of_label = {said: n for (truth, said), n in self.counts.items() if truth == label}
-            wrong = [f"{said} {n}" for said, n in sorted(of_label.items()) if said != label]
-            rows.append((label, sum(of_label.values()), self.f1(label), ", ".join(wrong)))
-        return rows
+    def labels(self) -> list[str]:
+        """Return all classes that were expected or found, in order."""
+        return sorted({label for pair in self.counts for label in pair})
+
+    def table(self) -> list[str]:
+        """Return the matrix as lines of text: a row for what was expected, a column for what was
+        found, both numbered alike; a dot for 0."""
+        numbered = list(enumerate(self.labels(), 1))
+        columns = "".join(f"{number:>3}" for number, _ in numbered)
+        lines = [f"{'expected':>3} {'found':>24} {columns}     F1"]
+        for number, expected in numbered:
+            cells = [self.counts[expected, found] or "." for _, found in numbered]
+            row = "".join(f"{cell:>3}" for cell in cells)
+            lines.append(f"{number:>3} {expected:<29} {row}  {self.f1(expected):.3f}")
+        return lines

@@ -274,10 +274,10 @@ def report(judgements: list[Judgement]) -> str:
         many = f" ({one.wrong} of {one.sessions})" if one.sessions != 1 else ""
         found = f"{one.found}/{one.stage}/{one.side}{many}"
         lines.append(
-            f" {mark} {one.scenario} | {wanted} -> {found} | {','.join(one.evidence)} | {one.notes}"
+            f" {mark} {one.scenario} | {wanted} -> {found} | {','.join(one.evidence)} |"
+            f" {' '.join(one.notes.split())}"
         )
-    lines += ["", f"{'cause':26}{'expected':>9}{'F1':>7}  taken for"]
-    lines += [f"{label:26}{n:9}{f1:7.3f}  {wrong}" for label, n, f1, wrong in matrix.rows()]
+    lines += ["", *matrix.table()]
     right = sum(one.cause_is_right for one in judgements)
     whole = sum(one.is_right for one in judgements)
     lines += [

@@ -1,15 +1,13 @@
-"""Write `details.json`: what tshark says of the reference captures and their truth files leave out.
-
-    python -m tests.oracle.derive
+"""What tshark says of the reference captures and their truth files leave out.
 
 Of each TCP stream the frames that tshark takes for retransmissions, by direction (the truth files
 add up both), and the quartiles of its round trips; of each HTTP response its status, and the time
 from the first byte of its request to its own first byte (theirs ends with the last byte, and they
-leave out responses whose body was not captured in whole). Made with tshark 4.0.17 in an empty
-configuration, as the truth files were; a test compares the two where they hold the same.
+leave out responses whose body was not captured in whole). The configuration is empty, as it was for
+the truth files (tshark 4.0.17); a test compares the two where they hold the same.
 """
 
-import json
+import functools
 import math
 import os
 import statistics
@@ -19,7 +17,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-from tests.oracle.captures import CORPUS, DETAILS, captures, streams_of, truth_of
+from tests.oracle.captures import CORPUS, streams_of, truth_of
 
 FIELDS = [
     "frame.number",
@@ -51,7 +49,9 @@ def frames_of(name: str) -> Iterator[Frame]:
     words += [word for field in FIELDS for word in ("-e", field)]
     with tempfile.TemporaryDirectory() as empty:
         environment = {**os.environ, "WIRESHARK_CONFIG_DIR": empty}
-        done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+        done = subprocess.run(
+            words, capture_output=True, text=True, env=environment, check=False, timeout=60
+        )
     for line in done.stdout.splitlines():
         values = (value.split(",") if value else [] for value in line.split("\x1f"))
         yield dict(zip(FIELDS, values, strict=True))
@@ -125,21 +125,11 @@ def responses(frames: list[Frame]) -> dict[str, list[list[int | None]]]:
     return found
 
 
-def details(name: str) -> dict[str, Any]:
-    frames = list(frames_of(name))
-    found = {
+@functools.cache
+def details_of(name: str) -> dict[str, Any]:
+    frames = list(frames_of(name)) if streams_of(truth_of(name)) else []
+    return {
         "retransmissions": retransmissions(name, frames),
         "quartiles": quartiles(name, frames),
         "responses": responses(frames),
     }
-    return {kind: values for kind, values in found.items() if values}
-
-
-def main() -> None:
-    found = {name: details(name) for name in captures() if streams_of(truth_of(name))}
-    lines = [f"{json.dumps(name)}: {json.dumps(of)}" for name, of in found.items() if of]
-    DETAILS.write_text("{\n" + ",\n".join(lines) + "\n}\n")
-
-
-if __name__ == "__main__":
-    main()
