@@ -4,6 +4,7 @@
 //! protocol; what is learned from messages is protocol-neutral from there on.
 
 pub mod attribution;
+pub mod bearers;
 pub mod identity;
 pub mod message;
 mod paths;
