@@ -6,7 +6,9 @@
 pub mod attribution;
 pub mod bearers;
 pub mod identity;
+pub mod learner;
 pub mod message;
 mod paths;
+pub mod transactions;
 
 pub use paths::{PathLimits, PathReport, Paths};
