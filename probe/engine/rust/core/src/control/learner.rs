@@ -28,7 +28,7 @@ pub struct Link {
 }
 
 /// What is found of a flow by the data that flows are looked up with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DataKey {
     Tunnel(TunnelEnd),
     Address(Address),

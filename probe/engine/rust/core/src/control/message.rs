@@ -93,7 +93,7 @@ pub enum Role {
 }
 
 /// Who waits for packets with this identifier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TunnelEnd {
     pub address: Address,
     pub teid: u32,
