@@ -1,13 +1,13 @@
 //! What a message of the control plane says, whatever its protocol.
 
-use crate::control::identity::{Area, Cell, Digits, RanNode, Rat, Slice};
+use crate::control::identity::{Area, Cell, Digits, Plmn, RanNode, Rat, Slice};
 use crate::decap::Address;
 
 /// Most bearers (EPS bearers, E-RABs, PDU sessions, QoS flows) of one message that are kept: a session
 /// has 11 at most (TS 24.301 9.3.2), and a message further ones is not believed.
 pub const MAX_BEARERS: usize = 16;
-/// Most tunnel ends of one bearer in one message.
-pub const MAX_ENDS: usize = 6;
+/// Most tunnel ends of one bearer in one message: of six interfaces with both families of addresses.
+pub const MAX_ENDS: usize = 12;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Protocol {
@@ -69,11 +69,12 @@ pub enum Phase {
     Indication,
 }
 
-/// An answer's result.
+/// An answer's result, or a request's reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cause {
     /// In the protocol's own numbers.
     pub number: u16,
+    /// A request's reason is no refusal.
     pub accepted: bool,
 }
 
@@ -117,6 +118,8 @@ pub struct Bearer {
     /// Allocation and retention priority, 1 to 15.
     pub priority: Option<u8>,
     pub cause: Option<Cause>,
+    /// The message asks for its end or confirms it.
+    pub removed: bool,
 }
 
 /// A session's key at one node: TEID of the control plane, SEID, or what stands for it.
@@ -180,6 +183,11 @@ pub struct Message {
     pub apn: Option<Box<str>>,
     pub slice: Option<Slice>,
     pub ue: UeAddresses,
+    /// The country and operator that serve the subscriber; of a guest not the home.
+    pub serving_network: Option<Plmn>,
+    /// The default bearer of the session that is meant, where one key stands for several sessions of a
+    /// device (S11, Gn). A removal that names it and no bearers is of the whole session.
+    pub linked_bearer: Option<u8>,
     /// [`MAX_BEARERS`] at most.
     pub bearers: Vec<Bearer>,
     /// The sender's restart counter, or time of its start.
@@ -203,6 +211,8 @@ impl Message {
             apn: None,
             slice: None,
             ue: UeAddresses::default(),
+            serving_network: None,
+            linked_bearer: None,
             bearers: Vec::new(),
             recovery: None,
         }
