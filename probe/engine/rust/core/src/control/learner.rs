@@ -492,3 +492,7 @@ fn is_new_session(procedure: Procedure) -> bool {
         Procedure::CreateSession | Procedure::AccountingStart | Procedure::InitialUe
     )
 }
+
+#[cfg(test)]
+#[path = "learner_tests.rs"]
+mod tests;
