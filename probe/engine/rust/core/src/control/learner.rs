@@ -38,7 +38,8 @@ pub enum DataKey {
 #[derive(Debug, Default)]
 pub struct Changes {
     pub keys: Vec<DataKey>,
-    pub ended: Option<Transaction>,
+    /// A request that has its answer, and whom it was about.
+    pub ended: Option<(Transaction, Option<Context>)>,
 }
 
 /// The contexts, and what they are learned by.
@@ -70,9 +71,19 @@ impl Learner {
         std::mem::take(&mut self.links)
     }
 
-    /// Requests that nobody answered.
-    pub fn take_unanswered(&mut self, now_ns: u64) -> Vec<Transaction> {
-        self.transactions.take_unanswered(now_ns)
+    /// Requests that nobody answered, and whom they were about. A session that was asked for in vain
+    /// is none.
+    pub fn take_unanswered(&mut self, now_ns: u64) -> Vec<(Transaction, Option<Context>)> {
+        let ended = self.transactions.take_unanswered(now_ns);
+        let mut told = Vec::with_capacity(ended.len());
+        for one in ended {
+            let context = one.context.and_then(|id| self.bearers.get(id)).cloned();
+            if is_new_session(one.procedure) && self.is_unborn(one.context) {
+                self.forget(one.context, &mut Changes::default());
+            }
+            told.push((one, context));
+        }
+        told
     }
 
     pub fn shed(&self) -> [(&'static str, u64); 2] {
@@ -130,10 +141,13 @@ impl Learner {
         let ended = self
             .transactions
             .on_answer(said.message, said.ends, said.time_ns);
-        changes.ended = ended;
         let asked = ended.and_then(|ended| ended.context);
         let id = asked.filter(|&id| self.bearers.get(id).is_some());
         let id = id.or_else(|| self.context_of(said));
+        changes.ended = ended.map(|ended| {
+            let context = id.and_then(|id| self.bearers.get(id));
+            (ended, context.cloned())
+        });
         let refused = said.message.cause.is_some_and(|cause| !cause.accepted);
         if refused {
             if is_new_session(said.message.procedure) && self.is_unborn(id) {

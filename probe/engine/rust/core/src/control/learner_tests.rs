@@ -230,7 +230,9 @@ fn a_refused_session_leaves_nothing_and_tells_its_cause() {
         ..gtp(Procedure::CreateSession, Phase::Response, 7)
     };
     let changes = network.say(2, ends(SGW, MME), &answer);
-    let ended = changes.ended.expect("the request was seen");
+    let (ended, context) = changes.ended.expect("the request was seen");
+    let subscriber = context.and_then(|context| context.subscriber);
+    assert_eq!(subscriber, Some(network.who(7)));
     assert_eq!((ended.start_ns, ended.answered_ns), (S, Some(2 * S)));
     assert_eq!(ended.cause, refused());
     assert!(network.learner.bearers.is_empty());
@@ -321,8 +323,9 @@ fn a_retransmitted_request_is_one_request() {
     assert!(network.learner.take_unanswered(20 * S).is_empty());
     let unanswered = network.learner.take_unanswered(22 * S);
     assert_eq!(unanswered.len(), 1);
-    assert_eq!(unanswered[0].retransmissions, 1);
-    assert_eq!(unanswered[0].answered_ns, None);
+    assert_eq!(unanswered[0].0.retransmissions, 1);
+    assert_eq!(unanswered[0].0.answered_ns, None);
+    assert!(network.learner.bearers.is_empty());
 }
 
 #[test]

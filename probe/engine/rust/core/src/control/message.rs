@@ -9,7 +9,7 @@ pub const MAX_BEARERS: usize = 16;
 /// Most tunnel ends of one bearer in one message: of six interfaces with both families of addresses.
 pub const MAX_ENDS: usize = 12;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
     Gtpv1,
     Gtpv2,
@@ -20,7 +20,7 @@ pub enum Protocol {
 }
 
 /// What a message is about; requests and answers of one procedure share it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Procedure {
     /// A node says that it is there, or asks whether the other is; restart counters.
     Echo,

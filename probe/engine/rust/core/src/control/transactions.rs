@@ -1,6 +1,6 @@
 //! Requests of the control plane and their answers: how long each took, and how it ended.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::control::bearers::ContextId;
 use crate::control::message::{Cause, Message, Phase, Procedure, Protocol, UeIds};
@@ -12,7 +12,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 const ANSWER_NS: u64 = 20 * SECOND_NS;
 
 /// Who asked whom what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Key {
     protocol: Protocol,
     procedure: Procedure,
@@ -58,12 +58,18 @@ pub struct Transaction {
     pub retransmissions: u32,
     pub cause: Option<Cause>,
     pub context: Option<ContextId>,
+    /// Nothing was ever heard of the responder towards the requester: silence says nothing.
+    pub is_one_way: bool,
+    /// By which an answer found its request.
+    pub sequence: u32,
 }
 
 /// Requests under way. At most `limit`; further ones are not waited for, and counted.
 #[derive(Debug)]
 pub struct Transactions {
     pending: HashMap<Key, Pending>,
+    /// Who was ever heard answering whom.
+    heard: HashSet<(Address, Address)>,
     limit: usize,
     /// When the oldest is looked at next.
     next_look_ns: u64,
@@ -74,6 +80,7 @@ impl Transactions {
     pub fn new(limit: usize) -> Self {
         Self {
             pending: HashMap::new(),
+            heard: HashSet::new(),
             limit,
             next_look_ns: 0,
             shed: 0,
@@ -116,6 +123,9 @@ impl Transactions {
         time_ns: u64,
     ) -> Option<Transaction> {
         debug_assert!(message.phase == Phase::Response);
+        if self.heard.len() < self.limit {
+            self.heard.insert((ends[0], ends[1]));
+        }
         let key = Key::of(message, ends[1], ends[0]);
         let pending = self.pending.remove(&key)?;
         Some(Transaction {
@@ -137,14 +147,16 @@ impl Transactions {
     }
 
     fn take(&mut self, which: impl FnMut(&Key, &mut Pending) -> bool) -> Vec<Transaction> {
-        let mut ended: Vec<Transaction> = self
-            .pending
-            .extract_if(which)
-            .map(|(key, pending)| key.ended(&pending))
-            .collect();
+        let mut ended: Vec<(Key, Pending)> = self.pending.extract_if(which).collect();
         // The order in a hash table is nobody's business.
-        ended.sort_by_key(|one| (one.start_ns, one.requester, one.responder));
-        ended
+        ended.sort_by_key(|(key, pending)| (pending.first_ns, *key));
+        let heard = |key: &Key| self.heard.contains(&(key.responder, key.requester));
+        let all = ended.iter();
+        all.map(|(key, pending)| Transaction {
+            is_one_way: !heard(key),
+            ..key.ended(pending)
+        })
+        .collect()
     }
 }
 
@@ -160,6 +172,8 @@ impl Key {
             retransmissions: pending.retransmissions,
             cause: None,
             context: pending.context,
+            is_one_way: false,
+            sequence: self.sequence,
         }
     }
 }

@@ -126,9 +126,11 @@ fn endpoint_fields<'a>(record: &mut Record<'a>, ends: &'a Ends) {
     record.server_port = ends.ports.map(|(_, server)| server);
 }
 
-fn attribution_fields<'a>(record: &mut Record<'a>, place: &'a Place, end_ns: u64) {
-    record.subscriber_id = Some(&place.subscriber_id);
-    record.subscriber_source = Some(place.subscriber_source);
+pub fn attribution_fields<'a>(record: &mut Record<'a>, place: &'a Place, end_ns: u64) {
+    if place.has_subscriber() {
+        record.subscriber_id = Some(&place.subscriber_id);
+        record.subscriber_source = Some(place.subscriber_source);
+    }
     record.cell_id = place.cell_id.as_deref();
     record.cell_source = place.cell_source;
     record.cell_age_s = place.located_ns.map(|since_ns| {
@@ -235,13 +237,13 @@ fn flags(session: &Session) -> u8 {
 }
 
 /// An address as bytes on the wire: 4 or 16 of them.
-struct Octets {
+pub struct Octets {
     bytes: [u8; 16],
     start: usize,
 }
 
 impl Octets {
-    fn of(address: Address) -> Self {
+    pub fn of(address: Address) -> Self {
         let start = if address.as_v4().is_some() { 12 } else { 0 };
         Self {
             bytes: address.0.to_be_bytes(),
@@ -249,7 +251,7 @@ impl Octets {
         }
     }
 
-    fn as_bytes(&self) -> &[u8] {
+    pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[self.start..]
     }
 }

@@ -23,6 +23,7 @@ mod place;
 mod quic_ids;
 mod residents;
 mod session;
+mod signalling;
 mod site;
 mod tracker;
 mod transport;

@@ -35,6 +35,16 @@ impl Place {
         self.is_named() || self.cell_id.is_some() || self.ran_node_id.is_some()
     }
 
+    /// There is anybody at all; a request of the control plane may be about nobody known.
+    pub fn has_subscriber(&self) -> bool {
+        !self.subscriber_source.is_empty()
+    }
+
+    /// Where a context's subscriber is.
+    pub fn of_context(context: &Context) -> Self {
+        learned(context, context.located, None, false)
+    }
+
     fn is_named(&self) -> bool {
         self.subscriber_source != BY_ADDRESS
     }
@@ -71,7 +81,16 @@ pub fn place_of(
     mapped: Attribution,
     pseudonyms: &Pseudonyms,
 ) -> Place {
-    let mut place = found.map(learned).unwrap_or_default();
+    let mut place = found
+        .map(|found| {
+            learned(
+                found.context,
+                found.located,
+                found.qos_class,
+                is_lost(found),
+            )
+        })
+        .unwrap_or_default();
     name(&mut place, client, &mapped, pseudonyms);
     if place.cell_id.is_none() && place.ran_node_id.is_none() {
         place.cell_source = mapped.cell_id.as_ref().map(|_| BY_MAP);
@@ -98,13 +117,8 @@ fn boxed(text: Option<String>) -> Option<Box<str>> {
     text.map(Into::into)
 }
 
-fn learned(found: &Found<'_>) -> Place {
-    let &Found {
-        context,
-        located,
-        qos_class,
-        ..
-    } = found;
+/// `lost`: the device is no more where it was, and nothing is known of where it is.
+fn learned(context: &Context, located: Located, qos_class: Option<u8>, lost: bool) -> Place {
     let location = located.location;
     let text = |shown: Option<&dyn std::fmt::Display>| shown.map(|one| one.to_string().into());
     let cell = location.cell.as_ref().map(|cell| cell as _);
@@ -120,7 +134,7 @@ fn learned(found: &Found<'_>) -> Place {
         cell_source: Some(source_of(located.by)).filter(|source| !source.is_empty()),
         located_ns: is_placed.then_some(located.time_ns),
         // N4 alone tells of the base station no more than its address.
-        ran_node_id: text(node).or_else(|| text(access.filter(|_| !is_lost(found)))),
+        ran_node_id: text(node).or_else(|| text(access.filter(|_| !lost))),
         tracking_area: text(area),
         rat: context.rat.map(|rat| rat.as_str().into()),
         apn: context.apn.as_deref().map(Into::into),

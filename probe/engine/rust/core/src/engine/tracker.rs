@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::control::bearers::Context;
 use crate::control::learner::{Learner, Link};
 use crate::control::message::{Message, TunnelEnd};
+use crate::control::transactions::Transaction;
 use crate::decap::{Address, Inner, Transport, encapsulation};
 use crate::engine::application::{Application, Quic};
 use crate::engine::clients::{Clients, Winners};
@@ -19,6 +21,7 @@ use crate::engine::options::Limits;
 use crate::engine::quic_ids::QuicIds;
 use crate::engine::residents::Residents;
 use crate::engine::session::{News, Path, Session};
+use crate::engine::signalling;
 use crate::engine::site::Site;
 use crate::engine::transport::{Payload, Transported};
 use crate::engine::verdict::Around;
@@ -121,6 +124,7 @@ impl Tracker {
     /// Tells the time of a packet, and writes every record that came due; see `Clock` for what is
     /// believed.
     pub fn advance(&mut self, packet_ns: u64) {
+        self.tell_unanswered(self.clock.now_ns());
         match self.clock.observe(packet_ns) {
             Step::Stay => {}
             Step::Forward(now_ns) => self.go_on_to(now_ns),
@@ -573,8 +577,35 @@ impl Tracker {
     pub fn on_control(&mut self, message: &Message, ends: [Address; 2], time_ns: u64) {
         let pseudonyms = &self.site.pseudonyms;
         let changes = self.learner.on_message(message, ends, time_ns, pseudonyms);
+        if let Some((transaction, context)) = &changes.ended {
+            self.tell(transaction, context.as_ref());
+        }
         for id in self.residents.behind(&changes.keys) {
             self.look_up_again(id);
+        }
+    }
+
+    /// Writes the record of a request of the control plane, if it is to have one.
+    fn tell(&mut self, transaction: &Transaction, context: Option<&Context>) {
+        let verdict = signalling::judge(transaction);
+        if signalling::is_told(transaction, &verdict) {
+            let (stamp, ids) = (&self.site.stamp, &self.site.session_ids);
+            signalling::emit(
+                transaction,
+                context,
+                &verdict,
+                stamp,
+                ids,
+                &mut self.columns,
+            );
+            self.on_record();
+        }
+    }
+
+    /// Gives up the requests that wait for too long.
+    fn tell_unanswered(&mut self, now_ns: u64) {
+        for (transaction, context) in self.learner.take_unanswered(now_ns) {
+            self.tell(&transaction, context.as_ref());
         }
     }
 
