@@ -4,6 +4,11 @@
 //! protocol; what is learned from messages is protocol-neutral from there on.
 
 pub mod attribution;
+pub mod gtp;
+#[cfg(test)]
+mod gtp_corpus;
+pub mod gtpv1;
+pub mod gtpv2;
 pub mod identity;
 pub mod message;
 mod paths;
