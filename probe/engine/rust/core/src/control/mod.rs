@@ -5,6 +5,11 @@
 
 pub mod attribution;
 pub mod bearers;
+pub mod gtp;
+#[cfg(test)]
+mod gtp_corpus;
+pub mod gtpv1;
+pub mod gtpv2;
 pub mod identity;
 pub mod learner;
 pub mod message;
