@@ -4,8 +4,12 @@
 //! protocol; what is learned from messages is protocol-neutral from there on.
 
 pub mod attribution;
+mod cursor;
 pub mod identity;
+pub mod location;
 pub mod message;
 mod paths;
+pub mod pfcp;
+pub mod radius;
 
 pub use paths::{PathLimits, PathReport, Paths};
