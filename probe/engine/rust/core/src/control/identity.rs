@@ -88,6 +88,21 @@ impl Plmn {
         let plain = halves.iter().all(|&half| half <= 9);
         (plain && (third_of_network <= 9 || third_of_network == 0xf)).then_some(Self(bytes))
     }
+
+    /// Reads `00101` or `310410`: the country's three digits, then the network's two or three.
+    pub fn from_text(text: &[u8]) -> Option<Self> {
+        let digits = text.iter().map(|&byte| byte.wrapping_sub(b'0'));
+        let mut halves = [0xf; 6];
+        if !(5..=6).contains(&text.len()) || digits.clone().any(|digit| digit > 9) {
+            return None;
+        }
+        halves
+            .iter_mut()
+            .zip(digits)
+            .for_each(|(half, digit)| *half = digit);
+        let [one, two, three, four, five, six] = halves;
+        Some(Self([two << 4 | one, six << 4 | three, five << 4 | four]))
+    }
 }
 
 /// `001-01`, the network code with its own 2 or 3 digits.
@@ -275,6 +290,11 @@ mod tests {
         let three = Plmn::read([0x13, 0x00, 0x14]).expect("310-410");
         assert_eq!(three.to_string(), "310-410");
         assert_eq!(Plmn::read([0x0a, 0xf1, 0x10]), None);
+        assert_eq!(Plmn::from_text(b"00101"), Some(two));
+        assert_eq!(Plmn::from_text(b"310410"), Some(three));
+        for wrong in [&b"0010"[..], b"0010101", b"0010a", b"-0101"] {
+            assert_eq!(Plmn::from_text(wrong), None, "{wrong:x?}");
+        }
         let texts = [
             Cell::Ecgi {
                 plmn: two,

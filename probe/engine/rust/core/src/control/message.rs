@@ -8,6 +8,10 @@ use crate::decap::Address;
 pub const MAX_BEARERS: usize = 16;
 /// Most tunnel ends of one bearer in one message: of six interfaces with both families of addresses.
 pub const MAX_ENDS: usize = 12;
+/// Most tunnel ends of one bearer in one message.
+pub const MAX_ENDS: usize = 6;
+/// Most changes of rules in one message; a message with further ones is not believed.
+pub const MAX_RULES: usize = 128;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
@@ -25,6 +29,8 @@ pub enum Procedure {
     /// A node says that it is there, or asks whether the other is; restart counters.
     Echo,
     Association,
+    /// All sessions between two nodes end.
+    AssociationRelease,
     CreateSession,
     ModifySession,
     DeleteSession,
@@ -41,6 +47,8 @@ pub enum Procedure {
     AccountingStart,
     AccountingInterim,
     AccountingStop,
+    /// An answer, which does not say to which of the three.
+    Accounting,
     Access,
     InitialUe,
     ContextSetup,
@@ -122,6 +130,56 @@ pub struct Bearer {
     pub removed: bool,
 }
 
+/// A rule of a session, by the number that it keeps as long as it exists (PFCP).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// Which packets: may name the tunnel end that they come to.
+    Detection(u16),
+    /// Where they go: may name the tunnel end that they are sent to.
+    Forwarding(u32),
+    /// A tunnel end that several detection rules share.
+    Endpoint(u8),
+}
+
+/// What a message says of a rule's tunnel end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It is this; it stands in `bearers` too.
+    Leads(BearerEnd),
+    /// The answer will tell it.
+    Chooses(Role),
+    /// It is this, in the role that the request or an earlier message told.
+    Moves(TunnelEnd),
+    /// There is none any more: the rule is removed, or its packets wait for the device to come back.
+    Ends,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuleChange {
+    pub rule: Rule,
+    pub change: Change,
+}
+
+/// What a node tells of a session unasked; of several things the gravest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Report {
+    /// This end does not know the tunnel (any more), if it is told which.
+    TunnelUnknown(Option<TunnelEnd>),
+    /// Nothing was sent for as long as the session may be silent.
+    Inactivity,
+    /// Data for an idle device.
+    DownlinkData,
+    Usage,
+    Other,
+}
+
+/// The node that serves the device (SGSN, SGW, AMF), as a gateway tells of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Serving {
+    pub address: Option<Address>,
+    pub network: Option<Plmn>,
+}
+
 /// A session's key at one node: TEID of the control plane, SEID, or what stands for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ControlEnd {
@@ -190,6 +248,14 @@ pub struct Message {
     pub linked_bearer: Option<u8>,
     /// [`MAX_BEARERS`] at most.
     pub bearers: Vec<Bearer>,
+    /// [`MAX_RULES`] at most.
+    pub rules: Vec<RuleChange>,
+    pub report: Option<Report>,
+    pub serving: Serving,
+    /// Of the session, or of its first bearer.
+    pub charging_id: Option<u32>,
+    /// The sender, where it names itself by an address (PFCP's Node ID, RADIUS's NAS).
+    pub node: Option<Address>,
     /// The sender's restart counter, or time of its start.
     pub recovery: Option<u32>,
 }
@@ -214,6 +280,11 @@ impl Message {
             serving_network: None,
             linked_bearer: None,
             bearers: Vec::new(),
+            rules: Vec::new(),
+            report: None,
+            serving: Serving::default(),
+            charging_id: None,
+            node: None,
             recovery: None,
         }
     }
@@ -241,6 +312,12 @@ impl Malformed {
             Self::Value => "value",
         }
     }
+}
+
+/// An IPv6 prefix without host bits, as [`UeAddresses`] keep it. None if it is longer than an address.
+pub fn prefix(address: Address, length: u8) -> Option<(Address, u8)> {
+    let host = u128::MAX.checked_shr(length.into()).unwrap_or(0);
+    (length <= 128).then_some((Address(address.0 & !host), length))
 }
 
 /// An access point name as coded in labels (TS 23.003 9.1): lower case, without the operator part
@@ -287,6 +364,16 @@ fn without_operator(name: &str) -> Option<Box<str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_prefix_loses_its_host_bits() {
+        let address = Address(0x2001_0db8_cafe_1234_0000_0000_0000_0002);
+        let of_56 = Address(0x2001_0db8_cafe_1200_0000_0000_0000_0000);
+        assert_eq!(prefix(address, 56), Some((of_56, 56)));
+        assert_eq!(prefix(address, 128), Some((address, 128)));
+        assert_eq!(prefix(address, 0), Some((Address(0), 0)));
+        assert_eq!(prefix(address, 129), None);
+    }
 
     #[test]
     fn the_operator_part_is_left_out_of_an_access_point_name() {

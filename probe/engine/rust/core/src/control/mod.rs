@@ -15,5 +15,12 @@ pub mod learner;
 pub mod message;
 mod paths;
 pub mod transactions;
+mod cursor;
+pub mod identity;
+pub mod location;
+pub mod message;
+mod paths;
+pub mod pfcp;
+pub mod radius;
 
 pub use paths::{PathLimits, PathReport, Paths};
