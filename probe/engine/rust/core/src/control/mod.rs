@@ -6,6 +6,14 @@
 pub mod attribution;
 pub mod identity;
 pub mod message;
+mod nas;
+pub mod ngap;
 mod paths;
+mod per;
+mod ran;
+#[cfg(test)]
+mod ran_corpus;
+pub mod s1ap;
+pub mod sctp;
 
 pub use paths::{PathLimits, PathReport, Paths};
