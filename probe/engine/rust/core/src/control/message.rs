@@ -1,6 +1,7 @@
 //! What a message of the control plane says, whatever its protocol.
 
 use crate::control::identity::{Area, Cell, Digits, Plmn, RanNode, Rat, Slice};
+use crate::control::identity::{Area, Cell, Digits, RanNode, Rat, Slice, Temporary};
 use crate::decap::Address;
 
 /// Most bearers (EPS bearers, E-RABs, PDU sessions, QoS flows) of one message that are kept: a session
@@ -12,6 +13,11 @@ pub const MAX_ENDS: usize = 12;
 pub const MAX_ENDS: usize = 6;
 /// Most changes of rules in one message; a message with further ones is not believed.
 pub const MAX_RULES: usize = 128;
+/// Most QoS flows of one PDU session (TS 38.413 9.3.1.13).
+pub const MAX_FLOWS: usize = 64;
+/// Most signalling connections that one Reset names and that are kept (TS 36.413 9.1.8.1; NGAP allows
+/// more).
+pub const MAX_CONNECTIONS: usize = 256;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
@@ -64,6 +70,8 @@ pub enum Procedure {
     /// A base station announces itself.
     Setup,
     Reset,
+    /// A base station, MME or AMF says that it could not use a message.
+    Error,
     /// NAS messages and location reports on their way.
     Transport,
     Other(u16),
@@ -80,9 +88,12 @@ pub enum Phase {
 /// An answer's result, or a request's reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cause {
-    /// In the protocol's own numbers.
+    /// In the protocol's own numbers. S1AP and NGAP number within groups: 1000 for the radio network,
+    /// 2000 transport, 3000 NAS, 4000 protocol, 5000 miscellaneous, plus the number there; 0 of an
+    /// answer that states none.
     pub number: u16,
     /// A request's reason is no refusal.
+    /// Nothing was refused: an answer accepts, or the cause is the reason of a request.
     pub accepted: bool,
 }
 
@@ -114,6 +125,17 @@ pub struct BearerEnd {
     pub end: TunnelEnd,
 }
 
+/// One QoS flow of a PDU session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QosFlow {
+    /// QFI, as in the PDU session container of GTP-U.
+    pub id: u8,
+    /// 5QI.
+    pub qos_class: Option<u8>,
+    /// Allocation and retention priority, 1 to 15.
+    pub priority: Option<u8>,
+}
+
 /// One bearer as a message tells of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Bearer {
@@ -121,7 +143,7 @@ pub struct Bearer {
     pub id: u8,
     /// [`MAX_ENDS`] at most.
     pub ends: Vec<BearerEnd>,
-    /// QCI or 5QI.
+    /// QCI or 5QI; of a PDU session with several QoS flows each flow has its own.
     pub qos_class: Option<u8>,
     /// Allocation and retention priority, 1 to 15.
     pub priority: Option<u8>,
@@ -178,6 +200,9 @@ pub enum Report {
 pub struct Serving {
     pub address: Option<Address>,
     pub network: Option<Plmn>,
+    /// Of a PDU session in NGAP, [`MAX_FLOWS`] at most.
+    pub flows: Vec<QosFlow>,
+    pub slice: Option<Slice>,
 }
 
 /// A session's key at one node: TEID of the control plane, SEID, or what stands for it.
@@ -201,6 +226,7 @@ pub struct Identity {
     /// International number without plus.
     pub msisdn: Option<Digits>,
     pub imei: Option<Digits>,
+    pub temporary: Option<Temporary>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -233,7 +259,12 @@ pub struct Message {
     /// NAS and accounting session.
     pub sender_end: Option<ControlEnd>,
     pub ue_ids: UeIds,
+    /// What a Reset is about: these signalling connections, [`MAX_CONNECTIONS`] at most; all if empty.
+    pub connections: Vec<UeIds>,
     pub cause: Option<Cause>,
+    /// Why the network refused the device in a plain NAS message: EMM or 5GMM cause (TS 24.301 9.9.3.9,
+    /// TS 24.501 9.11.3.2).
+    pub nas_cause: Option<u8>,
     pub identity: Identity,
     pub location: Location,
     pub rat: Option<Rat>,
@@ -270,7 +301,9 @@ impl Message {
             receiver_key: 0,
             sender_end: None,
             ue_ids: UeIds::default(),
+            connections: Vec::new(),
             cause: None,
+            nas_cause: None,
             identity: Identity::default(),
             location: Location::default(),
             rat: None,

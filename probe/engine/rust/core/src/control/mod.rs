@@ -13,6 +13,8 @@ pub mod gtpv2;
 pub mod identity;
 pub mod learner;
 pub mod message;
+mod nas;
+pub mod ngap;
 mod paths;
 pub mod transactions;
 mod cursor;
@@ -22,5 +24,11 @@ pub mod message;
 mod paths;
 pub mod pfcp;
 pub mod radius;
+mod per;
+mod ran;
+#[cfg(test)]
+mod ran_corpus;
+pub mod s1ap;
+pub mod sctp;
 
 pub use paths::{PathLimits, PathReport, Paths};
