@@ -79,6 +79,7 @@ fn imsi(number: u32) -> Identity {
         imsi: Digits::from_text(digits.as_bytes()),
         msisdn: Digits::from_text(format!("4915{number:08}").as_bytes()),
         imei: Digits::from_text(b"3520990017614823"),
+        temporary: None,
     }
 }
 

@@ -1,7 +1,6 @@
 //! What a message of the control plane says, whatever its protocol.
 
-use crate::control::identity::{Area, Cell, Digits, Plmn, RanNode, Rat, Slice};
-use crate::control::identity::{Area, Cell, Digits, RanNode, Rat, Slice, Temporary};
+use crate::control::identity::{Area, Cell, Digits, Plmn, RanNode, Rat, Slice, Temporary};
 use crate::decap::Address;
 
 /// Most bearers (EPS bearers, E-RABs, PDU sessions, QoS flows) of one message that are kept: a session
@@ -9,8 +8,6 @@ use crate::decap::Address;
 pub const MAX_BEARERS: usize = 16;
 /// Most tunnel ends of one bearer in one message: of six interfaces with both families of addresses.
 pub const MAX_ENDS: usize = 12;
-/// Most tunnel ends of one bearer in one message.
-pub const MAX_ENDS: usize = 6;
 /// Most changes of rules in one message; a message with further ones is not believed.
 pub const MAX_RULES: usize = 128;
 /// Most QoS flows of one PDU session (TS 38.413 9.3.1.13).
@@ -92,7 +89,6 @@ pub struct Cause {
     /// 2000 transport, 3000 NAS, 4000 protocol, 5000 miscellaneous, plus the number there; 0 of an
     /// answer that states none.
     pub number: u16,
-    /// A request's reason is no refusal.
     /// Nothing was refused: an answer accepts, or the cause is the reason of a request.
     pub accepted: bool,
 }
@@ -150,6 +146,9 @@ pub struct Bearer {
     pub cause: Option<Cause>,
     /// The message asks for its end or confirms it.
     pub removed: bool,
+    /// Of a PDU session in NGAP, [`MAX_FLOWS`] at most.
+    pub flows: Vec<QosFlow>,
+    pub slice: Option<Slice>,
 }
 
 /// A rule of a session, by the number that it keeps as long as it exists (PFCP).
@@ -200,9 +199,6 @@ pub enum Report {
 pub struct Serving {
     pub address: Option<Address>,
     pub network: Option<Plmn>,
-    /// Of a PDU session in NGAP, [`MAX_FLOWS`] at most.
-    pub flows: Vec<QosFlow>,
-    pub slice: Option<Slice>,
 }
 
 /// A session's key at one node: TEID of the control plane, SEID, or what stands for it.

@@ -5,6 +5,7 @@
 
 pub mod attribution;
 pub mod bearers;
+mod cursor;
 pub mod gtp;
 #[cfg(test)]
 mod gtp_corpus;
@@ -12,23 +13,19 @@ pub mod gtpv1;
 pub mod gtpv2;
 pub mod identity;
 pub mod learner;
+pub mod location;
 pub mod message;
 mod nas;
 pub mod ngap;
 mod paths;
-pub mod transactions;
-mod cursor;
-pub mod identity;
-pub mod location;
-pub mod message;
-mod paths;
+mod per;
 pub mod pfcp;
 pub mod radius;
-mod per;
 mod ran;
 #[cfg(test)]
 mod ran_corpus;
 pub mod s1ap;
 pub mod sctp;
+pub mod transactions;
 
 pub use paths::{PathLimits, PathReport, Paths};
