@@ -215,6 +215,7 @@ impl Session {
         };
         let syn_ack_seen = connection.syn_ack_seen();
         let was_reset = connection.reset.is_some();
+        let was_established = connection.is_established();
         if !connection.on_segment(direction, segment, time_ns) {
             return;
         }
@@ -229,6 +230,11 @@ impl Session {
             .on_segment(direction, segment, syn_ack_seen, time_ns);
         self.initiator = self.initiator.or(connection.initiator);
         let opener = self.initiator.unwrap_or(self.up);
+        if !was_established && (segment.has_syn() || connection.is_established()) {
+            let sides = [opener, opener.opposite()];
+            self.application
+                .begins_at(sides.map(|side| connection.first_byte(side)));
+        }
         if segment.is_reset() {
             self.application.on_reset(direction == opener, segment);
             self.note_application_failure(opener);

@@ -9,6 +9,7 @@ mod connect;
 mod quic;
 mod request;
 mod reset;
+mod sight;
 mod stop;
 mod tls;
 mod transfer;
@@ -59,6 +60,7 @@ pub fn judge(session: &mut Session, around: &Around) -> Verdict {
     reset::injected(&case)
         .or_else(|| connect::judge(&case))
         .or_else(|| one_way(session))
+        .or_else(|| sight::lost(&case))
         .or_else(|| tls::judge(&case))
         .or_else(|| request::unused(&case))
         .or_else(|| transfer::stopped(&case))
