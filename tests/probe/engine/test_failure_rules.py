@@ -691,6 +691,15 @@ def test_a_request_that_met_a_connection_just_expired_is_unknown(run: Run) -> No
     assert verdict(run(capture)) == ("unknown", None, "keep_alive_expired")
 
 
+def test_a_reset_of_a_connection_seen_from_its_middle_on_is_unknown(run: Run) -> None:
+    """It may have been idle for long, and just expired."""
+    capture = Capture()
+    dialogue = Dialogue(capture)
+    dialogue.up(NOON, ACK | PSH, b"opaque request")
+    dialogue.down(NOON + 20 * MS, RST | ACK)
+    assert verdict(run(capture)) == ("unknown", None, "reset_by_server,missed_start")
+
+
 def test_a_subscriber_who_serves_and_resets_has_failed_his_caller(run: Run) -> None:
     capture = Capture()
     dialogue = Dialogue(capture, client="203.0.113.9", server="10.0.0.7")

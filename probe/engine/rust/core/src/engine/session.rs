@@ -414,11 +414,19 @@ impl Session {
         }
     }
 
+    /// Until when the asker waited for answers: no longer than until it left.
+    pub fn awaited_until_ns(&self, now_ns: u64) -> u64 {
+        let asker = self.initiator.unwrap_or(self.up);
+        let farewell = self.exchange.farewell;
+        let left = farewell.filter(|farewell| farewell.by == asker);
+        left.map_or(now_ns, |farewell| farewell.time_ns)
+    }
+
     /// What the last record says of the outcome.
     pub fn final_verdict(&mut self, around: &Around) -> Verdict {
         // What was asked in vain is counted whether or not the outcome was said before.
         self.application
-            .silence(around.now_ns, around.client_reached);
+            .silence(self.awaited_until_ns(around.now_ns), around.client_reached);
         if let Some(ping) = &mut self.ping {
             ping.silence(around.now_ns, around.client_reached);
         }

@@ -335,6 +335,11 @@ impl Application {
         self.dns().is_some_and(Dns::is_brief)
     }
 
+    /// A DNS query that may still be answered.
+    pub fn awaits_dns(&self) -> bool {
+        self.dns().is_some_and(Dns::is_waiting)
+    }
+
     fn dns(&self) -> Option<&Dns> {
         match &self.protocol {
             Protocol::Dns(dns) => Some(dns),

@@ -52,7 +52,11 @@ fn leaves_something(case: &Case<'_>) -> bool {
     let application = &case.session.application;
     let refuses_rest = case.tcp.reset.is_some()
         && (exchange.spoken_after_farewell || case.tcp.has_unacknowledged(case.asker.opposite()));
-    asked_last || refuses_rest || application.expects_answer() || application.is_answer_incomplete()
+    asked_last
+        || refuses_rest
+        || application.expects_answer()
+        || application.is_answer_incomplete()
+        || application.awaits_dns()
 }
 
 /// What the answerer left undone, if it left first.
@@ -84,6 +88,10 @@ fn doubt(case: &Case<'_>) -> Option<Verdict> {
     }
     if case.tcp.capture_loss() {
         return Some(Verdict::unknown("reset_by_server,capture_loss"));
+    }
+    if case.session.missed_start && !exchange.answered {
+        // The connection may have been idle until then.
+        return Some(Verdict::unknown("reset_by_server,missed_start"));
     }
     if exchange.answered && exchange.pause_ns >= IDLE_NS {
         return Some(Verdict::unknown("keep_alive_expired"));
