@@ -683,6 +683,27 @@ def test_a_reset_where_the_tap_missed_the_answer_is_unknown(run: Run) -> None:
     assert verdict(run(capture)) == ("unknown", None, "reset_by_server,capture_loss")
 
 
+@pytest.mark.parametrize(
+    ("silence_s", "decided"),
+    [
+        (1, ("ok", None, "aborted_by_client")),
+        (40, ("unknown", None, "aborted_by_client,capture_loss")),
+    ],
+)
+def test_who_leaves_long_after_the_tap_missed_some_of_the_answer_may_have_given_up(
+    run: Run, silence_s: int, decided: tuple[Any, ...]
+) -> None:
+    capture = Capture()
+    dialogue = Dialogue(capture)
+    now = dialogue.open(NOON)
+    dialogue.up(now, ACK | PSH, GET)
+    dialogue.down(now + 20 * MS, ACK | PSH, HALF_OF_IT)
+    dialogue.server_sequence += 500
+    dialogue.up(now + 60 * MS, ACK)
+    dialogue.up(now + silence_s * SECOND, RST | ACK)
+    assert verdict(run(capture)) == decided
+
+
 def test_a_request_that_met_a_connection_just_expired_is_unknown(run: Run) -> None:
     capture = Capture()
     dialogue, now = with_answered_request(capture)
