@@ -45,8 +45,9 @@ const OPTIONS: &str = r#"{
                "pairs": 5000, "names": 5000},
     "subscriber_prefixes": ["10.0.0.0/8"], "ran_prefixes": [], "attribution": []
 }"#;
-/// What an engine with these limits may hold at most: some 5 KB for each of its flows.
-const MEMORY: usize = 32 << 20;
+/// What an engine with these limits may hold at most: a batch of rows, and some 8 KB for each of its
+/// flows, clients, pairs and names together. A table without bound would hold many times that.
+const MEMORY: usize = 40 << 20;
 
 /// The totals of a flood, and the most bytes that the engine held while it lasted.
 struct Flooded {
