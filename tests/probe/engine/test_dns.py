@@ -7,7 +7,17 @@ import pytest
 
 from tests.probe.engine import dns
 from tests.probe.engine.conftest import Result
-from tests.probe.engine.packets import MINUTE, MS, SECOND, Capture, Dialogue, ipv4, udp
+from tests.probe.engine.packets import (
+    ACK,
+    MINUTE,
+    MS,
+    PSH,
+    SECOND,
+    Capture,
+    Dialogue,
+    ipv4,
+    udp,
+)
 
 Run = Callable[..., Result]
 CLIENT, OTHER, RESOLVER, SERVER = "10.0.0.1", "10.0.0.2", "198.51.100.53", "192.0.2.1"
@@ -82,6 +92,28 @@ def test_the_response_code_decides(run: Run, rcode: int, outcome: str, cause: st
     assert (row["dns_rcode"], row["dns_response_us"]) == (rcode, 30_000)
     assert (row["outcome"], row["failure_cause"]) == (outcome, cause)
     assert (row["requests"], row["requests_failed"]) == (1, int(outcome == "failed"))
+
+
+@pytest.mark.parametrize(
+    ("patience_s", "decided"),
+    [
+        (1, ("ok", None, ["aborted_by_client"])),
+        (8, ("failed", "dns_timeout", ["query_unanswered"])),
+    ],
+)
+def test_who_soon_leaves_a_resolver_over_tcp_has_not_waited_for_its_answer(
+    run: Run, patience_s: int, decided: tuple[Any, ...]
+) -> None:
+    capture = Capture()
+    dialogue = Dialogue(capture, server_port=53)
+    now = dialogue.open(MINUTE)
+    query = dns.query(7, "www.example.org")
+    dialogue.up(now, ACK | PSH, len(query).to_bytes(2, "big") + query)
+    dialogue.down(now + 20 * MS, ACK)
+    dialogue.close(now + patience_s * SECOND)
+    ask(capture, MINUTE + 30 * SECOND, dns.query(8, "later.example"), port=40001)
+    row = session(run(capture), dialogue.client_port)
+    assert (row["outcome"], row["failure_cause"], row["evidence"]) == decided
 
 
 def test_the_wait_counts_from_the_first_copy_of_a_query(run: Run) -> None:

@@ -567,6 +567,7 @@ def test_a_client_hello_without_answer_is_a_timeout(
     else:
         dialogue.client_sequence -= len(tls("1.3").client_hello())
         dialogue.down(now - 10 * MS, ACK)
+        dialogue.up(now + SECOND, ACK | PSH, tls("1.3").client_hello())
     go_on_until(capture, now + 15 * SECOND)
     row = failure(run(capture))
     assert (row["failure_cause"], row["failure_side"]) == ("tls_timeout", side)
@@ -619,6 +620,29 @@ def with_answered_request(capture: Capture) -> tuple[Dialogue, int]:
     return dialogue, now + 50 * MS
 
 
+@pytest.mark.parametrize("chosen", [0, 1])
+def test_of_two_answers_to_a_syn_the_one_that_the_client_takes_carries_the_http_answer(
+    run: Run, chosen: int
+) -> None:
+    capture = Capture()
+    dialogue = Dialogue(capture)
+    dialogue.up(NOON, SYN)
+    starts = (9000, 7_000_000)
+    for start in starts:
+        dialogue.server_sequence = start
+        dialogue.down(NOON + 20 * MS, SYN | ACK)
+    dialogue.server_sequence = starts[chosen] + 1
+    dialogue.up(NOON + 50 * MS, ACK)
+    dialogue.up(NOON + 50 * MS, ACK | PSH, GET)
+    dialogue.down(NOON + 80 * MS, ACK | PSH, OK)
+    dialogue.down(NOON + 80 * MS, FIN | ACK)
+    dialogue.up(NOON + 110 * MS, FIN | ACK)
+    dialogue.down(NOON + 140 * MS, ACK)
+    result = run(capture)
+    assert verdict(result) == ("ok", None, "")
+    assert result.rows[0]["http_status"] == 200
+
+
 @pytest.mark.parametrize("by_server", [True, False])
 def test_a_reset_of_an_idle_connection_is_no_failure(run: Run, by_server: bool) -> None:
     capture = Capture()
@@ -659,12 +683,42 @@ def test_a_reset_where_the_tap_missed_the_answer_is_unknown(run: Run) -> None:
     assert verdict(run(capture)) == ("unknown", None, "reset_by_server,capture_loss")
 
 
+@pytest.mark.parametrize(
+    ("silence_s", "decided"),
+    [
+        (1, ("ok", None, "aborted_by_client")),
+        (40, ("unknown", None, "aborted_by_client,capture_loss")),
+    ],
+)
+def test_who_leaves_long_after_the_tap_missed_some_of_the_answer_may_have_given_up(
+    run: Run, silence_s: int, decided: tuple[Any, ...]
+) -> None:
+    capture = Capture()
+    dialogue = Dialogue(capture)
+    now = dialogue.open(NOON)
+    dialogue.up(now, ACK | PSH, GET)
+    dialogue.down(now + 20 * MS, ACK | PSH, HALF_OF_IT)
+    dialogue.server_sequence += 500
+    dialogue.up(now + 60 * MS, ACK)
+    dialogue.up(now + silence_s * SECOND, RST | ACK)
+    assert verdict(run(capture)) == decided
+
+
 def test_a_request_that_met_a_connection_just_expired_is_unknown(run: Run) -> None:
     capture = Capture()
     dialogue, now = with_answered_request(capture)
     dialogue.up(now + 60 * SECOND, ACK | PSH, b"opaque request")
     dialogue.down(now + 60 * SECOND + 20 * MS, RST)
     assert verdict(run(capture)) == ("unknown", None, "keep_alive_expired")
+
+
+def test_a_reset_of_a_connection_seen_from_its_middle_on_is_unknown(run: Run) -> None:
+    """It may have been idle for long, and just expired."""
+    capture = Capture()
+    dialogue = Dialogue(capture)
+    dialogue.up(NOON, ACK | PSH, b"opaque request")
+    dialogue.down(NOON + 20 * MS, RST | ACK)
+    assert verdict(run(capture)) == ("unknown", None, "reset_by_server,missed_start")
 
 
 def test_a_subscriber_who_serves_and_resets_has_failed_his_caller(run: Run) -> None:
@@ -720,7 +774,10 @@ def stop_amid_the_answer(capture: Capture, is_received: bool) -> tuple[Dialogue,
     dialogue.down(now + 20 * MS, ACK | PSH, PART)
     if is_received:
         dialogue.up(now + 50 * MS, ACK)
-    return dialogue, now + 50 * MS
+    else:
+        dialogue.server_sequence -= len(PART)
+        dialogue.down(now + SECOND, ACK | PSH, PART)
+    return dialogue, now + SECOND
 
 
 @pytest.mark.parametrize(
@@ -736,6 +793,35 @@ def test_a_download_that_stops_tells_on_which_side_of_the_tap(
     row = failure(run(capture))
     assert (row["failure_cause"], row["failure_stage"]) == ("transfer_stalled", "transfer")
     assert (row["failure_side"], row["evidence"]) == (side, [evidence])
+
+
+@pytest.mark.parametrize(
+    ("down", "evidence"),
+    [(True, "data_down_outstanding"), (False, "data_up_outstanding")],
+)
+@pytest.mark.parametrize("is_left", [True, False])
+def test_data_that_its_sender_never_sends_again_has_left_the_tap(
+    run: Run, down: bool, evidence: str, is_left: bool
+) -> None:
+    """Every sender would repeat it within seconds: here the capture ends, or the path moved."""
+    capture = Capture()
+    dialogue, now = with_answered_request(capture)
+    (dialogue.down if down else dialogue.up)(now + 20 * MS, ACK | PSH, GET)
+    go_on_until(capture, now + 20 * SECOND)
+    if is_left:
+        dialogue.server_sequence = 9001 + len(OK)
+        dialogue.up(now + 21 * SECOND, RST | ACK)
+    decided = ("unknown", None, f"{evidence},not_retransmitted")
+    assert verdict(run(capture), transport="tcp") == decided
+
+
+def test_a_request_that_its_sender_never_sends_again_is_no_timeout(run: Run) -> None:
+    capture = Capture()
+    dialogue = Dialogue(capture)
+    dialogue.up(dialogue.open(NOON), ACK | PSH, GET)
+    go_on_until(capture, NOON + 20 * SECOND)
+    decided = ("unknown", None, "data_up_outstanding,not_retransmitted")
+    assert verdict(run(capture), transport="tcp") == decided
 
 
 @pytest.mark.parametrize(
@@ -793,7 +879,9 @@ def test_a_handshake_whose_answer_is_lost_behind_the_tap_is_a_timeout_of_tls(run
     now = dialogue.open(NOON)
     session = tls("1.3")
     dialogue.up(now, ACK | PSH, session.client_hello())
-    dialogue.down(now + 20 * MS, ACK | PSH, session.server_flight())
+    for wait in (20 * MS, SECOND):
+        dialogue.down(now + wait, ACK | PSH, session.server_flight())
+        dialogue.server_sequence = 9001
     go_on_until(capture, now + 20 * SECOND)
     row = failure(run(capture))
     assert (row["failure_cause"], row["failure_stage"]) == ("tls_timeout", "tls")

@@ -8,6 +8,7 @@ use crate::tcp::Segment;
 pub struct Farewell {
     pub by: Direction,
     pub is_reset: bool,
+    pub time_ns: u64,
     /// Since the payload before it; since the first packet if there was none.
     pub silence_ns: u64,
     /// Who had sent payload last.
@@ -53,6 +54,7 @@ impl Exchange {
             self.farewell = Some(Farewell {
                 by: direction,
                 is_reset: segment.is_reset(),
+                time_ns,
                 silence_ns: self.silence_ns(time_ns),
                 last_speaker: self.last_speaker,
             });

@@ -187,6 +187,7 @@ impl Session {
         };
         let syn_ack_seen = connection.syn_ack_seen();
         let was_reset = connection.reset.is_some();
+        let was_established = connection.is_established();
         if !connection.on_segment(direction, segment, time_ns) {
             return;
         }
@@ -201,6 +202,11 @@ impl Session {
             .on_segment(direction, segment, syn_ack_seen, time_ns);
         self.initiator = self.initiator.or(connection.initiator);
         let opener = self.initiator.unwrap_or(self.up);
+        if !was_established && (segment.has_syn() || connection.is_established()) {
+            let sides = [opener, opener.opposite()];
+            self.application
+                .begins_at(sides.map(|side| connection.first_byte(side)));
+        }
         if segment.is_reset() {
             self.application.on_reset(direction == opener, segment);
             self.note_application_failure(opener);
@@ -380,11 +386,19 @@ impl Session {
         }
     }
 
+    /// Until when the asker waited for answers: no longer than until it left.
+    pub fn awaited_until_ns(&self, now_ns: u64) -> u64 {
+        let asker = self.initiator.unwrap_or(self.up);
+        let farewell = self.exchange.farewell;
+        let left = farewell.filter(|farewell| farewell.by == asker);
+        left.map_or(now_ns, |farewell| farewell.time_ns)
+    }
+
     /// What the last record says of the outcome.
     pub fn final_verdict(&mut self, around: &Around) -> Verdict {
         // What was asked in vain is counted whether or not the outcome was said before.
         self.application
-            .silence(around.now_ns, around.client_reached);
+            .silence(self.awaited_until_ns(around.now_ns), around.client_reached);
         if let Some(ping) = &mut self.ping {
             ping.silence(around.now_ns, around.client_reached);
         }

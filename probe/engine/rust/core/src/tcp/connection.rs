@@ -47,6 +47,14 @@ pub struct HalfReport {
     pub pace: PaceReport,
 }
 
+/// Data that does not get through.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Blocked {
+    pub for_ns: u64,
+    /// The sender sent it again, or probed the closed window.
+    pub sender_tries: bool,
+}
+
 /// A TCP connection seen from the tap.
 #[derive(Debug, Default)]
 pub struct Connection {
@@ -56,8 +64,8 @@ pub struct Connection {
     pub initiator: Option<Direction>,
     /// Who sent a reset, and whether it left something unfinished.
     pub reset: Option<Reset>,
-    /// For how long each side's data had been blocked when a side ended the connection.
-    blocked_at_end_ns: [u64; 2],
+    /// How each side's data had been blocked when a side ended the connection.
+    blocked_at_end: [Blocked; 2],
     last_payload: Option<Direction>,
     timestamps: bool,
 }
@@ -97,6 +105,12 @@ impl Connection {
         self.handshake.syn_ack_ns.is_some()
     }
 
+    /// The number of the first byte of `direction`, if its SYN was seen.
+    pub fn first_byte(&self, direction: Direction) -> Option<u32> {
+        let half = &self.halves[direction.index()];
+        half.syn_seen.then_some(half.initial.wrapping_add(1))
+    }
+
     /// Both sides have sent their FIN.
     pub fn is_finished(&self) -> bool {
         self.halves.iter().all(|half| half.fin_seen)
@@ -121,15 +135,18 @@ impl Connection {
         self.halves[direction.index()].retransmits_in_vain()
     }
 
-    /// For how long nothing of what `direction` sent, or wants to send, got through: up to `now_ns`,
-    /// or up to when a side left.
-    pub fn blocked_ns(&self, direction: Direction, now_ns: u64) -> u64 {
+    /// Whether nothing of what `direction` sent, or wants to send, got through: up to `now_ns`, or
+    /// up to when a side left.
+    pub fn blocked(&self, direction: Direction, now_ns: u64) -> Blocked {
         if self.any_fin() || self.reset.is_some() {
-            return self.blocked_at_end_ns[direction.index()];
+            return self.blocked_at_end[direction.index()];
         }
         let half = &self.halves[direction.index()];
         let since_ns = half.pace.blocked_since_ns().filter(|_| half.ack_seen);
-        now_ns.saturating_sub(since_ns.unwrap_or(now_ns))
+        Blocked {
+            for_ns: now_ns.saturating_sub(since_ns.unwrap_or(now_ns)),
+            sender_tries: half.is_trying(),
+        }
     }
 
     /// Whether the receiver of `direction` keeps its window closed, and nothing else is in the way.
@@ -288,8 +305,7 @@ impl Connection {
     #[cold]
     fn note_leaving(&mut self, time_ns: u64) {
         if !self.any_fin() {
-            self.blocked_at_end_ns =
-                Direction::BOTH.map(|direction| self.blocked_ns(direction, time_ns));
+            self.blocked_at_end = Direction::BOTH.map(|direction| self.blocked(direction, time_ns));
         }
     }
 

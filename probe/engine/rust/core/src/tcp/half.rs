@@ -62,6 +62,8 @@ pub struct Half {
     fast_open: bool,
     /// Timeouts of the segment next to be acknowledged, each longer than the one before.
     timeouts: u8,
+    /// Of what is outstanding, something was sent again.
+    repeated: bool,
     /// Segments in a row from outside of any window.
     strays: u8,
     /// Its SYN says that it would send SACK blocks (RFC 2018 2).
@@ -143,6 +145,11 @@ impl Half {
         self.started && self.ack_seen && before(self.acknowledged, self.next)
     }
 
+    /// Its sender goes on trying: it sends again what is outstanding, or probes a closed window.
+    pub fn is_trying(&self) -> bool {
+        self.repeated || self.pace.is_probed()
+    }
+
     /// The sender's timeouts grow longer and longer, and nothing comes back.
     pub fn retransmits_in_vain(&self) -> bool {
         const AGAIN_AND_AGAIN: u8 = 3;
@@ -204,6 +211,7 @@ impl Half {
             self.acknowledged = up_to;
             self.timeouts = 0;
             self.timeout_us = 0;
+            self.repeated = false;
             if self.started {
                 let data_end = self.next.wrapping_sub(self.fin_seen.into());
                 let all = !before(up_to, data_end);
@@ -502,6 +510,7 @@ impl Half {
         self.interval.retransmitted_packets += 1;
         self.interval.retransmitted_bytes = self.interval.retransmitted_bytes.saturating_add(bytes);
         self.marks.retransmitted(seen.timestamp);
+        self.repeated |= before(self.acknowledged, seen.end);
         if self.ack_seen && seen.start == self.acknowledged {
             self.count_timeout(Moment::of(seen.time_ns));
         }

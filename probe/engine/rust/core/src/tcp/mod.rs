@@ -12,7 +12,7 @@ mod round_trip;
 mod segment;
 pub mod stream;
 
-pub use connection::{Connection, HalfReport, Method};
+pub use connection::{Blocked, Connection, HalfReport, Method};
 pub use handshake::Handshake;
 pub use pace::Limit;
 pub use reset::Reset;

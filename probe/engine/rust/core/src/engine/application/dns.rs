@@ -197,6 +197,10 @@ impl Dns {
         self.proof == Some(false)
     }
 
+    pub fn is_waiting(&self) -> bool {
+        self.tracker.pending() > 0
+    }
+
     pub fn failure(&self) -> Option<Failure> {
         self.failure.filter(|_| self.is_certain())
     }

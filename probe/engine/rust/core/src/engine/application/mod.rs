@@ -62,7 +62,8 @@ impl<'a> Report<'a> {
 #[derive(Debug, Default)]
 pub struct Application {
     protocol: Protocol,
-    /// The sequence number of each side's first byte, opener first, from its SYN.
+    /// The sequence number of each side's first byte, opener first, from its SYN. Of two servers
+    /// that answered one SYN, of the one with which the opener goes on.
     starts: [Option<u32>; 2],
     request: FirstRequest,
     server_port: u16,
@@ -112,6 +113,13 @@ impl FirstRequest {
 }
 
 impl Application {
+    /// Takes in what a handshake told of the numbers with which both sides begin, opener first.
+    pub fn begins_at(&mut self, starts: [Option<u32>; 2]) {
+        for (known, start) in self.starts.iter_mut().zip(starts) {
+            *known = start.or(*known);
+        }
+    }
+
     /// Takes in a segment. `by_opener`: it was sent by the side that opened the connection.
     pub fn on_segment(
         &mut self,
@@ -122,9 +130,6 @@ impl Application {
     ) {
         let side = usize::from(!by_opener);
         self.server_port = server_port;
-        if segment.has_syn() {
-            self.starts[side] = Some(segment.sequence.wrapping_add(1));
-        }
         if segment.payload_len > 0 {
             match self.protocol {
                 Protocol::Undecided => {
@@ -328,6 +333,11 @@ impl Application {
     /// DNS as clients and resolvers speak it: few messages, and no more for a long time.
     pub fn is_dns(&self) -> bool {
         self.dns().is_some_and(Dns::is_brief)
+    }
+
+    /// A DNS query that may still be answered.
+    pub fn awaits_dns(&self) -> bool {
+        self.dns().is_some_and(Dns::is_waiting)
     }
 
     fn dns(&self) -> Option<&Dns> {

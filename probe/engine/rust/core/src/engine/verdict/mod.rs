@@ -9,6 +9,7 @@ mod connect;
 mod quic;
 mod request;
 mod reset;
+mod sight;
 mod stop;
 mod tls;
 mod transfer;
@@ -43,11 +44,13 @@ pub struct Around {
 
 /// What the last record says of the outcome.
 pub fn judge(session: &mut Session, around: &Around) -> Verdict {
-    let (now_ns, reached) = (around.now_ns, around.client_reached);
+    let awaited_until_ns = session.awaited_until_ns(around.now_ns);
     let shown = session.failure.as_deref().copied();
     let shown = shown.or_else(|| session.unanswered_refusal());
     let silent = || {
-        let silence = session.application.silence(now_ns, reached);
+        let silence = session
+            .application
+            .silence(awaited_until_ns, around.client_reached);
         silence.filter(|_| !around.is_cut_short)
     };
     if let Some(failure) = shown.or_else(silent) {
@@ -59,6 +62,7 @@ pub fn judge(session: &mut Session, around: &Around) -> Verdict {
     reset::injected(&case)
         .or_else(|| connect::judge(&case))
         .or_else(|| one_way(session))
+        .or_else(|| sight::lost(&case))
         .or_else(|| tls::judge(&case))
         .or_else(|| request::unused(&case))
         .or_else(|| transfer::stopped(&case))

@@ -90,7 +90,7 @@ impl Stop {
     }
 }
 
-fn end(case: &Case<'_>) -> End {
+pub fn end(case: &Case<'_>) -> End {
     match case.session.exchange.farewell {
         Some(farewell) if farewell.is_reset && farewell.by == case.asker => End::ResetByAsker,
         Some(_) => End::Left,
@@ -98,7 +98,7 @@ fn end(case: &Case<'_>) -> End {
     }
 }
 
-fn is_long(blocked_ns: u64, end: End) -> bool {
+pub fn is_long(blocked_ns: u64, end: End) -> bool {
     let least_ns = if end == End::ResetByAsker {
         GIVEN_UP_NS
     } else {
@@ -112,8 +112,8 @@ fn stuck_data(case: &Case<'_>, sender: Direction, end: End) -> Option<Stuck> {
     let in_vain = case.tcp.retransmits_in_vain(sender);
     let farewell = case.session.exchange.farewell;
     let sender_gave_up = farewell.is_some_and(|left| left.is_reset && left.by == sender);
-    let blocked_ns = case.tcp.blocked_ns(sender, case.around.now_ns);
-    if !(is_long(blocked_ns, end) || in_vain && sender_gave_up) {
+    let blocked = case.tcp.blocked(sender, case.around.now_ns);
+    if !(is_long(blocked.for_ns, end) || in_vain && sender_gave_up) {
         return None;
     }
     Some(if in_vain {

@@ -1,7 +1,7 @@
 //! Connections that broke while they carried data.
 
 use super::request::IDLE_NS;
-use super::stop::{End, Stop, Stuck};
+use super::stop::{End, Stop, Stuck, end, is_long};
 use super::{Case, FailureCause, FailureSide, FailureStage, PATIENCE_NS};
 use crate::engine::failure::{Failure, Verdict};
 
@@ -38,8 +38,25 @@ pub fn judge(case: &Case<'_>) -> Option<Verdict> {
         let verdict = doubt(case).unwrap_or_else(|| case.failed(broken_off(case, owed)));
         return Some(verdict);
     }
-    (case.is_left_by_asker() && leaves_something(case))
-        .then_some(Verdict::good("aborted_by_client"))
+    if !case.is_left_by_asker() || !leaves_something(case) {
+        return None;
+    }
+    Some(if may_have_given_up(case) {
+        Verdict::unknown("aborted_by_client,capture_loss")
+    } else {
+        Verdict::good("aborted_by_client")
+    })
+}
+
+/// The asker left after a silence in which the tap missed what may have been the rest of the
+/// answer, or may not have come.
+fn may_have_given_up(case: &Case<'_>) -> bool {
+    let silence_ns = case
+        .session
+        .exchange
+        .farewell
+        .map_or(0, |left| left.silence_ns);
+    case.tcp.capture_loss() && is_long(silence_ns, end(case))
 }
 
 /// The asker left while its request was unanswered, or the answer under way.
@@ -52,7 +69,11 @@ fn leaves_something(case: &Case<'_>) -> bool {
     let application = &case.session.application;
     let refuses_rest = case.tcp.reset.is_some()
         && (exchange.spoken_after_farewell || case.tcp.has_unacknowledged(case.asker.opposite()));
-    asked_last || refuses_rest || application.expects_answer() || application.is_answer_incomplete()
+    asked_last
+        || refuses_rest
+        || application.expects_answer()
+        || application.is_answer_incomplete()
+        || application.awaits_dns()
 }
 
 /// What the answerer left undone, if it left first.
@@ -84,6 +105,10 @@ fn doubt(case: &Case<'_>) -> Option<Verdict> {
     }
     if case.tcp.capture_loss() {
         return Some(Verdict::unknown("reset_by_server,capture_loss"));
+    }
+    if case.session.missed_start && !exchange.answered {
+        // The connection may have been idle until then.
+        return Some(Verdict::unknown("reset_by_server,missed_start"));
     }
     if exchange.answered && exchange.pause_ns >= IDLE_NS {
         return Some(Verdict::unknown("keep_alive_expired"));
