@@ -8,8 +8,8 @@ use crate::decap::Address;
 /// Requests go to this UDP port, and answers come from it (TS 29.060 10.1.1, TS 29.274 4.2).
 pub const PORT: u16 = 2123;
 
-/// Does this UDP payload between these ports hold messages of GTP-C? The version decides the rest:
-/// whatever else came by this port, a malformed header included, is not of the control plane.
+/// Does this UDP payload between these ports hold messages of GTP-C? Other versions, GTP' and other
+/// protocols that use this port do not.
 pub fn is_control(ports: [u16; 2], payload: &[u8]) -> bool {
     ports.contains(&PORT) && Version::of(payload).is_some()
 }

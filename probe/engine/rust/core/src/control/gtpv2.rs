@@ -112,30 +112,31 @@ const CREATE_INDIRECT_FORWARDING: u8 = 166;
 
 /// The request of a pair of further types.
 fn request_of(kind: u8) -> Option<u8> {
-    const REQUESTS: [u8; 19] = [
-        40,
-        101,
-        103,
-        128,
-        130,
-        133,
-        135,
-        137,
-        139,
-        149,
-        153,
-        155,
-        CREATE_FORWARDING,
-        162,
-        164,
-        CREATE_INDIRECT_FORWARDING,
-        168,
-        179,
-        200,
-    ];
-    REQUESTS
-        .into_iter()
-        .find(|&request| kind == request || kind == request + 1)
+    match kind {
+        40
+        | 101
+        | 103
+        | 128
+        | 130
+        | 133
+        | 135
+        | 137
+        | 139
+        | 149
+        | 153
+        | 155
+        | 158
+        | 162
+        | 164
+        | 168
+        | 179
+        | 200
+        | CREATE_FORWARDING
+        | CREATE_INDIRECT_FORWARDING => Some(kind),
+        41 | 102 | 104 | 129 | 131 | 134 | 136 | 138 | 140 | 150 | 154 | 156 | 159 | 161 | 163
+        | 165 | 167 | 169 | 180 | 201 => Some(kind - 1),
+        _ => None,
+    }
 }
 
 const IMSI: u8 = 1;
