@@ -113,26 +113,8 @@ const CREATE_INDIRECT_FORWARDING: u8 = 166;
 /// The request of a pair of further types.
 fn request_of(kind: u8) -> Option<u8> {
     match kind {
-        40
-        | 101
-        | 103
-        | 128
-        | 130
-        | 133
-        | 135
-        | 137
-        | 139
-        | 149
-        | 153
-        | 155
-        | 158
-        | 162
-        | 164
-        | 168
-        | 179
-        | 200
-        | CREATE_FORWARDING
-        | CREATE_INDIRECT_FORWARDING => Some(kind),
+        40 | 101 | 103 | 128 | 130 | 133 | 135 | 137 | 139 | 149 | 153 | 155 | 158 | 160 | 162
+        | 164 | 166 | 168 | 179 | 200 => Some(kind),
         41 | 102 | 104 | 129 | 131 | 134 | 136 | 138 | 140 | 150 | 154 | 156 | 159 | 161 | 163
         | 165 | 167 | 169 | 180 | 201 => Some(kind - 1),
         _ => None,
