@@ -321,6 +321,7 @@ class Limits(Section):
     clients: Annotated[int, Field(ge=16, le=50_000_000)] = 500_000
     pairs: Annotated[int, Field(ge=16, le=50_000_000)] = 500_000
     names: Annotated[int, Field(ge=16, le=50_000_000)] = 200_000
+    bearers: Annotated[int, Field(ge=16, le=50_000_000)] = 200_000
     copies: Annotated[int, Field(ge=0, le=1 << 24)] = 65_536
 
 

@@ -60,7 +60,8 @@ def test_the_options_have_every_key_that_the_engine_requires(repository: Path, t
     for key in options:
         assert f'"{key}"' in text
     assert options["client_address"] == "prefix"
-    limits = {"flows", "fragments", "reassembly_bytes", "clients", "pairs", "names", "copies"}
+    limits = {"flows", "fragments", "reassembly_bytes", "clients", "pairs", "names", "bearers"}
+    limits |= {"copies"}
     assert options["limits"].keys() == limits
     assert options["active_timeout_s"] == 60
 

@@ -44,7 +44,8 @@ class Result:
 def options(files: list[str], **changes: Any) -> dict[str, Any]:
     capture = {"capture_point": "test", "files": files, "time_offset_ns": 0}
     limits = {"flows": 10_000, "fragments": 100, "reassembly_bytes": 1 << 20}
-    limits |= {"clients": 1000, "pairs": 1000, "names": 1000} | changes.pop("limits", {})
+    limits |= {"clients": 1000, "pairs": 1000, "names": 1000, "bearers": 1000}
+    limits |= changes.pop("limits", {})
     return {
         "probe_id": "test-probe",
         "captures": [capture],

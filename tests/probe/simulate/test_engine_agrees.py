@@ -73,6 +73,7 @@ def engine_options(capture: Path, truth: Row) -> Row:
             "clients": 4096,
             "pairs": 4096,
             "names": 4096,
+            "bearers": 4096,
         },
         "subscriber_prefixes": truth["subscriber_prefixes"],
         "ran_prefixes": truth["ran_prefixes"],

@@ -13,7 +13,7 @@ const OPTIONS: &str = r#"{
     "probe_id": "test", "captures": [], "active_timeout_s": 60, "client_address": "full",
     "batch_rows": 500, "batch_interval_s": 30,
     "limits": {"flows": 5000, "fragments": 64, "reassembly_bytes": 1048576, "clients": 1000,
-               "pairs": 1000, "names": 1000},
+               "pairs": 1000, "names": 1000, "bearers": 1000},
     "subscriber_prefixes": [], "ran_prefixes": [], "attribution": []
 }"#;
 

@@ -42,7 +42,7 @@ const OPTIONS: &str = r#"{
     "probe_id": "test", "captures": [], "active_timeout_s": 60, "client_address": "full",
     "batch_rows": 2000, "batch_interval_s": 1,
     "limits": {"flows": 5000, "fragments": 64, "reassembly_bytes": 1048576, "clients": 5000,
-               "pairs": 5000, "names": 5000},
+               "pairs": 5000, "names": 5000, "bearers": 5000},
     "subscriber_prefixes": ["10.0.0.0/8"], "ran_prefixes": [], "attribution": []
 }"#;
 /// What an engine with these limits may hold at most: a batch of rows, and some 8 KB for each of its

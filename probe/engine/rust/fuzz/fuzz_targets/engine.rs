@@ -22,7 +22,7 @@ const PAUSES_NS: [u64; 4] = [0, 1_000_000, 1_000_000_000, 30_000_000_000];
 const OPTIONS: &str = r#"{
     "probe_id": "fuzz", "captures": [], "active_timeout_s": 10, "client_address": "full",
     "batch_rows": 20, "batch_interval_s": 10,
-    "limits": {"flows": 8, "fragments": 4, "reassembly_bytes": 4096, "clients": 4, "pairs": 4, "names": 4},
+    "limits": {"flows": 8, "fragments": 4, "reassembly_bytes": 4096, "clients": 4, "pairs": 4, "names": 4, "bearers": 4},
     "subscriber_prefixes": [], "ran_prefixes": [], "attribution": []
 }"#;
 

@@ -35,7 +35,7 @@ fuzz_target!(|input: &[u8]| {
 
 fn check(connection: &mut Connection, now_ns: u64, last: bool, segments: u32) {
     for direction in DIRECTIONS {
-        connection.is_stalled(direction, now_ns);
+        let _ = connection.blocked_ns(direction, now_ns);
         connection.is_in_flight(direction, now_ns as u32);
         connection.retransmits_in_vain(direction);
     }

@@ -39,6 +39,49 @@ impl Digits {
         (found.len > 0).then_some(found)
     }
 
+    /// Reads a mobile identity (TS 24.008 10.5.1.4): behind its type in the low half of the first byte
+    /// as binary-coded digits.
+    pub fn from_mobile_identity(bytes: &[u8]) -> Option<Self> {
+        let (first, rest) = bytes.split_first()?;
+        let mut found = Self::default();
+        found.push(Some(first >> 4).filter(|&digit| digit <= 9)?)?;
+        found.append_bcd(rest)?;
+        Some(found)
+    }
+
+    /// Reads an IMSI from its network, coded as in location information, and the subscriber's
+    /// binary-coded digits in it (TS 24.501 9.11.3.4).
+    pub fn from_network_and_subscriber(network: [u8; 3], subscriber: &[u8]) -> Option<Self> {
+        let [first, second, third] = Plmn::read(network)?.0;
+        let mut found = Self::default();
+        for digit in [
+            first & 0xf,
+            first >> 4,
+            second & 0xf,
+            third & 0xf,
+            third >> 4,
+        ] {
+            found.push(digit)?;
+        }
+        if second >> 4 <= 9 {
+            found.push(second >> 4)?;
+        }
+        let network_len = found.len;
+        found.append_bcd(subscriber)?;
+        (found.len > network_len).then_some(found)
+    }
+
+    fn append_bcd(&mut self, bytes: &[u8]) -> Option<()> {
+        if bytes.iter().all(|&byte| byte == 0xff) {
+            return Some(());
+        }
+        let more = Self::from_bcd(bytes)?;
+        let digits = more.digits.iter().take(usize::from(more.len));
+        digits
+            .copied()
+            .try_for_each(|digit| self.push(digit - b'0'))
+    }
+
     fn push(&mut self, digit: u8) -> Option<()> {
         *self.digits.get_mut(usize::from(self.len))? = b'0' + digit;
         self.len += 1;
@@ -87,6 +130,21 @@ impl Plmn {
         let third_of_network = second >> 4;
         let plain = halves.iter().all(|&half| half <= 9);
         (plain && (third_of_network <= 9 || third_of_network == 0xf)).then_some(Self(bytes))
+    }
+
+    /// Reads `00101` or `310410`: the country's three digits, then the network's two or three.
+    pub fn from_text(text: &[u8]) -> Option<Self> {
+        let digits = text.iter().map(|&byte| byte.wrapping_sub(b'0'));
+        let mut halves = [0xf; 6];
+        if !(5..=6).contains(&text.len()) || digits.clone().any(|digit| digit > 9) {
+            return None;
+        }
+        halves
+            .iter_mut()
+            .zip(digits)
+            .for_each(|(half, digit)| *half = digit);
+        let [one, two, three, four, five, six] = halves;
+        Some(Self([two << 4 | one, six << 4 | three, five << 4 | four]))
     }
 }
 
@@ -179,6 +237,22 @@ impl fmt::Display for RanNode {
     }
 }
 
+/// What a network calls a device for a while, instead of its IMSI: S-TMSI or 5G-S-TMSI (TS 23.003 2.8.1,
+/// 2.11). Unique within a pool of MMEs or AMFs; it changes, and another device gets it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Temporary {
+    /// MME code, or AMF set and pointer.
+    pub node: u16,
+    pub tmsi: u32,
+}
+
+/// Tells nothing, as it follows a device for hours.
+impl fmt::Debug for Temporary {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "temporary identity of node {}", self.node)
+    }
+}
+
 /// A network slice (TS 23.003 28.4.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Slice {
@@ -262,6 +336,36 @@ mod tests {
     }
 
     #[test]
+    fn digits_stand_behind_the_type_of_a_mobile_identity() {
+        let read = |bytes: &[u8]| {
+            Digits::from_mobile_identity(bytes).map(|digits| digits.as_str().to_owned())
+        };
+        let odd = [0x09, 0x10, 0x10, 0x00, 0x00, 0x00, 0x00, 0x10];
+        assert_eq!(read(&odd).as_deref(), Some("001010000000001"));
+        assert_eq!(read(&[0x11, 0x32, 0xf4]).as_deref(), Some("1234"));
+        for wrong in [&[][..], &[0xf9], &[0x19, 0x1f, 0x22], &[0x19; 9]] {
+            assert_eq!(read(wrong), None, "{wrong:x?}");
+        }
+    }
+
+    #[test]
+    fn an_imsi_is_a_network_and_a_subscriber() {
+        let read = |network, subscriber: &[u8]| {
+            Digits::from_network_and_subscriber(network, subscriber)
+                .map(|digits| digits.as_str().to_owned())
+        };
+        let two = [0x00, 0xf1, 0x10];
+        assert_eq!(read(two, &[0x21, 0xf3]).as_deref(), Some("00101123"));
+        assert_eq!(
+            read([0x13, 0x00, 0x14], &[0x21]).as_deref(),
+            Some("31041012")
+        );
+        assert_eq!(read(two, &[]), None);
+        assert_eq!(read(two, &[0x11; 6]), None);
+        assert_eq!(read([0x0a, 0xf1, 0x10], &[0x21]), None);
+    }
+
+    #[test]
     fn digits_are_not_told_by_their_debug_form() {
         let digits = Digits::from_text(b"001010000000001");
         assert_eq!(format!("{digits:?}"), "Some(15 digits)");
@@ -275,6 +379,11 @@ mod tests {
         let three = Plmn::read([0x13, 0x00, 0x14]).expect("310-410");
         assert_eq!(three.to_string(), "310-410");
         assert_eq!(Plmn::read([0x0a, 0xf1, 0x10]), None);
+        assert_eq!(Plmn::from_text(b"00101"), Some(two));
+        assert_eq!(Plmn::from_text(b"310410"), Some(three));
+        for wrong in [&b"0010"[..], b"0010101", b"0010a", b"-0101"] {
+            assert_eq!(Plmn::from_text(wrong), None, "{wrong:x?}");
+        }
         let texts = [
             Cell::Ecgi {
                 plmn: two,

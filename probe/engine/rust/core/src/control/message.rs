@@ -1,6 +1,6 @@
 //! What a message of the control plane says, whatever its protocol.
 
-use crate::control::identity::{Area, Cell, Digits, Plmn, RanNode, Rat, Slice};
+use crate::control::identity::{Area, Cell, Digits, Plmn, RanNode, Rat, Slice, Temporary};
 use crate::decap::Address;
 
 /// Most bearers (EPS bearers, E-RABs, PDU sessions, QoS flows) of one message that are kept: a session
@@ -8,8 +8,15 @@ use crate::decap::Address;
 pub const MAX_BEARERS: usize = 16;
 /// Most tunnel ends of one bearer in one message: of six interfaces with both families of addresses.
 pub const MAX_ENDS: usize = 12;
+/// Most changes of rules in one message; a message with further ones is not believed.
+pub const MAX_RULES: usize = 128;
+/// Most QoS flows of one PDU session (TS 38.413 9.3.1.13).
+pub const MAX_FLOWS: usize = 64;
+/// Most signalling connections that one Reset names and that are kept (TS 36.413 9.1.8.1; NGAP allows
+/// more).
+pub const MAX_CONNECTIONS: usize = 256;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
     Gtpv1,
     Gtpv2,
@@ -20,11 +27,13 @@ pub enum Protocol {
 }
 
 /// What a message is about; requests and answers of one procedure share it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Procedure {
     /// A node says that it is there, or asks whether the other is; restart counters.
     Echo,
     Association,
+    /// All sessions between two nodes end.
+    AssociationRelease,
     CreateSession,
     ModifySession,
     DeleteSession,
@@ -41,6 +50,8 @@ pub enum Procedure {
     AccountingStart,
     AccountingInterim,
     AccountingStop,
+    /// An answer, which does not say to which of the three.
+    Accounting,
     Access,
     InitialUe,
     ContextSetup,
@@ -56,6 +67,8 @@ pub enum Procedure {
     /// A base station announces itself.
     Setup,
     Reset,
+    /// A base station, MME or AMF says that it could not use a message.
+    Error,
     /// NAS messages and location reports on their way.
     Transport,
     Other(u16),
@@ -72,9 +85,11 @@ pub enum Phase {
 /// An answer's result, or a request's reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cause {
-    /// In the protocol's own numbers.
+    /// In the protocol's own numbers. S1AP and NGAP number within groups: 1000 for the radio network,
+    /// 2000 transport, 3000 NAS, 4000 protocol, 5000 miscellaneous, plus the number there; 0 of an
+    /// answer that states none.
     pub number: u16,
-    /// A request's reason is no refusal.
+    /// Nothing was refused: an answer accepts, or the cause is the reason of a request.
     pub accepted: bool,
 }
 
@@ -94,7 +109,7 @@ pub enum Role {
 }
 
 /// Who waits for packets with this identifier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TunnelEnd {
     pub address: Address,
     pub teid: u32,
@@ -106,6 +121,17 @@ pub struct BearerEnd {
     pub end: TunnelEnd,
 }
 
+/// One QoS flow of a PDU session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QosFlow {
+    /// QFI, as in the PDU session container of GTP-U.
+    pub id: u8,
+    /// 5QI.
+    pub qos_class: Option<u8>,
+    /// Allocation and retention priority, 1 to 15.
+    pub priority: Option<u8>,
+}
+
 /// One bearer as a message tells of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Bearer {
@@ -113,13 +139,66 @@ pub struct Bearer {
     pub id: u8,
     /// [`MAX_ENDS`] at most.
     pub ends: Vec<BearerEnd>,
-    /// QCI or 5QI.
+    /// QCI or 5QI; of a PDU session with several QoS flows each flow has its own.
     pub qos_class: Option<u8>,
     /// Allocation and retention priority, 1 to 15.
     pub priority: Option<u8>,
     pub cause: Option<Cause>,
     /// The message asks for its end or confirms it.
     pub removed: bool,
+    /// Of a PDU session in NGAP, [`MAX_FLOWS`] at most.
+    pub flows: Vec<QosFlow>,
+    pub slice: Option<Slice>,
+}
+
+/// A rule of a session, by the number that it keeps as long as it exists (PFCP).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// Which packets: may name the tunnel end that they come to.
+    Detection(u16),
+    /// Where they go: may name the tunnel end that they are sent to.
+    Forwarding(u32),
+    /// A tunnel end that several detection rules share.
+    Endpoint(u8),
+}
+
+/// What a message says of a rule's tunnel end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It is this; it stands in `bearers` too.
+    Leads(BearerEnd),
+    /// The answer will tell it.
+    Chooses(Role),
+    /// It is this, in the role that the request or an earlier message told.
+    Moves(TunnelEnd),
+    /// There is none any more: the rule is removed, or its packets wait for the device to come back.
+    Ends,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuleChange {
+    pub rule: Rule,
+    pub change: Change,
+}
+
+/// What a node tells of a session unasked; of several things the gravest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Report {
+    /// This end does not know the tunnel (any more), if it is told which.
+    TunnelUnknown(Option<TunnelEnd>),
+    /// Nothing was sent for as long as the session may be silent.
+    Inactivity,
+    /// Data for an idle device.
+    DownlinkData,
+    Usage,
+    Other,
+}
+
+/// The node that serves the device (SGSN, SGW, AMF), as a gateway tells of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Serving {
+    pub address: Option<Address>,
+    pub network: Option<Plmn>,
 }
 
 /// A session's key at one node: TEID of the control plane, SEID, or what stands for it.
@@ -143,6 +222,7 @@ pub struct Identity {
     /// International number without plus.
     pub msisdn: Option<Digits>,
     pub imei: Option<Digits>,
+    pub temporary: Option<Temporary>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -175,7 +255,12 @@ pub struct Message {
     /// NAS and accounting session.
     pub sender_end: Option<ControlEnd>,
     pub ue_ids: UeIds,
+    /// What a Reset is about: these signalling connections, [`MAX_CONNECTIONS`] at most; all if empty.
+    pub connections: Vec<UeIds>,
     pub cause: Option<Cause>,
+    /// Why the network refused the device in a plain NAS message: EMM or 5GMM cause (TS 24.301 9.9.3.9,
+    /// TS 24.501 9.11.3.2).
+    pub nas_cause: Option<u8>,
     pub identity: Identity,
     pub location: Location,
     pub rat: Option<Rat>,
@@ -190,6 +275,14 @@ pub struct Message {
     pub linked_bearer: Option<u8>,
     /// [`MAX_BEARERS`] at most.
     pub bearers: Vec<Bearer>,
+    /// [`MAX_RULES`] at most.
+    pub rules: Vec<RuleChange>,
+    pub report: Option<Report>,
+    pub serving: Serving,
+    /// Of the session, or of its first bearer.
+    pub charging_id: Option<u32>,
+    /// The sender, where it names itself by an address (PFCP's Node ID, RADIUS's NAS).
+    pub node: Option<Address>,
     /// The sender's restart counter, or time of its start.
     pub recovery: Option<u32>,
 }
@@ -204,7 +297,9 @@ impl Message {
             receiver_key: 0,
             sender_end: None,
             ue_ids: UeIds::default(),
+            connections: Vec::new(),
             cause: None,
+            nas_cause: None,
             identity: Identity::default(),
             location: Location::default(),
             rat: None,
@@ -214,6 +309,11 @@ impl Message {
             serving_network: None,
             linked_bearer: None,
             bearers: Vec::new(),
+            rules: Vec::new(),
+            report: None,
+            serving: Serving::default(),
+            charging_id: None,
+            node: None,
             recovery: None,
         }
     }
@@ -241,6 +341,12 @@ impl Malformed {
             Self::Value => "value",
         }
     }
+}
+
+/// An IPv6 prefix without host bits, as [`UeAddresses`] keep it. None if it is longer than an address.
+pub fn prefix(address: Address, length: u8) -> Option<(Address, u8)> {
+    let host = u128::MAX.checked_shr(length.into()).unwrap_or(0);
+    (length <= 128).then_some((Address(address.0 & !host), length))
 }
 
 /// An access point name as coded in labels (TS 23.003 9.1): lower case, without the operator part
@@ -287,6 +393,16 @@ fn without_operator(name: &str) -> Option<Box<str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_prefix_loses_its_host_bits() {
+        let address = Address(0x2001_0db8_cafe_1234_0000_0000_0000_0002);
+        let of_56 = Address(0x2001_0db8_cafe_1200_0000_0000_0000_0000);
+        assert_eq!(prefix(address, 56), Some((of_56, 56)));
+        assert_eq!(prefix(address, 128), Some((address, 128)));
+        assert_eq!(prefix(address, 0), Some((Address(0), 0)));
+        assert_eq!(prefix(address, 129), None);
+    }
 
     #[test]
     fn the_operator_part_is_left_out_of_an_access_point_name() {

@@ -4,13 +4,28 @@
 //! protocol; what is learned from messages is protocol-neutral from there on.
 
 pub mod attribution;
+pub mod bearers;
+mod cursor;
 pub mod gtp;
 #[cfg(test)]
 mod gtp_corpus;
 pub mod gtpv1;
 pub mod gtpv2;
 pub mod identity;
+pub mod learner;
+pub mod location;
 pub mod message;
+mod nas;
+pub mod ngap;
 mod paths;
+mod per;
+pub mod pfcp;
+pub mod radius;
+mod ran;
+#[cfg(test)]
+mod ran_corpus;
+pub mod s1ap;
+pub mod sctp;
+pub mod transactions;
 
 pub use paths::{PathLimits, PathReport, Paths};

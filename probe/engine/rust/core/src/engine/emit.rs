@@ -5,7 +5,8 @@ use crate::engine::application::{Quic, Report, encrypted_dns};
 use crate::engine::failure::Verdict;
 use crate::engine::notes::Note;
 use crate::engine::options::ClientAddress;
-use crate::engine::session::{Place, Session};
+use crate::engine::place::Place;
+use crate::engine::session::Session;
 use crate::engine::volume::Volume;
 use crate::flow::samples::{MAX_KEPT, Samples};
 use crate::flow::{Direction, FlowKey};
@@ -78,7 +79,7 @@ pub fn emit(
         ..Record::default()
     };
     endpoint_fields(&mut record, &ends);
-    attribution_fields(&mut record, &place);
+    attribution_fields(&mut record, &place, end.end_ns);
     setup_fields(&mut record, &setup);
     volume_fields(
         &mut record,
@@ -125,16 +126,24 @@ fn endpoint_fields<'a>(record: &mut Record<'a>, ends: &'a Ends) {
     record.server_port = ends.ports.map(|(_, server)| server);
 }
 
-fn attribution_fields<'a>(record: &mut Record<'a>, place: &'a Place) {
-    let at = &place.attribution;
-    record.subscriber_id = Some(&place.subscriber_id);
-    record.subscriber_source = Some(place.subscriber_source);
-    record.cell_id = at.cell_id.as_deref();
-    record.cell_source = at.cell_id.as_ref().map(|_| "map");
-    record.ran_node_id = at.ran_node_id.as_deref();
-    record.tracking_area = at.tracking_area.as_deref();
-    record.rat = at.rat.as_deref();
-    record.apn = at.apn.as_deref();
+pub fn attribution_fields<'a>(record: &mut Record<'a>, place: &'a Place, end_ns: u64) {
+    if place.has_subscriber() {
+        record.subscriber_id = Some(&place.subscriber_id);
+        record.subscriber_source = Some(place.subscriber_source);
+    }
+    record.cell_id = place.cell_id.as_deref();
+    record.cell_source = place.cell_source;
+    record.cell_age_s = place.located_ns.map(|since_ns| {
+        let seconds = end_ns.saturating_sub(since_ns) / 1_000_000_000;
+        u32::try_from(seconds).unwrap_or(u32::MAX)
+    });
+    record.ran_node_id = place.ran_node_id.as_deref();
+    record.tracking_area = place.tracking_area.as_deref();
+    record.rat = place.rat.as_deref();
+    record.apn = place.apn.as_deref();
+    record.imei_tac = place.imei_tac.as_deref();
+    record.slice = place.slice.as_deref();
+    record.qos_class = record.qos_class.or(place.qos_class);
 }
 
 fn setup_fields(record: &mut Record<'_>, setup: &Setup) {
@@ -228,13 +237,13 @@ fn flags(session: &Session) -> u8 {
 }
 
 /// An address as bytes on the wire: 4 or 16 of them.
-struct Octets {
+pub struct Octets {
     bytes: [u8; 16],
     start: usize,
 }
 
 impl Octets {
-    fn of(address: Address) -> Self {
+    pub fn of(address: Address) -> Self {
         let start = if address.as_v4().is_some() { 12 } else { 0 };
         Self {
             bytes: address.0.to_be_bytes(),
@@ -242,7 +251,7 @@ impl Octets {
         }
     }
 
-    fn as_bytes(&self) -> &[u8] {
+    pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[self.start..]
     }
 }

@@ -65,6 +65,8 @@ pub struct Limits {
     pub pairs: u32,
     /// Names of servers remembered at once from DNS answers, by subscriber.
     pub names: u32,
+    /// Sessions of the mobile network that are known at once from its control plane.
+    pub bearers: u32,
 }
 
 /// At a million packets a second, the last 65 ms.
@@ -116,6 +118,7 @@ impl Options {
             ("limits.clients", self.limits.clients, u32::MAX),
             ("limits.pairs", self.limits.pairs, u32::MAX),
             ("limits.names", self.limits.names, u32::MAX),
+            ("limits.bearers", self.limits.bearers, u32::MAX),
         ];
         for (key, value, most) in ranges {
             if !(1..=most).contains(&value) {

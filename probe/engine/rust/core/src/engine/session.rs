@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::control::attribution::Attribution;
 use crate::decap::{Address, Inner, Layer, MAX_LAYERS, Transport, Tunnel};
 use crate::engine::application::{Application, Quic};
 use crate::engine::clients::{Attempt, Client, Target};
@@ -11,6 +10,7 @@ use crate::engine::failure::{Failure, Verdict};
 use crate::engine::icmp::IcmpError;
 use crate::engine::notes::{Note, Notes};
 use crate::engine::ping::Ping;
+use crate::engine::place::Place;
 use crate::engine::verdict::{self, Around};
 use crate::engine::volume::Volume;
 use crate::flow::{Direction, FlowKey};
@@ -38,34 +38,6 @@ mod idle {
 
 /// When a new TCP flow is looked at: what is not answered by then is in vain so far.
 const FIRST_LOOK_NS: u64 = 2 * SECOND_NS;
-
-/// Who a flow belongs to and where it is, as far as known.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Place {
-    pub subscriber_id: [u8; 16],
-    pub subscriber_source: &'static str,
-    /// `attribution.subscriber` never leaves the process.
-    pub attribution: Attribution,
-}
-
-impl Place {
-    /// The map, not the address alone, says whose this is.
-    pub fn is_known(&self) -> bool {
-        self.attribution != Attribution::default()
-    }
-
-    /// Both are known by the map, and they are two.
-    pub fn is_another_subscriber(&self, before: &Self) -> bool {
-        let named = |place: &Self| place.attribution.subscriber.is_some();
-        named(self) && named(before) && self.subscriber_id != before.subscriber_id
-    }
-
-    /// Both cells are known, and they are two.
-    pub fn is_another_cell(&self, before: &Self) -> bool {
-        let (now, then) = (&self.attribution.cell_id, &before.attribution.cell_id);
-        now.is_some() && then.is_some() && now != then
-    }
-}
 
 /// The way by which one direction comes: the layers around it, and its innermost tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,11 @@
 //! What an engine knows of the place it watches: which way is up, who and where.
 
 use crate::control::attribution::{AttributionMap, FlowFacts, Prefix, TunnelFacts};
-use crate::decap::{Address, Inner, Layer, TunnelDirection};
+use crate::control::bearers::Bearers;
+use crate::decap::{Address, Inner, Layer, Tunnel, TunnelDirection};
 use crate::engine::emit::Stamp;
-use crate::engine::session::{Path, Place};
+use crate::engine::place::{self, Place};
+use crate::engine::session::Path;
 use crate::engine::transport::{Payload, Transported};
 use crate::flow::{Direction, FlowKey};
 use crate::record::pseudonym::Pseudonyms;
@@ -80,17 +82,21 @@ impl Site {
     }
 
     /// Looks up whose a flow is and where; `paths` has the one seen last first.
-    pub fn place_of(&self, client: Address, paths: [Option<&Path>; 2]) -> Place {
-        let paths = paths.into_iter().flatten();
-        let layers = paths.clone().flat_map(|path| &path.layers);
+    pub fn place_of(
+        &self,
+        client: Address,
+        paths: [Option<&Path>; 2],
+        bearers: &Bearers,
+        now_ns: u64,
+    ) -> Place {
+        let layers = paths.into_iter().flatten().flat_map(|path| &path.layers);
         let vlans: Vec<u16> = layers
             .filter_map(|layer| match layer {
                 Layer::Vlan(vlan) => Some(*vlan),
                 _ => None,
             })
             .collect();
-        let tunnels: Vec<TunnelFacts> = paths
-            .filter_map(|path| path.tunnel)
+        let tunnels: Vec<TunnelFacts> = tunnels_of(paths)
             .map(|tunnel| TunnelFacts {
                 teid: tunnel.teid,
                 addresses: [tunnel.source, tunnel.destination],
@@ -101,16 +107,14 @@ impl Site {
             vlans: &vlans,
             tunnels: &tunnels,
         });
-        let (subscriber_id, subscriber_source) = match &attribution.subscriber {
-            Some(identity) => (self.pseudonyms.of(identity), "map"),
-            None => (self.pseudonyms.of_address(client), "address"),
-        };
-        Place {
-            subscriber_id,
-            subscriber_source,
-            attribution,
-        }
+        let tunnels = tunnels_of(paths);
+        let found = place::find(bearers, client, tunnels, now_ns);
+        place::place_of(client, found.as_ref(), attribution, &self.pseudonyms)
     }
+}
+
+fn tunnels_of(paths: [Option<&Path>; 2]) -> impl Iterator<Item = Tunnel> {
+    paths.into_iter().flatten().filter_map(|path| path.tunnel)
 }
 
 /// Who opened the flow, where the packet says so.

@@ -3,7 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::decap::{Inner, Transport, encapsulation};
+use crate::control::bearers::Context;
+use crate::control::learner::{Learner, Link};
+use crate::control::message::{Message, TunnelEnd};
+use crate::control::transactions::Transaction;
+use crate::decap::{Address, Inner, Transport, encapsulation};
 use crate::engine::application::{Application, Quic};
 use crate::engine::clients::{Clients, Winners};
 use crate::engine::clock::{Clock, Step};
@@ -15,7 +19,9 @@ use crate::engine::names::Names;
 use crate::engine::notes::Note;
 use crate::engine::options::Limits;
 use crate::engine::quic_ids::QuicIds;
+use crate::engine::residents::Residents;
 use crate::engine::session::{News, Path, Session};
+use crate::engine::signalling;
 use crate::engine::site::Site;
 use crate::engine::transport::{Payload, Transported};
 use crate::engine::verdict::Around;
@@ -49,6 +55,8 @@ pub struct Tracker {
     clients: Clients,
     quic_ids: QuicIds,
     names: Names,
+    learner: Learner,
+    residents: Residents,
     columns: Columns,
     batch_rows: usize,
     /// Columns that are full, with their rows; one tick can fill several.
@@ -67,6 +75,8 @@ impl Tracker {
             clients: Clients::new(limits),
             quic_ids: QuicIds::default(),
             names: Names::new(limits.names as usize),
+            learner: Learner::new(limits.bearers as usize),
+            residents: Residents::default(),
             columns: Columns::default(),
             batch_rows,
             full: VecDeque::new(),
@@ -97,6 +107,16 @@ impl Tracker {
         self.quic_ids.shed
     }
 
+    /// What was not remembered of the control plane, by table.
+    pub fn control_shed(&self) -> [(&'static str, u64); 2] {
+        self.learner.shed()
+    }
+
+    /// Identities of one person that were learned since the last call.
+    pub fn take_links(&mut self) -> Vec<Link> {
+        self.learner.take_links()
+    }
+
     pub fn names_shed(&self) -> u64 {
         self.names.shed()
     }
@@ -104,6 +124,7 @@ impl Tracker {
     /// Tells the time of a packet, and writes every record that came due; see `Clock` for what is
     /// believed.
     pub fn advance(&mut self, packet_ns: u64) {
+        self.tell_unanswered(self.clock.now_ns());
         match self.clock.observe(packet_ns) {
             Step::Stay => {}
             Step::Forward(now_ns) => self.go_on_to(now_ns),
@@ -278,6 +299,8 @@ impl Tracker {
         let Some((key, mut session)) = self.table.remove(id) else {
             return;
         };
+        self.residents
+            .leave(session.client(&key), &session.paths, id);
         if reason != EndReason::Evicted {
             note_unanswered(&mut self.clients, &key, &mut session, now_ns);
         }
@@ -510,9 +533,11 @@ impl Tracker {
         let path = Path::of(inner);
         let client = session.client(key);
         let back = session.paths[direction.opposite().index()];
-        // The newer way decides; the other direction completes what the map does not know of it.
-        let alone = self.site.place_of(client, [Some(&path), None]);
-        let place = self.site.place_of(client, [Some(&path), back.as_ref()]);
+        // The newer way decides; the other direction completes what is not known of it.
+        let bearers = &self.learner.bearers;
+        let look_up = |paths| self.site.place_of(client, paths, bearers, now_ns);
+        let alone = look_up([Some(&path), None]);
+        let place = look_up([Some(&path), back.as_ref()]);
         let before = Arc::clone(&session.place);
         if alone.is_another_subscriber(&before) {
             self.end(id, now_ns, EndReason::PortReused);
@@ -522,14 +547,15 @@ impl Tracker {
             let (then, now) = (known.qfi(), path.qfi());
             then.is_some() && now.is_some() && then != now && now != session.qfi
         });
-        let ends_interval = other_qos_flow || place.is_another_cell(&before);
+        let moves = other_qos_flow || place.is_another_cell(&before);
         // A mirror that shows a packet at two hops alternates between their tunnels: without a
-        // limit each packet would end an interval.
-        let too_soon = now_ns.saturating_sub(session.interval_start_ns) < SHORTEST_INTERVAL_NS;
-        if ends_interval && too_soon {
+        // limit each packet would end an interval. The control plane does not alternate.
+        let age_ns = now_ns.saturating_sub(session.interval_start_ns);
+        let too_soon = age_ns < SHORTEST_INTERVAL_NS && !place.is_learned();
+        if moves && too_soon {
             return Some(id);
         }
-        if ends_interval {
+        if moves || place.is_learned() && place.is_found_or_lost(&before) {
             self.cut(id, now_ns);
         }
         let (_, session) = self.table.get_mut(id)?;
@@ -540,7 +566,79 @@ impl Tracker {
         if place.is_known() || !before.is_known() {
             session.place = Arc::new(place);
         }
+        if let Some(known) = known.filter(|known| known.tunnel != path.tunnel) {
+            self.residents.leave_tunnel(&known, id);
+        }
+        self.residents.enter_tunnel(&path, id);
         Some(id)
+    }
+
+    /// Takes in what a message of the control plane said, and tells the flows that it is about.
+    pub fn on_control(&mut self, message: &Message, ends: [Address; 2], time_ns: u64) {
+        let pseudonyms = &self.site.pseudonyms;
+        let changes = self.learner.on_message(message, ends, time_ns, pseudonyms);
+        if let Some((transaction, context)) = &changes.ended {
+            self.tell(transaction, context.as_ref());
+        }
+        for id in self.residents.behind(&changes.keys) {
+            self.look_up_again(id);
+        }
+    }
+
+    /// Writes the record of a request of the control plane, if it is to have one.
+    fn tell(&mut self, transaction: &Transaction, context: Option<&Context>) {
+        let verdict = signalling::judge(transaction);
+        if signalling::is_told(transaction, &verdict) {
+            let (stamp, ids) = (&self.site.stamp, &self.site.session_ids);
+            signalling::emit(
+                transaction,
+                context,
+                &verdict,
+                stamp,
+                ids,
+                &mut self.columns,
+            );
+            self.on_record();
+        }
+    }
+
+    /// Gives up the requests that wait for too long.
+    fn tell_unanswered(&mut self, now_ns: u64) {
+        for (transaction, context) in self.learner.take_unanswered(now_ns) {
+            self.tell(&transaction, context.as_ref());
+        }
+    }
+
+    /// No more packets come to a tunnel end that a handover gave up.
+    pub fn on_end_marker(&mut self, end: TunnelEnd) {
+        self.learner.on_end_marker(end);
+    }
+
+    /// What is known of a flow's tunnels or address has changed: another subscriber ends it, another
+    /// cell ends the interval.
+    fn look_up_again(&mut self, id: FlowId) {
+        let now_ns = self.clock.now_ns();
+        let Some((key, session)) = self.table.get_mut(id) else {
+            return;
+        };
+        let client = session.client(key);
+        let [one, other] = session.paths.each_ref().map(Option::as_ref);
+        let bearers = &self.learner.bearers;
+        let place = self.site.place_of(client, [one, other], bearers, now_ns);
+        if place == *session.place {
+            return;
+        }
+        let before = Arc::clone(&session.place);
+        if place.is_another_subscriber(&before) {
+            self.end(id, now_ns, EndReason::PortReused);
+            return;
+        }
+        if place.is_another_cell(&before) || place.is_found_or_lost(&before) {
+            self.cut(id, now_ns);
+        }
+        if let Some((_, session)) = self.table.get_mut(id) {
+            session.place = Arc::new(place);
+        }
     }
 
     /// Starts a session with its first packet at hand.
@@ -564,15 +662,20 @@ impl Tracker {
         };
         let (up, initiator) = self.site.orientation(&key, direction, packet, inner, hint);
         let path = Path::of(inner);
-        let place = self.site.place_of(key.sender(up).0, [Some(&path), None]);
+        let client = key.sender(up).0;
+        let now_ns = self.clock.now_ns();
+        let paths = [Some(&path), None];
+        let place = self
+            .site
+            .place_of(client, paths, &self.learner.bearers, now_ns);
         let session_id = self.site.session_ids.of(&key, path.teid(), time_ns);
         let mut session = Session::new(session_id, time_ns, up, Arc::new(place));
         session.initiator = initiator;
-        let client = session.place.subscriber_id;
+        let subscriber = session.place.subscriber_id;
         let server = key.sender(up.opposite()).0;
-        let name = self.names.lookup(client, server, self.clock.now_ns());
+        let name = self.names.lookup(subscriber, server, now_ns);
         session.name_from_dns = name.map(|name| Arc::clone(&name.text));
-        session.alias = self.names.other_asker(client, server, self.clock.now_ns());
+        session.alias = self.names.other_asker(subscriber, server, now_ns);
         session.paths[direction.index()] = Some(path);
         session.qfi = path.qfi();
         let layers = encapsulation(&path.layers).to_string();
@@ -589,7 +692,10 @@ impl Tracker {
             session.missed_start = true;
         }
         self.totals.flows += 1;
-        self.table.insert(key, session)
+        let id = self.table.insert(key, session);
+        self.residents.enter_address(client, id);
+        self.residents.enter_tunnel(&path, id);
+        id
     }
 
     fn count(

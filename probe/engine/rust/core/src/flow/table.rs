@@ -11,6 +11,17 @@ pub struct FlowId {
     pub generation: u32,
 }
 
+impl FlowId {
+    pub const MIN: Self = Self {
+        slot: 0,
+        generation: 0,
+    };
+    pub const MAX: Self = Self {
+        slot: u32::MAX,
+        generation: u32::MAX,
+    };
+}
+
 #[derive(Debug)]
 struct Slot<E> {
     key: FlowKey,

@@ -78,6 +78,18 @@ names!(
 names!(
     /// The failure causes that the engine decides on.
     FailureCause {
+        GtpApnUnknown = "gtp_apn_unknown",
+        GtpAuthFailed = "gtp_auth_failed",
+        GtpNoResources = "gtp_no_resources",
+        GtpSubscriptionDenied = "gtp_subscription_denied",
+        GtpPeerNotResponding = "gtp_peer_not_responding",
+        GtpOther = "gtp_other",
+        PfcpRejected = "pfcp_rejected",
+        RadiusReject = "radius_reject",
+        RadiusTimeout = "radius_timeout",
+        S1apRejected = "s1ap_rejected",
+        NgapRejected = "ngap_rejected",
+        HandoverFailed = "handover_failed",
         DnsTimeout = "dns_timeout",
         DnsServfail = "dns_servfail",
         DnsRefused = "dns_refused",

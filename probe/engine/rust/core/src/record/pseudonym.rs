@@ -20,12 +20,15 @@ impl Pseudonyms {
 
     /// `identity` is `imsi:...`, `msisdn:...` or `ip:...`.
     pub fn of(&self, identity: &str) -> [u8; 16] {
+        self.of_digits("", identity)
+    }
+
+    /// The pseudonym of an IMSI or MSISDN, whose digits are not copied.
+    pub fn of_digits(&self, kind: &str, digits: &str) -> [u8; 16] {
         let mut mac = self.mac.clone();
-        mac.update(identity.as_bytes());
-        let digest = mac.finalize().into_bytes();
-        let mut pseudonym = [0; 16];
-        pseudonym.copy_from_slice(&digest[..16]);
-        pseudonym
+        mac.update(kind.as_bytes());
+        mac.update(digits.as_bytes());
+        truncated(mac)
     }
 
     /// The pseudonym of someone known by address alone: IPv4 address or IPv6 /64 (RFC 5952 text).
@@ -36,6 +39,13 @@ impl Pseudonyms {
         };
         self.of(&subscriber)
     }
+}
+
+fn truncated(mac: Hmac<Sha256>) -> [u8; 16] {
+    let digest = mac.finalize().into_bytes();
+    let mut pseudonym = [0; 16];
+    pseudonym.copy_from_slice(&digest[..16]);
+    pseudonym
 }
 
 #[cfg(test)]

@@ -1,0 +1,488 @@
+//! Who and where: what is known of the mobile network's sessions, found by tunnel end or by address.
+//!
+//! A *context* is one session of one subscriber (PDN connection, PDP context, PDU session). Messages of
+//! different interfaces speak of the same context by different keys, and share a tunnel end, an
+//! address or an identity by which they are put together. All of it is bounded by `limits.bearers`;
+//! the context that was not heard of for the longest time goes first, and is counted.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::control::identity::{Rat, Slice};
+use crate::control::message::{
+    BearerEnd, ControlEnd, Location, MAX_BEARERS, MAX_ENDS, Protocol, Role, TunnelEnd,
+};
+use crate::decap::Address;
+
+const SECOND_NS: u64 = 1_000_000_000;
+/// How long the old end of a tunnel is remembered after a handover: what was under way still arrives
+/// there, up to an End Marker (TS 29.281 7.3.2).
+const HANDED_OVER_NS: u64 = 10 * SECOND_NS;
+
+/// A context's place in the table, and which of those that had this place it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ContextId {
+    index: u32,
+    generation: u32,
+}
+
+/// Pseudonyms; the identities themselves are never kept.
+pub type Pseudonym = [u8; 16];
+
+/// Where a context was said to be, when and by whom.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Located {
+    pub location: Location,
+    pub time_ns: u64,
+    pub by: Option<Protocol>,
+}
+
+/// One bearer of a context.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KnownBearer {
+    pub id: u8,
+    /// [`MAX_ENDS`] at most.
+    pub ends: Vec<BearerEnd>,
+    pub qos_class: Option<u8>,
+}
+
+/// What is known of one session of a subscriber.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Context {
+    pub subscriber: Option<Pseudonym>,
+    /// Which protocol named the subscriber.
+    pub named_by: Option<Protocol>,
+    pub imei_tac: Option<[u8; 8]>,
+    pub apn: Option<Arc<str>>,
+    pub rat: Option<Rat>,
+    pub slice: Option<Slice>,
+    pub located: Located,
+    pub v4: Option<Address>,
+    /// First address of the /64, or of the longer prefix.
+    pub v6: Option<Address>,
+    /// [`MAX_BEARERS`] at most.
+    pub bearers: Vec<KnownBearer>,
+    /// Ends that were given up at handovers.
+    handed_over: Vec<TunnelEnd>,
+    controls: Vec<(Protocol, ControlEnd)>,
+    ue_keys: Vec<UeKey>,
+    heard_ns: u64,
+}
+
+/// The identity of a device's signalling connection at one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct UeKey {
+    pub protocol: Protocol,
+    /// Of the node that gave the identity.
+    pub node: Address,
+    pub id: u64,
+}
+
+/// Most keys of one kind that a context keeps: several interfaces of one session, and those before a
+/// relocation. The oldest goes.
+const MAX_KEYS: usize = 8;
+
+/// Who waits at a tunnel end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Waiting {
+    context: ContextId,
+    bearer: u8,
+    role: Role,
+    /// The end was given up at a handover; where the device was until then, and until when it counts.
+    before: Option<(Located, u64)>,
+}
+
+/// What is found of a packet's tunnel or address.
+#[derive(Debug, Clone, Copy)]
+pub struct Found<'a> {
+    pub id: ContextId,
+    pub context: &'a Context,
+    pub located: Located,
+    pub qos_class: Option<u8>,
+    pub role: Option<Role>,
+}
+
+/// The contexts, and what they are found by.
+#[derive(Debug)]
+pub struct Bearers {
+    slots: Vec<(u32, Option<Context>)>,
+    free: Vec<u32>,
+    limit: usize,
+    /// Where the search for the stalest goes on.
+    hand: usize,
+    by_tunnel: HashMap<TunnelEnd, Waiting>,
+    by_address: HashMap<Address, ContextId>,
+    by_control: HashMap<(Protocol, ControlEnd), ContextId>,
+    by_ue: HashMap<UeKey, ContextId>,
+    /// Contexts that went before their end was heard.
+    pub shed: u64,
+}
+
+impl Bearers {
+    pub fn new(limit: usize) -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            limit: limit.max(1),
+            hand: 0,
+            by_tunnel: HashMap::new(),
+            by_address: HashMap::new(),
+            by_control: HashMap::new(),
+            by_ue: HashMap::new(),
+            shed: 0,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn get(&self, id: ContextId) -> Option<&Context> {
+        let (generation, context) = self.slots.get(id.index as usize)?;
+        context.as_ref().filter(|_| *generation == id.generation)
+    }
+
+    fn get_mut(&mut self, id: ContextId) -> Option<&mut Context> {
+        let (generation, context) = self.slots.get_mut(id.index as usize)?;
+        context.as_mut().filter(|_| *generation == id.generation)
+    }
+
+    /// Whose a packet is that goes to a tunnel end.
+    pub fn at_tunnel(&self, end: TunnelEnd, now_ns: u64) -> Option<Found<'_>> {
+        let waiting = self.by_tunnel.get(&end)?;
+        let context = self.get(waiting.context)?;
+        let located = match waiting.before {
+            Some((_, until_ns)) if now_ns > until_ns => return None,
+            Some((located, _)) => located,
+            None => context.located,
+        };
+        let mut bearers = context.bearers.iter();
+        let bearer = bearers.find(|bearer| bearer.id == waiting.bearer);
+        Some(Found {
+            id: waiting.context,
+            context,
+            located,
+            qos_class: bearer.and_then(|bearer| bearer.qos_class),
+            role: Some(waiting.role),
+        })
+    }
+
+    /// Whose a device's address is.
+    pub fn at_address(&self, address: Address) -> Option<Found<'_>> {
+        let id = *self.by_address.get(&host(address))?;
+        let context = self.get(id)?;
+        Some(Found {
+            id,
+            context,
+            located: context.located,
+            qos_class: None,
+            role: None,
+        })
+    }
+
+    pub fn by_control(&self, protocol: Protocol, end: ControlEnd) -> Option<ContextId> {
+        self.alive(self.by_control.get(&(protocol, end)))
+    }
+
+    pub fn by_ue(&self, key: UeKey) -> Option<ContextId> {
+        self.alive(self.by_ue.get(&key))
+    }
+
+    pub fn by_tunnel(&self, end: TunnelEnd) -> Option<ContextId> {
+        let waiting = self.by_tunnel.get(&end)?;
+        self.alive(Some(&waiting.context).filter(|_| waiting.before.is_none()))
+    }
+
+    fn alive(&self, id: Option<&ContextId>) -> Option<ContextId> {
+        id.copied().filter(|&id| self.get(id).is_some())
+    }
+
+    /// A new context of which nothing is known yet.
+    pub fn add(&mut self, now_ns: u64) -> ContextId {
+        if self.len() >= self.limit {
+            self.shed_stalest();
+        }
+        let context = Some(Context {
+            heard_ns: now_ns,
+            ..Context::default()
+        });
+        if let Some(index) = self.free.pop() {
+            let slot = &mut self.slots[index as usize];
+            slot.1 = context;
+            return ContextId {
+                index,
+                generation: slot.0,
+            };
+        }
+        // At most `limit` slots, which is a u32.
+        let index = self.slots.len() as u32;
+        self.slots.push((0, context));
+        ContextId {
+            index,
+            generation: 0,
+        }
+    }
+
+    /// The one of the next contexts that was not heard of for the longest time.
+    fn shed_stalest(&mut self) {
+        const LOOKED_AT: usize = 16;
+        let count = self.slots.len();
+        let stalest = (0..LOOKED_AT.min(count))
+            .map(|step| (self.hand + step) % count)
+            .filter_map(|index| {
+                let (generation, context) = &self.slots[index];
+                let heard_ns = context.as_ref()?.heard_ns;
+                let id = ContextId {
+                    index: index as u32,
+                    generation: *generation,
+                };
+                Some((heard_ns, id))
+            })
+            .min_by_key(|(heard_ns, _)| *heard_ns);
+        self.hand = (self.hand + LOOKED_AT) % count.max(1);
+        if let Some((_, id)) = stalest {
+            self.remove(id);
+            self.shed += 1;
+        }
+    }
+
+    /// Forgets a context and all that it is found by.
+    pub fn remove(&mut self, id: ContextId) -> Option<Context> {
+        let (generation, slot) = self.slots.get_mut(id.index as usize)?;
+        if *generation != id.generation {
+            return None;
+        }
+        let context = slot.take()?;
+        *generation = generation.wrapping_add(1);
+        self.free.push(id.index);
+        let ends = context.bearers.iter().flat_map(|bearer| &bearer.ends);
+        for end in ends
+            .map(|end| end.end)
+            .chain(context.handed_over.iter().copied())
+        {
+            remove_waiting(&mut self.by_tunnel, end, id);
+        }
+        for address in [context.v4, context.v6].into_iter().flatten() {
+            remove_if(&mut self.by_address, &address, id);
+        }
+        for key in &context.controls {
+            remove_if(&mut self.by_control, key, id);
+        }
+        for key in &context.ue_keys {
+            remove_if(&mut self.by_ue, key, id);
+        }
+        Some(context)
+    }
+
+    /// Takes in that a control-plane key is the context's.
+    pub fn add_control(&mut self, id: ContextId, protocol: Protocol, end: ControlEnd) {
+        let key = (protocol, end);
+        let Some(context) = self.get_mut(id) else {
+            return;
+        };
+        let gone = push_key(&mut context.controls, key);
+        self.by_control.insert(key, id);
+        if let Some(gone) = gone {
+            remove_if(&mut self.by_control, &gone, id);
+        }
+    }
+
+    /// Takes in that an identity of a signalling connection is the context's.
+    pub fn add_ue(&mut self, id: ContextId, key: UeKey) {
+        let Some(context) = self.get_mut(id) else {
+            return;
+        };
+        let gone = push_key(&mut context.ue_keys, key);
+        self.by_ue.insert(key, id);
+        if let Some(gone) = gone {
+            remove_if(&mut self.by_ue, &gone, id);
+        }
+    }
+
+    /// Takes in an address of the device; who had it before has it no longer.
+    pub fn set_address(&mut self, id: ContextId, address: Address) {
+        let address = host(address);
+        let Some(context) = self.get_mut(id) else {
+            return;
+        };
+        let place = match address.as_v4() {
+            Some(_) => &mut context.v4,
+            None => &mut context.v6,
+        };
+        let before = place.replace(address).filter(|before| *before != address);
+        if let Some(before) = before {
+            remove_if(&mut self.by_address, &before, id);
+        }
+        self.by_address.insert(address, id);
+    }
+
+    /// Takes in one end of a bearer's tunnel. A new end for the same role takes the place of the one
+    /// before; where that led to the device (a handover), it counts for a while yet, with where the
+    /// device was.
+    pub fn set_end(&mut self, id: ContextId, bearer: u8, end: BearerEnd, now_ns: u64) {
+        let Some(context) = self.get_mut(id) else {
+            return;
+        };
+        let located = context.located;
+        let Some(known) = bearer_of(&mut context.bearers, bearer) else {
+            return;
+        };
+        let before = known.ends.iter().position(|known| known.role == end.role);
+        match before {
+            Some(position) if known.ends[position].end == end.end => {}
+            Some(position) => {
+                let old = std::mem::replace(&mut known.ends[position], end);
+                self.give_up(id, bearer, old, located, now_ns);
+            }
+            None if known.ends.len() < MAX_ENDS => known.ends.push(end),
+            None => return,
+        }
+        let waiting = Waiting {
+            context: id,
+            bearer,
+            role: end.role,
+            before: None,
+        };
+        let owner = self.by_tunnel.insert(end.end, waiting);
+        if let Some(other) = owner.filter(|owner| owner.context != id) {
+            self.forget_end(other, end.end);
+        }
+    }
+
+    /// The radio side of a bearer, or of all, goes: the device is idle.
+    pub fn release_access(&mut self, id: ContextId, bearer: Option<u8>, now_ns: u64) {
+        let Some(context) = self.get_mut(id) else {
+            return;
+        };
+        let located = context.located;
+        let mut released = Vec::new();
+        for known in &mut context.bearers {
+            if bearer.is_none_or(|bearer| bearer == known.id) {
+                let gone = known.ends.extract_if(.., |end| end.role == Role::Access);
+                released.extend(gone.map(|end| (known.id, end)));
+            }
+        }
+        for (bearer, end) in released {
+            self.give_up(id, bearer, end, located, now_ns);
+        }
+    }
+
+    /// A bearer is gone, with its tunnels.
+    pub fn remove_bearer(&mut self, id: ContextId, bearer: u8) {
+        let Some(context) = self.get_mut(id) else {
+            return;
+        };
+        let Some(position) = context.bearers.iter().position(|known| known.id == bearer) else {
+            return;
+        };
+        for end in context.bearers.swap_remove(position).ends {
+            remove_waiting(&mut self.by_tunnel, end.end, id);
+        }
+    }
+
+    /// No more packets come to an end that was given up (End Marker).
+    pub fn on_end_marker(&mut self, end: TunnelEnd) {
+        if self
+            .by_tunnel
+            .get(&end)
+            .is_some_and(|waiting| waiting.before.is_some())
+        {
+            self.by_tunnel.remove(&end);
+        }
+    }
+
+    fn give_up(&mut self, id: ContextId, bearer: u8, old: BearerEnd, was: Located, now_ns: u64) {
+        let waiting = Waiting {
+            context: id,
+            bearer,
+            role: old.role,
+            before: Some((was, now_ns.saturating_add(HANDED_OVER_NS))),
+        };
+        self.by_tunnel.insert(old.end, waiting);
+        let Some(context) = self.get_mut(id) else {
+            return;
+        };
+        if let Some(oldest) = push_key(&mut context.handed_over, old.end) {
+            remove_waiting(&mut self.by_tunnel, oldest, id);
+        }
+    }
+
+    /// An end belongs to another context now.
+    fn forget_end(&mut self, owner: Waiting, end: TunnelEnd) {
+        let Some(context) = self.get_mut(owner.context) else {
+            return;
+        };
+        context.handed_over.retain(|known| *known != end);
+        for bearer in &mut context.bearers {
+            bearer.ends.retain(|known| known.end != end);
+        }
+    }
+
+    /// Changes what is known of a context beside its keys.
+    pub fn update(&mut self, id: ContextId, now_ns: u64, change: impl FnOnce(&mut Context)) {
+        if let Some(context) = self.get_mut(id) {
+            context.heard_ns = context.heard_ns.max(now_ns);
+            change(context);
+        }
+    }
+
+    /// Sets what class of service a bearer has.
+    pub fn set_qos_class(&mut self, id: ContextId, bearer: u8, qos_class: u8) {
+        let context = self.get_mut(id);
+        if let Some(known) = context.and_then(|context| bearer_of(&mut context.bearers, bearer)) {
+            known.qos_class = Some(qos_class);
+        }
+    }
+}
+
+fn bearer_of(bearers: &mut Vec<KnownBearer>, id: u8) -> Option<&mut KnownBearer> {
+    let position = match bearers.iter().position(|known| known.id == id) {
+        Some(position) => position,
+        None if bearers.len() < MAX_BEARERS => {
+            bearers.push(KnownBearer {
+                id,
+                ..KnownBearer::default()
+            });
+            bearers.len() - 1
+        }
+        None => return None,
+    };
+    bearers.get_mut(position)
+}
+
+/// Adds a key that is not there yet; returns the oldest if there are too many.
+fn push_key<K: PartialEq>(keys: &mut Vec<K>, key: K) -> Option<K> {
+    if keys.contains(&key) {
+        return None;
+    }
+    keys.push(key);
+    (keys.len() > MAX_KEYS).then(|| keys.remove(0))
+}
+
+fn remove_if<K: Eq + std::hash::Hash>(map: &mut HashMap<K, ContextId>, key: &K, id: ContextId) {
+    if map.get(key) == Some(&id) {
+        map.remove(key);
+    }
+}
+
+fn remove_waiting(map: &mut HashMap<TunnelEnd, Waiting>, end: TunnelEnd, id: ContextId) {
+    if map.get(&end).is_some_and(|waiting| waiting.context == id) {
+        map.remove(&end);
+    }
+}
+
+/// What stands for a device: its IPv4 address, or the /64 of its IPv6 address.
+fn host(address: Address) -> Address {
+    match address.as_v4() {
+        Some(_) => address,
+        None => Address(address.0 & !u128::from(u64::MAX)),
+    }
+}
+
+#[cfg(test)]
+#[path = "bearers_tests.rs"]
+mod tests;

@@ -1,0 +1,163 @@
+use super::*;
+use crate::control::identity::{Cell, Plmn};
+
+const S: u64 = SECOND_NS;
+
+fn address(octet: u8) -> Address {
+    Address::v4([10, 0, 0, octet])
+}
+
+fn end(octet: u8, teid: u32) -> TunnelEnd {
+    TunnelEnd {
+        address: address(octet),
+        teid,
+    }
+}
+
+fn access(octet: u8, teid: u32) -> BearerEnd {
+    BearerEnd {
+        role: Role::Access,
+        end: end(octet, teid),
+    }
+}
+
+fn core(octet: u8, teid: u32) -> BearerEnd {
+    BearerEnd {
+        role: Role::Core,
+        end: end(octet, teid),
+    }
+}
+
+fn cell(number: u32) -> Located {
+    let plmn = Plmn::read([0x00, 0xf1, 0x10]).expect("001-01");
+    let location = Location {
+        cell: Some(Cell::Ecgi { plmn, cell: number }),
+        ..Location::default()
+    };
+    Located {
+        location,
+        time_ns: 0,
+        by: Some(Protocol::Gtpv2),
+    }
+}
+
+/// A context in cell 1 with one bearer between eNB 1 and SGW 9.
+fn attached(bearers: &mut Bearers, subscriber: u8) -> ContextId {
+    let id = bearers.add(S);
+    bearers.update(id, S, |context| {
+        context.subscriber = Some([subscriber; 16]);
+        context.located = cell(1);
+    });
+    bearers.set_end(id, 5, core(9, u32::from(subscriber)), S);
+    bearers.set_end(id, 5, access(1, u32::from(subscriber)), S);
+    bearers.set_address(id, Address::v4([10, 1, 0, subscriber]));
+    id
+}
+
+fn subscriber_at(bearers: &Bearers, end: TunnelEnd, now_ns: u64) -> Option<u8> {
+    let found = bearers.at_tunnel(end, now_ns)?;
+    Some(found.context.subscriber?[0])
+}
+
+#[test]
+fn a_context_is_found_by_both_ends_of_its_tunnel_and_by_its_address() {
+    let mut bearers = Bearers::new(10);
+    let id = attached(&mut bearers, 7);
+    bearers.set_qos_class(id, 5, 9);
+    let found = bearers.at_tunnel(end(9, 7), S).expect("known");
+    assert_eq!((found.id, found.role), (id, Some(Role::Core)));
+    assert_eq!((found.qos_class, found.located), (Some(9), cell(1)));
+    assert_eq!(subscriber_at(&bearers, end(1, 7), S), Some(7));
+    assert!(bearers.at_address(Address::v4([10, 1, 0, 7])).is_some());
+    assert!(bearers.at_tunnel(end(9, 8), S).is_none());
+}
+
+#[test]
+fn after_a_handover_the_old_end_counts_for_the_old_cell_until_its_end_marker() {
+    for marker in [false, true] {
+        let mut bearers = Bearers::new(10);
+        let id = attached(&mut bearers, 7);
+        bearers.set_end(id, 5, access(2, 70), 5 * S);
+        bearers.update(id, 5 * S, |context| context.located = cell(2));
+        let at = |bearers: &Bearers, end, now| bearers.at_tunnel(end, now).map(|f| f.located);
+        assert_eq!(at(&bearers, end(1, 7), 6 * S), Some(cell(1)));
+        assert_eq!(at(&bearers, end(2, 70), 6 * S), Some(cell(2)));
+        assert_eq!(at(&bearers, end(9, 7), 6 * S), Some(cell(2)));
+        if marker {
+            bearers.on_end_marker(end(1, 7));
+            assert_eq!(at(&bearers, end(1, 7), 6 * S), None);
+        }
+        assert_eq!(at(&bearers, end(1, 7), 16 * S), None);
+        bearers.on_end_marker(end(2, 70));
+        assert!(at(&bearers, end(2, 70), 6 * S).is_some(), "it is in use");
+    }
+}
+
+#[test]
+fn a_tunnel_end_and_an_address_belong_to_who_got_them_last() {
+    let mut bearers = Bearers::new(10);
+    let first = attached(&mut bearers, 7);
+    let second = attached(&mut bearers, 8);
+    bearers.set_end(second, 5, core(9, 7), 2 * S);
+    bearers.set_address(second, Address::v4([10, 1, 0, 7]));
+    assert_eq!(subscriber_at(&bearers, end(9, 7), 2 * S), Some(8));
+    bearers.remove(first);
+    assert_eq!(subscriber_at(&bearers, end(9, 7), 2 * S), Some(8));
+    assert!(bearers.at_address(Address::v4([10, 1, 0, 7])).is_some());
+    assert_eq!(subscriber_at(&bearers, end(1, 7), 2 * S), None);
+}
+
+#[test]
+fn nothing_is_left_of_a_context_that_is_removed() {
+    let mut bearers = Bearers::new(10);
+    let id = attached(&mut bearers, 7);
+    let control = ControlEnd {
+        address: address(9),
+        key: 77,
+    };
+    let ue = UeKey {
+        protocol: Protocol::S1ap,
+        node: address(1),
+        id: 5,
+    };
+    bearers.add_control(id, Protocol::Gtpv2, control);
+    bearers.add_ue(id, ue);
+    bearers.set_end(id, 5, access(2, 70), 2 * S);
+    assert_eq!(bearers.by_control(Protocol::Gtpv2, control), Some(id));
+    assert_eq!(bearers.by_ue(ue), Some(id));
+    assert!(bearers.remove(id).is_some() && bearers.remove(id).is_none());
+    assert!(bearers.is_empty());
+    let left = (
+        bearers.by_tunnel.len(),
+        bearers.by_address.len(),
+        bearers.by_control.len(),
+        bearers.by_ue.len(),
+    );
+    assert_eq!(left, (0, 0, 0, 0));
+}
+
+#[test]
+fn an_idle_device_keeps_its_core_side() {
+    let mut bearers = Bearers::new(10);
+    let id = attached(&mut bearers, 7);
+    bearers.release_access(id, None, 2 * S);
+    assert_eq!(subscriber_at(&bearers, end(9, 7), 3 * S), Some(7));
+    assert_eq!(subscriber_at(&bearers, end(1, 7), 3 * S), Some(7));
+    assert_eq!(subscriber_at(&bearers, end(1, 7), 13 * S), None);
+    bearers.remove_bearer(id, 5);
+    assert_eq!(subscriber_at(&bearers, end(9, 7), 3 * S), None);
+}
+
+#[test]
+fn the_table_is_bounded_and_what_is_shed_is_counted() {
+    let mut bearers = Bearers::new(100);
+    for number in 0..10_000_u32 {
+        let id = bearers.add(u64::from(number));
+        bearers.set_end(id, 5, core(9, number), u64::from(number));
+        bearers.set_address(id, Address::v4(number.to_be_bytes()));
+    }
+    assert_eq!((bearers.len(), bearers.shed), (100, 9_900));
+    assert_eq!(bearers.by_tunnel.len(), 100);
+    assert_eq!(bearers.by_address.len(), 100);
+    assert!(bearers.at_tunnel(end(9, 9_999), 0).is_some());
+}

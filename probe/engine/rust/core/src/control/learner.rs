@@ -1,0 +1,512 @@
+//! Learns from messages of the control plane who and where the users of the data plane are.
+//!
+//! A message is tied to a context by the keys of its protocol, else by what it shares with others: a
+//! tunnel end, the subscriber and access point, the device's address. What a request says counts from
+//! then on, since packets may follow its answer at once; a refusal takes a new context back.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::control::bearers::{Bearers, Context, ContextId, Located, Pseudonym, UeKey};
+use crate::control::message::{
+    BearerEnd, ControlEnd, Identity, Location, Message, Phase, Procedure, Protocol, Role,
+    TunnelEnd, UeAddresses,
+};
+use crate::control::transactions::{Transaction, Transactions};
+use crate::decap::Address;
+use crate::record::pseudonym::Pseudonyms;
+
+/// Most contexts of one subscriber that are found by it: 11 bearers are of as many sessions at most.
+const MAX_CONTEXTS: usize = 11;
+
+/// Two identities of one person, of which the first leads to the second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    pub from: Pseudonym,
+    pub to: Pseudonym,
+    pub since_ns: u64,
+}
+
+/// What is found of a flow by the data that flows are looked up with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DataKey {
+    Tunnel(TunnelEnd),
+    Address(Address),
+}
+
+/// What a message changed: the flows found by these keys are to be looked up again.
+#[derive(Debug, Default)]
+pub struct Changes {
+    pub keys: Vec<DataKey>,
+    /// A request that has its answer, and whom it was about.
+    pub ended: Option<(Transaction, Option<Context>)>,
+}
+
+/// The contexts, and what they are learned by.
+#[derive(Debug)]
+pub struct Learner {
+    pub bearers: Bearers,
+    transactions: Transactions,
+    by_subscriber: HashMap<Pseudonym, Vec<ContextId>>,
+    links: Vec<Link>,
+    linked: HashMap<Pseudonym, Pseudonym>,
+    limit: usize,
+}
+
+impl Learner {
+    /// `limit`: contexts, requests under way, and links that are remembered.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            bearers: Bearers::new(limit),
+            transactions: Transactions::new(limit),
+            by_subscriber: HashMap::new(),
+            links: Vec::new(),
+            linked: HashMap::new(),
+            limit,
+        }
+    }
+
+    /// Links that were learned since the last call.
+    pub fn take_links(&mut self) -> Vec<Link> {
+        std::mem::take(&mut self.links)
+    }
+
+    /// Requests that nobody answered, and whom they were about. A session that was asked for in vain
+    /// is none.
+    pub fn take_unanswered(&mut self, now_ns: u64) -> Vec<(Transaction, Option<Context>)> {
+        let ended = self.transactions.take_unanswered(now_ns);
+        let mut told = Vec::with_capacity(ended.len());
+        for one in ended {
+            let context = one.context.and_then(|id| self.bearers.get(id)).cloned();
+            if is_new_session(one.procedure) && self.is_unborn(one.context) {
+                self.forget(one.context, &mut Changes::default());
+            }
+            told.push((one, context));
+        }
+        told
+    }
+
+    pub fn shed(&self) -> [(&'static str, u64); 2] {
+        [
+            ("bearers_shed", self.bearers.shed),
+            ("transactions_shed", self.transactions.shed),
+        ]
+    }
+
+    /// Takes in a message from `ends[0]` to `ends[1]`.
+    pub fn on_message(
+        &mut self,
+        message: &Message,
+        ends: [Address; 2],
+        time_ns: u64,
+        pseudonyms: &Pseudonyms,
+    ) -> Changes {
+        let said = Said {
+            message,
+            ends,
+            time_ns,
+            subscriber: subscriber_of(&message.identity, pseudonyms),
+        };
+        let mut changes = Changes::default();
+        match message.phase {
+            Phase::Request => self.on_request(&said, &mut changes),
+            Phase::Response => self.on_answer(&said, &mut changes),
+            Phase::Indication => {
+                let id = self.context_of(&said);
+                self.learn(id, &said, &mut changes);
+            }
+        }
+        self.learn_links(&said, pseudonyms);
+        changes
+    }
+
+    fn on_request(&mut self, said: &Said<'_>, changes: &mut Changes) {
+        if !self
+            .transactions
+            .on_request(said.message, said.ends, said.time_ns)
+        {
+            return;
+        }
+        let id = self.context_of(said);
+        let id = self.learn(id, said, changes);
+        if let Some(id) = id {
+            self.transactions.set_context(said.message, said.ends, id);
+        }
+        if said.message.procedure == Procedure::AccountingStop {
+            self.forget(id, changes);
+        }
+    }
+
+    fn on_answer(&mut self, said: &Said<'_>, changes: &mut Changes) {
+        let ended = self
+            .transactions
+            .on_answer(said.message, said.ends, said.time_ns);
+        let asked = ended.and_then(|ended| ended.context);
+        let id = asked.filter(|&id| self.bearers.get(id).is_some());
+        let id = id.or_else(|| self.context_of(said));
+        changes.ended = ended.map(|ended| {
+            let context = id.and_then(|id| self.bearers.get(id));
+            (ended, context.cloned())
+        });
+        let refused = said.message.cause.is_some_and(|cause| !cause.accepted);
+        if refused {
+            if is_new_session(said.message.procedure) && self.is_unborn(id) {
+                self.forget(id, changes);
+            }
+            return;
+        }
+        match said.message.procedure {
+            Procedure::DeleteSession => self.forget(id, changes),
+            Procedure::ReleaseAccess | Procedure::ContextRelease => {
+                self.release_access(id, said, changes);
+            }
+            Procedure::DeleteBearer => self.remove_bearers(id, said, changes),
+            _ => {
+                self.learn(id, said, changes);
+            }
+        }
+    }
+
+    /// Nothing but a request was heard of it: it has no tunnel towards the network yet.
+    fn is_unborn(&self, id: Option<ContextId>) -> bool {
+        let context = id.and_then(|id| self.bearers.get(id));
+        context.is_some_and(|context| {
+            let mut ends = context.bearers.iter().flat_map(|bearer| &bearer.ends);
+            !ends.any(|end| matches!(end.role, Role::Core | Role::TransitUp))
+        })
+    }
+
+    /// The context that a message is about, as far as its keys tell.
+    fn context_of(&self, said: &Said<'_>) -> Option<ContextId> {
+        let found = self
+            .by_keys(said)
+            .or_else(|| self.by_ends(said))
+            .or_else(|| self.by_subscriber(said))
+            .or_else(|| self.by_addresses(said))?;
+        // Keys are used again: who says that it is another subscriber is another context.
+        let known = self.bearers.get(found)?.subscriber;
+        let is_other = known.is_some() && said.subscriber.is_some() && known != said.subscriber;
+        (!is_other).then_some(found)
+    }
+
+    fn by_keys(&self, said: &Said<'_>) -> Option<ContextId> {
+        let message = said.message;
+        let receiver = ControlEnd {
+            address: said.ends[1],
+            key: message.receiver_key,
+        };
+        let by_receiver = (message.receiver_key != 0)
+            .then(|| self.bearers.by_control(message.protocol, receiver))
+            .flatten();
+        let by_sender = || {
+            self.bearers
+                .by_control(message.protocol, message.sender_end?)
+        };
+        let by_ue = || said.ue_keys().find_map(|key| self.bearers.by_ue(key));
+        by_receiver.or_else(by_sender).or_else(by_ue)
+    }
+
+    fn by_ends(&self, said: &Said<'_>) -> Option<ContextId> {
+        let ends = said.message.bearers.iter().flat_map(|bearer| &bearer.ends);
+        let mut lasting = ends.filter(|end| end.role != Role::Forwarding);
+        lasting.find_map(|end| self.bearers.by_tunnel(end.end))
+    }
+
+    /// The same subscriber's session to the same access point.
+    fn by_subscriber(&self, said: &Said<'_>) -> Option<ContextId> {
+        let ids = self.by_subscriber.get(&said.subscriber?)?;
+        let apn = said.message.apn.as_deref()?;
+        let is_it = |id: &&ContextId| {
+            let context = self.bearers.get(**id);
+            context.is_some_and(|context| context.apn.as_deref() == Some(apn))
+        };
+        ids.iter().rev().find(is_it).copied()
+    }
+
+    /// A session of the same address, where one of the two does not know its subscriber, or both
+    /// know the same.
+    fn by_addresses(&self, said: &Said<'_>) -> Option<ContextId> {
+        let UeAddresses { v4, v6 } = said.message.ue;
+        let addresses = [v4, v6.map(|(prefix, _)| prefix)];
+        let found = addresses
+            .into_iter()
+            .flatten()
+            .find_map(|address| self.bearers.at_address(address))?;
+        let known = (&found.context.apn, &said.message.apn);
+        let is_other = matches!(known, (Some(one), Some(other)) if **one != **other);
+        (!is_other).then_some(found.id)
+    }
+
+    /// Takes over what a message says of a context; of a new one, if it says enough to be found by.
+    fn learn(
+        &mut self,
+        id: Option<ContextId>,
+        said: &Said<'_>,
+        changes: &mut Changes,
+    ) -> Option<ContextId> {
+        let id = match id {
+            Some(id) => id,
+            None if said.is_worth_keeping() => self.bearers.add(said.time_ns),
+            None => return None,
+        };
+        self.learn_keys(id, said);
+        self.learn_bearers(id, said, changes);
+        self.learn_facts(id, said);
+        self.note_keys(id, changes);
+        Some(id)
+    }
+
+    fn learn_keys(&mut self, id: ContextId, said: &Said<'_>) {
+        let message = said.message;
+        if let Some(end) = message.sender_end {
+            self.bearers.add_control(id, message.protocol, end);
+        }
+        for key in said.ue_keys_of_owners() {
+            self.bearers.add_ue(id, key);
+        }
+        let UeAddresses { v4, v6 } = message.ue;
+        for address in [v4, v6.map(|(prefix, _)| prefix)].into_iter().flatten() {
+            self.bearers.set_address(id, address);
+        }
+    }
+
+    fn learn_bearers(&mut self, id: ContextId, said: &Said<'_>, changes: &mut Changes) {
+        for bearer in &said.message.bearers {
+            if bearer.cause.is_some_and(|cause| !cause.accepted) {
+                continue;
+            }
+            for &end in bearer
+                .ends
+                .iter()
+                .filter(|end| end.role != Role::Forwarding)
+            {
+                self.bearers.set_end(id, bearer.id, end, said.time_ns);
+                changes.keys.push(DataKey::Tunnel(end.end));
+            }
+            if let Some(qos_class) = bearer.qos_class {
+                self.bearers.set_qos_class(id, bearer.id, qos_class);
+            }
+        }
+    }
+
+    fn learn_facts(&mut self, id: ContextId, said: &Said<'_>) {
+        let message = said.message;
+        let protocol = message.protocol;
+        self.bearers.update(id, said.time_ns, |context| {
+            if let Some(subscriber) = said.subscriber {
+                context.subscriber = Some(subscriber);
+                context.named_by.get_or_insert(protocol);
+            }
+            let device = message.identity.imei.as_ref();
+            let code = device.and_then(|imei| imei.type_allocation_code());
+            context.imei_tac = code.or(context.imei_tac);
+            context.rat = message.rat.or(context.rat);
+            context.slice = message.slice.or(context.slice);
+            if let Some(apn) = &message.apn {
+                context.apn = Some(Arc::from(&**apn));
+            }
+            locate(context, &message.location, protocol, said.time_ns);
+        });
+        if let Some(subscriber) = said.subscriber {
+            let ids = self.by_subscriber.entry(subscriber).or_default();
+            ids.retain(|known| *known != id && self.bearers.get(*known).is_some());
+            ids.push(id);
+            if ids.len() > MAX_CONTEXTS {
+                ids.remove(0);
+            }
+        }
+        if self.by_subscriber.len() > 2 * self.limit {
+            let bearers = &self.bearers;
+            self.by_subscriber
+                .retain(|_, ids| ids.iter().any(|id| bearers.get(*id).is_some()));
+        }
+    }
+
+    /// All by which flows of a context are found: whatever changed may concern them all.
+    fn note_keys(&self, id: ContextId, changes: &mut Changes) {
+        if let Some(context) = self.bearers.get(id) {
+            changes.keys.extend(keys_of(context));
+        }
+    }
+
+    fn release_access(&mut self, id: Option<ContextId>, said: &Said<'_>, changes: &mut Changes) {
+        if let Some(id) = id {
+            self.bearers.release_access(id, None, said.time_ns);
+            self.note_keys(id, changes);
+        }
+    }
+
+    fn remove_bearers(&mut self, id: Option<ContextId>, said: &Said<'_>, changes: &mut Changes) {
+        let Some(id) = id else {
+            return;
+        };
+        self.note_keys(id, changes);
+        for bearer in &said.message.bearers {
+            self.bearers.remove_bearer(id, bearer.id);
+        }
+        let is_empty = |context: &Context| context.bearers.is_empty();
+        if self.bearers.get(id).is_some_and(is_empty) {
+            self.forget(Some(id), changes);
+        }
+    }
+
+    fn forget(&mut self, id: Option<ContextId>, changes: &mut Changes) {
+        let Some(context) = id.and_then(|id| self.bearers.remove(id)) else {
+            return;
+        };
+        changes.keys.extend(keys_of(&context));
+    }
+
+    /// No more packets come to a tunnel end that was given up.
+    pub fn on_end_marker(&mut self, end: TunnelEnd) {
+        self.bearers.on_end_marker(end);
+    }
+
+    /// Both names of one person lead to the same history: MSISDN and address to the IMSI.
+    fn learn_links(&mut self, said: &Said<'_>, pseudonyms: &Pseudonyms) {
+        let (Some(imsi), Some(to)) = (&said.message.identity.imsi, said.subscriber) else {
+            return;
+        };
+        debug_assert!(!imsi.as_str().is_empty());
+        let msisdn = said.message.identity.msisdn.as_ref();
+        let named = msisdn.map(|msisdn| pseudonyms.of_digits("msisdn:", msisdn.as_str()));
+        let UeAddresses { v4, v6 } = said.message.ue;
+        let addresses = [v4, v6.map(|(prefix, _)| prefix)];
+        let addresses = addresses.into_iter().flatten();
+        for from in named
+            .into_iter()
+            .chain(addresses.map(|one| pseudonyms.of_address(one)))
+        {
+            self.link(from, to, said.time_ns);
+        }
+    }
+
+    fn link(&mut self, from: Pseudonym, to: Pseudonym, since_ns: u64) {
+        if self.linked.get(&from) == Some(&to) || from == to {
+            return;
+        }
+        if self.linked.len() >= self.limit {
+            // Said again when they are heard of again.
+            self.linked.clear();
+        }
+        self.linked.insert(from, to);
+        self.links.push(Link { from, to, since_ns });
+    }
+}
+
+/// A message, with where it goes and whom it names.
+struct Said<'a> {
+    message: &'a Message,
+    ends: [Address; 2],
+    time_ns: u64,
+    subscriber: Option<Pseudonym>,
+}
+
+impl Said<'_> {
+    /// Identities of the signalling connection, at whichever end gave them.
+    fn ue_keys(&self) -> impl Iterator<Item = UeKey> {
+        let ids = [
+            (self.message.ue_ids.core, 0),
+            (self.message.ue_ids.access, 1),
+        ];
+        let (protocol, ends) = (self.message.protocol, self.ends);
+        ids.into_iter().flat_map(move |(id, kind)| {
+            ends.into_iter().filter_map(move |node| {
+                Some(UeKey {
+                    protocol,
+                    node,
+                    id: id? << 1 | kind,
+                })
+            })
+        })
+    }
+
+    /// The same, each at the node that gave it: which of the two ends is the base station shows by
+    /// the procedure; where it does not, both are kept.
+    fn ue_keys_of_owners(&self) -> impl Iterator<Item = UeKey> {
+        let sent_by_access = match (self.message.procedure, self.message.phase) {
+            (Procedure::InitialUe | Procedure::PathSwitch, Phase::Indication | Phase::Request)
+            | (Procedure::HandoverNotify, _) => Some(true),
+            (Procedure::PathSwitch, Phase::Response) => Some(false),
+            (
+                Procedure::ContextSetup | Procedure::ResourceSetup | Procedure::HandoverAllocation,
+                phase,
+            ) => Some(phase == Phase::Response),
+            _ => None,
+        };
+        let [source, _] = self.ends;
+        self.ue_keys().filter(move |key| {
+            let is_access_id = key.id & 1 == 1;
+            match sent_by_access {
+                Some(by_access) => (key.node == source) == (by_access == is_access_id),
+                None => false,
+            }
+        })
+    }
+
+    /// A context needs something to be found by, and something to tell.
+    fn is_worth_keeping(&self) -> bool {
+        let message = self.message;
+        let says = self.subscriber.is_some()
+            || message.location.cell.is_some()
+            || message.location.node.is_some()
+            || message.apn.is_some();
+        let is_start = !matches!(
+            message.procedure,
+            Procedure::DeleteSession | Procedure::DeleteBearer | Procedure::AccountingStop
+        );
+        let has_ends = message.bearers.iter().any(|bearer| !bearer.ends.is_empty());
+        let has_keys = message.sender_end.is_some()
+            || message.ue_ids.access.is_some()
+            || message.ue.v4.is_some()
+            || message.ue.v6.is_some();
+        is_start && (says || has_ends) && (has_ends || has_keys)
+    }
+}
+
+fn subscriber_of(identity: &Identity, pseudonyms: &Pseudonyms) -> Option<Pseudonym> {
+    let imsi = identity.imsi.as_ref();
+    let by_imsi = imsi.map(|imsi| pseudonyms.of_digits("imsi:", imsi.as_str()));
+    let msisdn = identity.msisdn.as_ref();
+    by_imsi.or_else(|| Some(pseudonyms.of_digits("msisdn:", msisdn?.as_str())))
+}
+
+/// A cell, area or node that a message says takes the place of what was known; what it leaves out is
+/// kept only where it belongs to the same place.
+fn locate(context: &mut Context, location: &Location, by: Protocol, time_ns: u64) {
+    if *location == Location::default() {
+        return;
+    }
+    let known = context.located.location;
+    let same_cell = location.cell.is_none() || location.cell == known.cell;
+    let node = location.node.or(known.node.filter(|_| same_cell));
+    context.located = Located {
+        location: Location {
+            cell: location
+                .cell
+                .or(known.cell.filter(|_| location.node.is_none())),
+            area: location.area.or(known.area.filter(|_| same_cell)),
+            node,
+        },
+        time_ns,
+        by: Some(by),
+    };
+}
+
+fn keys_of(context: &Context) -> impl Iterator<Item = DataKey> {
+    let ends = context.bearers.iter().flat_map(|bearer| &bearer.ends);
+    let tunnels = ends.map(|&BearerEnd { end, .. }| DataKey::Tunnel(end));
+    let addresses = [context.v4, context.v6].into_iter().flatten();
+    tunnels.chain(addresses.map(DataKey::Address))
+}
+
+fn is_new_session(procedure: Procedure) -> bool {
+    matches!(
+        procedure,
+        Procedure::CreateSession | Procedure::AccountingStart | Procedure::InitialUe
+    )
+}
+
+#[cfg(test)]
+#[path = "learner_tests.rs"]
+mod tests;

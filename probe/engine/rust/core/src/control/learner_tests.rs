@@ -1,0 +1,365 @@
+use super::*;
+use crate::control::identity::{Area, Cell, Digits, Plmn, RanNode, Rat};
+use crate::control::message::{Bearer, Cause, UeIds};
+
+const S: u64 = 1_000_000_000;
+
+/// MME, SGW, PGW, eNB 1 and 2.
+const MME: u8 = 1;
+const SGW: u8 = 2;
+const PGW: u8 = 3;
+const ENB1: u8 = 11;
+const ENB2: u8 = 12;
+
+fn node(octet: u8) -> Address {
+    Address::v4([10, 0, 0, octet])
+}
+
+fn ends(from: u8, to: u8) -> [Address; 2] {
+    [node(from), node(to)]
+}
+
+fn end(octet: u8, teid: u32) -> TunnelEnd {
+    TunnelEnd {
+        address: node(octet),
+        teid,
+    }
+}
+
+fn plmn() -> Plmn {
+    Plmn::read([0x00, 0xf1, 0x10]).expect("001-01")
+}
+
+fn ecgi(cell: u32) -> Cell {
+    Cell::Ecgi { plmn: plmn(), cell }
+}
+
+fn control(octet: u8, key: u64) -> Option<ControlEnd> {
+    Some(ControlEnd {
+        address: node(octet),
+        key,
+    })
+}
+
+fn bearer(ends: &[(Role, TunnelEnd)]) -> Vec<Bearer> {
+    vec![Bearer {
+        id: 5,
+        ends: ends
+            .iter()
+            .map(|&(role, end)| BearerEnd { role, end })
+            .collect(),
+        ..Bearer::default()
+    }]
+}
+
+fn accepted() -> Option<Cause> {
+    Some(Cause {
+        number: 16,
+        accepted: true,
+    })
+}
+
+fn refused() -> Option<Cause> {
+    Some(Cause {
+        number: 78,
+        accepted: false,
+    })
+}
+
+fn gtp(procedure: Procedure, phase: Phase, sequence: u32) -> Message {
+    Message {
+        sequence,
+        ..Message::new(Protocol::Gtpv2, procedure, phase)
+    }
+}
+
+fn imsi(number: u32) -> Identity {
+    let digits = format!("00101{number:010}");
+    Identity {
+        imsi: Digits::from_text(digits.as_bytes()),
+        msisdn: Digits::from_text(format!("4915{number:08}").as_bytes()),
+        imei: Digits::from_text(b"3520990017614823"),
+        temporary: None,
+    }
+}
+
+/// The learner under test, and a clock of seconds.
+struct Network {
+    learner: Learner,
+    pseudonyms: Pseudonyms,
+}
+
+impl Network {
+    fn new() -> Self {
+        Self {
+            learner: Learner::new(100),
+            pseudonyms: Pseudonyms::new(b"key"),
+        }
+    }
+
+    fn say(&mut self, second: u64, ends: [Address; 2], message: &Message) -> Changes {
+        self.learner
+            .on_message(message, ends, second * S, &self.pseudonyms)
+    }
+
+    fn who(&self, number: u32) -> Pseudonym {
+        self.pseudonyms.of(&format!("imsi:00101{number:010}"))
+    }
+
+    fn at(&self, end: TunnelEnd, second: u64) -> Option<(Option<Pseudonym>, Option<Cell>)> {
+        let found = self.learner.bearers.at_tunnel(end, second * S)?;
+        Some((found.context.subscriber, found.located.location.cell))
+    }
+
+    /// S11 create session, and the modify bearer that tells the eNB's side: from then on subscriber
+    /// `number` is in cell 1 between eNB 1 and the SGW, with TEIDs that are its number.
+    fn attach(&mut self, second: u64, number: u32) {
+        self.ask_session(second, number);
+        let teid = number;
+        let answer = Message {
+            cause: accepted(),
+            receiver_key: u64::from(number),
+            sender_end: control(SGW, u64::from(1000 + number)),
+            bearers: bearer(&[
+                (Role::Core, end(SGW, teid)),
+                (Role::TransitUp, end(PGW, teid)),
+            ]),
+            ue: UeAddresses {
+                v4: Some(Address::v4([10, 45, 0, number as u8])),
+                v6: None,
+            },
+            ..gtp(Procedure::CreateSession, Phase::Response, number)
+        };
+        self.say(second, ends(SGW, MME), &answer);
+        self.move_to(second, number, ENB1, teid, None);
+    }
+
+    fn ask_session(&mut self, second: u64, number: u32) {
+        let request = Message {
+            sender_end: control(MME, u64::from(number)),
+            identity: imsi(number),
+            apn: Some("internet".into()),
+            rat: Some(Rat::Eutran),
+            location: Location {
+                cell: Some(ecgi(1)),
+                area: Some(Area::Tai {
+                    plmn: plmn(),
+                    code: 7,
+                }),
+                node: None,
+            },
+            ..gtp(Procedure::CreateSession, Phase::Request, number)
+        };
+        self.say(second, ends(MME, SGW), &request);
+    }
+
+    fn move_to(&mut self, second: u64, number: u32, enb: u8, teid: u32, cell: Option<u32>) {
+        let location = Location {
+            cell: cell.map(ecgi),
+            ..Location::default()
+        };
+        let request = Message {
+            receiver_key: u64::from(1000 + number),
+            bearers: bearer(&[(Role::Access, end(enb, teid))]),
+            location,
+            ..gtp(Procedure::ModifySession, Phase::Request, 500 + teid)
+        };
+        self.say(second, ends(MME, SGW), &request);
+        let answer = Message {
+            receiver_key: u64::from(number),
+            cause: accepted(),
+            ..gtp(Procedure::ModifySession, Phase::Response, 500 + teid)
+        };
+        self.say(second, ends(SGW, MME), &answer);
+    }
+}
+
+#[test]
+fn a_session_of_s11_names_both_directions_of_its_tunnel() {
+    let mut network = Network::new();
+    network.attach(1, 7);
+    let known = Some((Some(network.who(7)), Some(ecgi(1))));
+    assert_eq!(network.at(end(SGW, 7), 2), known);
+    assert_eq!(network.at(end(ENB1, 7), 2), known);
+    let found = network.learner.bearers.at_tunnel(end(SGW, 7), 2 * S);
+    let context = found.expect("it is known").context;
+    assert_eq!(context.apn.as_deref(), Some("internet"));
+    assert_eq!(
+        (context.rat, context.imei_tac),
+        (Some(Rat::Eutran), Some(*b"35209900"))
+    );
+    assert_eq!(context.named_by, Some(Protocol::Gtpv2));
+}
+
+#[test]
+fn links_lead_from_number_and_address_to_the_subscriber_once() {
+    let mut network = Network::new();
+    network.attach(1, 7);
+    network.attach(2, 7);
+    let links = network.learner.take_links();
+    let to = network.who(7);
+    let from = [
+        network.pseudonyms.of("msisdn:491500000007"),
+        network.pseudonyms.of_address(Address::v4([10, 45, 0, 7])),
+    ];
+    assert!(links.iter().all(|link| link.to == to && link.since_ns == S));
+    assert!(links.iter().any(|link| link.from == from[0]), "{links:?}");
+    assert!(network.learner.take_links().is_empty());
+}
+
+#[test]
+fn a_handover_moves_the_subscriber_to_the_new_cell() {
+    let mut network = Network::new();
+    network.attach(1, 7);
+    network.move_to(5, 7, ENB2, 70, Some(2));
+    let (old, new) = (Some(ecgi(1)), Some(ecgi(2)));
+    let who = Some(network.who(7));
+    assert_eq!(network.at(end(ENB2, 70), 6), Some((who, new)));
+    assert_eq!(network.at(end(SGW, 7), 6), Some((who, new)));
+    assert_eq!(network.at(end(ENB1, 7), 6), Some((who, old)));
+    network.learner.on_end_marker(end(ENB1, 7));
+    assert_eq!(network.at(end(ENB1, 7), 6), None);
+}
+
+#[test]
+fn a_refused_session_leaves_nothing_and_tells_its_cause() {
+    let mut network = Network::new();
+    network.ask_session(1, 7);
+    let answer = Message {
+        cause: refused(),
+        receiver_key: 7,
+        ..gtp(Procedure::CreateSession, Phase::Response, 7)
+    };
+    let changes = network.say(2, ends(SGW, MME), &answer);
+    let (ended, context) = changes.ended.expect("the request was seen");
+    let subscriber = context.and_then(|context| context.subscriber);
+    assert_eq!(subscriber, Some(network.who(7)));
+    assert_eq!((ended.start_ns, ended.answered_ns), (S, Some(2 * S)));
+    assert_eq!(ended.cause, refused());
+    assert!(network.learner.bearers.is_empty());
+}
+
+#[test]
+fn a_deleted_session_is_forgotten_and_its_tunnel_may_be_anothers() {
+    let mut network = Network::new();
+    network.attach(1, 7);
+    let request = Message {
+        receiver_key: 1007,
+        ..gtp(Procedure::DeleteSession, Phase::Request, 9)
+    };
+    network.say(3, ends(MME, SGW), &request);
+    assert!(network.at(end(SGW, 7), 3).is_some(), "not agreed yet");
+    let answer = Message {
+        receiver_key: 7,
+        cause: accepted(),
+        ..gtp(Procedure::DeleteSession, Phase::Response, 9)
+    };
+    let changes = network.say(3, ends(SGW, MME), &answer);
+    assert!(changes.keys.contains(&DataKey::Tunnel(end(SGW, 7))));
+    assert_eq!(network.at(end(SGW, 7), 3), None);
+}
+
+#[test]
+fn a_key_that_is_used_again_without_a_goodbye_belongs_to_the_new_subscriber() {
+    let mut network = Network::new();
+    network.attach(1, 7);
+    // The same control key and tunnel ends, another IMSI: the deletion was missed.
+    let request = Message {
+        sender_end: control(MME, 7),
+        identity: imsi(8),
+        apn: Some("internet".into()),
+        ..gtp(Procedure::CreateSession, Phase::Request, 99)
+    };
+    network.say(10, ends(MME, SGW), &request);
+    let answer = Message {
+        cause: accepted(),
+        receiver_key: 7,
+        sender_end: control(SGW, 1007),
+        bearers: bearer(&[(Role::Core, end(SGW, 7))]),
+        ..gtp(Procedure::CreateSession, Phase::Response, 99)
+    };
+    network.say(10, ends(SGW, MME), &answer);
+    let found = network.at(end(SGW, 7), 11).map(|(who, _)| who);
+    assert_eq!(found, Some(Some(network.who(8))));
+}
+
+#[test]
+fn s1ap_tells_where_the_subscriber_of_s11_is_by_the_tunnel_they_share() {
+    let mut network = Network::new();
+    network.attach(1, 7);
+    let ids = UeIds {
+        core: Some(50),
+        access: Some(60),
+    };
+    let setup = Message {
+        ue_ids: ids,
+        bearers: bearer(&[(Role::Core, end(SGW, 7))]),
+        ..Message::new(Protocol::S1ap, Procedure::ContextSetup, Phase::Request)
+    };
+    network.say(2, ends(MME, ENB1), &setup);
+    let told = Message {
+        ue_ids: ids,
+        location: Location {
+            cell: Some(ecgi(3)),
+            area: None,
+            node: Some(RanNode::Enb {
+                plmn: plmn(),
+                id: 1,
+                bits: 20,
+            }),
+        },
+        ..Message::new(Protocol::S1ap, Procedure::Transport, Phase::Indication)
+    };
+    network.say(3, ends(ENB1, MME), &told);
+    let known = Some((Some(network.who(7)), Some(ecgi(3))));
+    assert_eq!(network.at(end(SGW, 7), 4), known);
+}
+
+#[test]
+fn a_retransmitted_request_is_one_request() {
+    let mut network = Network::new();
+    network.ask_session(1, 7);
+    network.ask_session(4, 7);
+    assert_eq!(network.learner.bearers.len(), 1);
+    assert!(network.learner.take_unanswered(20 * S).is_empty());
+    let unanswered = network.learner.take_unanswered(22 * S);
+    assert_eq!(unanswered.len(), 1);
+    assert_eq!(unanswered[0].0.retransmissions, 1);
+    assert_eq!(unanswered[0].0.answered_ns, None);
+    assert!(network.learner.bearers.is_empty());
+}
+
+#[test]
+fn radius_alone_names_an_address_until_it_stops() {
+    let mut network = Network::new();
+    let ue = UeAddresses {
+        v4: Some(Address::v4([10, 45, 0, 9])),
+        v6: None,
+    };
+    let start = Message {
+        sender_end: control(PGW, 77),
+        identity: imsi(9),
+        ue,
+        location: Location {
+            cell: Some(ecgi(4)),
+            ..Location::default()
+        },
+        ..Message::new(Protocol::Radius, Procedure::AccountingStart, Phase::Request)
+    };
+    network.say(1, ends(PGW, 4), &start);
+    let subscriber = |network: &Network| {
+        let found = network
+            .learner
+            .bearers
+            .at_address(Address::v4([10, 45, 0, 9]))?;
+        found.context.subscriber
+    };
+    assert_eq!(subscriber(&network), Some(network.who(9)));
+    let stop = Message {
+        sender_end: control(PGW, 77),
+        sequence: 2,
+        ..Message::new(Protocol::Radius, Procedure::AccountingStop, Phase::Request)
+    };
+    network.say(5, ends(PGW, 4), &stop);
+    assert_eq!(subscriber(&network), None);
+}

@@ -1,0 +1,179 @@
+//! Requests of the control plane and their answers: how long each took, and how it ended.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::control::bearers::ContextId;
+use crate::control::message::{Cause, Message, Phase, Procedure, Protocol, UeIds};
+use crate::decap::Address;
+
+const SECOND_NS: u64 = 1_000_000_000;
+/// A request is unanswered after this time: three transmissions of GTP (T3-RESPONSE, N3-REQUESTS of TS
+/// 29.274 7.6) at the values in use; RADIUS clients give up after about as long (RFC 2865 2.5).
+const ANSWER_NS: u64 = 20 * SECOND_NS;
+
+/// Who asked whom what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Key {
+    protocol: Protocol,
+    procedure: Procedure,
+    requester: Address,
+    responder: Address,
+    sequence: u32,
+    /// S1AP and NGAP number nothing: one procedure of a device at a time.
+    access_id: Option<u64>,
+}
+
+impl Key {
+    fn of(message: &Message, requester: Address, responder: Address) -> Self {
+        let has_sequence = !matches!(message.protocol, Protocol::S1ap | Protocol::Ngap);
+        let UeIds { access, .. } = message.ue_ids;
+        Self {
+            protocol: message.protocol,
+            procedure: message.procedure,
+            requester,
+            responder,
+            sequence: message.sequence,
+            access_id: access.filter(|_| !has_sequence),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    first_ns: u64,
+    retransmissions: u32,
+    context: Option<ContextId>,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transaction {
+    pub protocol: Protocol,
+    pub procedure: Procedure,
+    pub requester: Address,
+    pub responder: Address,
+    pub start_ns: u64,
+    /// None if no answer came.
+    pub answered_ns: Option<u64>,
+    pub retransmissions: u32,
+    pub cause: Option<Cause>,
+    pub context: Option<ContextId>,
+    /// Nothing was ever heard of the responder towards the requester: silence says nothing.
+    pub is_one_way: bool,
+    /// By which an answer found its request.
+    pub sequence: u32,
+}
+
+/// Requests under way. At most `limit`; further ones are not waited for, and counted.
+#[derive(Debug)]
+pub struct Transactions {
+    pending: HashMap<Key, Pending>,
+    /// Who was ever heard answering whom.
+    heard: HashSet<(Address, Address)>,
+    limit: usize,
+    /// When the oldest is looked at next.
+    next_look_ns: u64,
+    pub shed: u64,
+}
+
+impl Transactions {
+    pub fn new(limit: usize) -> Self {
+        Self {
+            pending: HashMap::new(),
+            heard: HashSet::new(),
+            limit,
+            next_look_ns: 0,
+            shed: 0,
+        }
+    }
+
+    /// Takes in a request; returns whether it is the first of its kind, not a repetition.
+    pub fn on_request(&mut self, message: &Message, ends: [Address; 2], time_ns: u64) -> bool {
+        let key = Key::of(message, ends[0], ends[1]);
+        if let Some(pending) = self.pending.get_mut(&key) {
+            pending.retransmissions = pending.retransmissions.saturating_add(1);
+            return false;
+        }
+        if self.pending.len() >= self.limit {
+            self.shed += 1;
+            return true;
+        }
+        let pending = Pending {
+            first_ns: time_ns,
+            retransmissions: 0,
+            context: None,
+        };
+        self.pending.insert(key, pending);
+        true
+    }
+
+    /// Says which context a request turned out to be about.
+    pub fn set_context(&mut self, message: &Message, ends: [Address; 2], context: ContextId) {
+        let key = Key::of(message, ends[0], ends[1]);
+        if let Some(pending) = self.pending.get_mut(&key) {
+            pending.context = Some(context);
+        }
+    }
+
+    /// Takes in an answer; None if its request was not seen, or was answered before.
+    pub fn on_answer(
+        &mut self,
+        message: &Message,
+        ends: [Address; 2],
+        time_ns: u64,
+    ) -> Option<Transaction> {
+        debug_assert!(message.phase == Phase::Response);
+        if self.heard.len() < self.limit {
+            self.heard.insert((ends[0], ends[1]));
+        }
+        let key = Key::of(message, ends[1], ends[0]);
+        let pending = self.pending.remove(&key)?;
+        Some(Transaction {
+            answered_ns: Some(time_ns),
+            cause: message.cause,
+            ..key.ended(&pending)
+        })
+    }
+
+    /// Gives up what waited for too long, oldest first.
+    pub fn take_unanswered(&mut self, now_ns: u64) -> Vec<Transaction> {
+        if now_ns < self.next_look_ns {
+            return Vec::new();
+        }
+        self.next_look_ns = now_ns.saturating_add(SECOND_NS);
+        let too_old =
+            |_: &Key, pending: &mut Pending| now_ns.saturating_sub(pending.first_ns) >= ANSWER_NS;
+        self.take(too_old)
+    }
+
+    fn take(&mut self, which: impl FnMut(&Key, &mut Pending) -> bool) -> Vec<Transaction> {
+        let mut ended: Vec<(Key, Pending)> = self.pending.extract_if(which).collect();
+        // The order in a hash table is nobody's business.
+        ended.sort_by_key(|(key, pending)| (pending.first_ns, *key));
+        let heard = |key: &Key| self.heard.contains(&(key.responder, key.requester));
+        let all = ended.iter();
+        all.map(|(key, pending)| Transaction {
+            is_one_way: !heard(key),
+            ..key.ended(pending)
+        })
+        .collect()
+    }
+}
+
+impl Key {
+    fn ended(&self, pending: &Pending) -> Transaction {
+        Transaction {
+            protocol: self.protocol,
+            procedure: self.procedure,
+            requester: self.requester,
+            responder: self.responder,
+            start_ns: pending.first_ns,
+            answered_ns: None,
+            retransmissions: pending.retransmissions,
+            cause: None,
+            context: pending.context,
+            is_one_way: false,
+            sequence: self.sequence,
+        }
+    }
+}

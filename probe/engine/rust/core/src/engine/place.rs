@@ -1,0 +1,202 @@
+//! Whose a flow is and where: by the control plane, else by the operator's map, else by address.
+
+use crate::control::attribution::Attribution;
+use crate::control::bearers::{Bearers, Context, Found, Located};
+use crate::control::message::{Protocol, Role, TunnelEnd};
+use crate::decap::{Address, Tunnel};
+use crate::record::pseudonym::Pseudonyms;
+
+/// By the client address alone.
+const BY_ADDRESS: &str = "address";
+/// By the operator's map.
+const BY_MAP: &str = "map";
+
+/// Who a flow belongs to and where it is, as far as known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    pub subscriber_id: [u8; 16],
+    pub subscriber_source: &'static str,
+    pub cell_id: Option<Box<str>>,
+    pub cell_source: Option<&'static str>,
+    /// When the control plane said where the device is.
+    pub located_ns: Option<u64>,
+    pub ran_node_id: Option<Box<str>>,
+    pub tracking_area: Option<Box<str>>,
+    pub rat: Option<Box<str>>,
+    pub apn: Option<Box<str>>,
+    pub imei_tac: Option<Box<str>>,
+    pub slice: Option<Box<str>>,
+    pub qos_class: Option<u8>,
+}
+
+impl Place {
+    /// More is known than the client's address.
+    pub fn is_known(&self) -> bool {
+        self.is_named() || self.cell_id.is_some() || self.ran_node_id.is_some()
+    }
+
+    /// There is anybody at all; a request of the control plane may be about nobody known.
+    pub fn has_subscriber(&self) -> bool {
+        !self.subscriber_source.is_empty()
+    }
+
+    /// Where a context's subscriber is.
+    pub fn of_context(context: &Context) -> Self {
+        learned(context, context.located, None, false)
+    }
+
+    fn is_named(&self) -> bool {
+        self.subscriber_source != BY_ADDRESS
+    }
+
+    /// Both are known by more than an address, and they are two.
+    pub fn is_another_subscriber(&self, before: &Self) -> bool {
+        self.is_named() && before.is_named() && self.subscriber_id != before.subscriber_id
+    }
+
+    /// Both cells (or base stations, where no cell is known) are known, and they are two.
+    pub fn is_another_cell(&self, before: &Self) -> bool {
+        let differ = |now: &Option<Box<str>>, then: &Option<Box<str>>| {
+            now.is_some() && then.is_some() && now != then
+        };
+        differ(&self.cell_id, &before.cell_id) || differ(&self.ran_node_id, &before.ran_node_id)
+    }
+
+    /// Where the device is has become known, or is not known any more.
+    pub fn is_found_or_lost(&self, before: &Self) -> bool {
+        (self.cell_id.is_some(), self.ran_node_id.is_some())
+            != (before.cell_id.is_some(), before.ran_node_id.is_some())
+    }
+
+    /// The control plane has said so, not a map.
+    pub fn is_learned(&self) -> bool {
+        self.located_ns.is_some()
+    }
+}
+
+/// Puts together what the control plane and the map say of a client.
+pub fn place_of(
+    client: Address,
+    found: Option<&Found<'_>>,
+    mapped: Attribution,
+    pseudonyms: &Pseudonyms,
+) -> Place {
+    let mut place = found
+        .map(|found| {
+            learned(
+                found.context,
+                found.located,
+                found.qos_class,
+                is_lost(found),
+            )
+        })
+        .unwrap_or_default();
+    name(&mut place, client, &mapped, pseudonyms);
+    if place.cell_id.is_none() && place.ran_node_id.is_none() {
+        place.cell_source = mapped.cell_id.as_ref().map(|_| BY_MAP);
+        place.cell_id = boxed(mapped.cell_id);
+        place.ran_node_id = boxed(mapped.ran_node_id);
+        place.tracking_area = place.tracking_area.or(boxed(mapped.tracking_area));
+    }
+    place.rat = place.rat.or(boxed(mapped.rat));
+    place.apn = place.apn.or(boxed(mapped.apn));
+    place
+}
+
+fn name(place: &mut Place, client: Address, mapped: &Attribution, pseudonyms: &Pseudonyms) {
+    if !place.subscriber_source.is_empty() {
+        return;
+    }
+    (place.subscriber_id, place.subscriber_source) = match &mapped.subscriber {
+        Some(identity) => (pseudonyms.of(identity), BY_MAP),
+        None => (pseudonyms.of_address(client), BY_ADDRESS),
+    };
+}
+
+fn boxed(text: Option<String>) -> Option<Box<str>> {
+    text.map(Into::into)
+}
+
+/// `lost`: the device is no more where it was, and nothing is known of where it is.
+fn learned(context: &Context, located: Located, qos_class: Option<u8>, lost: bool) -> Place {
+    let location = located.location;
+    let text = |shown: Option<&dyn std::fmt::Display>| shown.map(|one| one.to_string().into());
+    let cell = location.cell.as_ref().map(|cell| cell as _);
+    let node = location.node.as_ref().map(|node| node as _);
+    let area = location.area.as_ref().map(|area| area as _);
+    let access = access_address(context);
+    let access = access.as_ref().map(|address| address as _);
+    let is_placed = location.cell.is_some() || location.node.is_some();
+    Place {
+        subscriber_id: context.subscriber.unwrap_or_default(),
+        subscriber_source: source_of(context.subscriber.and(context.named_by)),
+        cell_id: text(cell),
+        cell_source: Some(source_of(located.by)).filter(|source| !source.is_empty()),
+        located_ns: is_placed.then_some(located.time_ns),
+        // N4 alone tells of the base station no more than its address.
+        ran_node_id: text(node).or_else(|| text(access.filter(|_| !lost))),
+        tracking_area: text(area),
+        rat: context.rat.map(|rat| rat.as_str().into()),
+        apn: context.apn.as_deref().map(Into::into),
+        imei_tac: context
+            .imei_tac
+            .and_then(|code| str::from_utf8(&code).ok().map(Into::into)),
+        slice: text(context.slice.as_ref().map(|slice| slice as _)),
+        qos_class,
+    }
+}
+
+/// The device has moved, and it was not said where to.
+fn is_lost(found: &Found<'_>) -> bool {
+    found.located == Located::default() && found.context.located != Located::default()
+}
+
+fn source_of(protocol: Option<Protocol>) -> &'static str {
+    protocol.map_or("", |protocol| match protocol {
+        Protocol::Gtpv1 => "gtpv1",
+        Protocol::Gtpv2 => "gtpv2",
+        Protocol::Pfcp => "pfcp",
+        Protocol::Radius => "radius",
+        Protocol::S1ap => "s1ap",
+        Protocol::Ngap => "ngap",
+    })
+}
+
+fn access_address(context: &Context) -> Option<Address> {
+    let mut ends = context.bearers.iter().flat_map(|bearer| &bearer.ends);
+    ends.find(|end| end.role == Role::Access)
+        .map(|end| end.end.address)
+}
+
+/// What the control plane says of a flow: by its tunnels, the newest first, else by the client's
+/// address, where no tunnel of that client is known.
+pub fn find<'a>(
+    bearers: &'a Bearers,
+    client: Address,
+    tunnels: impl Iterator<Item = Tunnel>,
+    now_ns: u64,
+) -> Option<Found<'a>> {
+    for tunnel in tunnels {
+        let end = TunnelEnd {
+            address: tunnel.destination,
+            teid: tunnel.teid,
+        };
+        if let Some(found) = bearers.at_tunnel(end, now_ns) {
+            return Some(seen_from(found, &tunnel));
+        }
+    }
+    bearers.at_address(client)
+}
+
+/// A packet that goes up from another base station than the one known: the device has moved, and it
+/// was not said yet where to.
+fn seen_from<'a>(found: Found<'a>, tunnel: &Tunnel) -> Found<'a> {
+    let known = access_address(found.context);
+    let moved = found.role == Some(Role::Core) && known.is_some_and(|known| known != tunnel.source);
+    let located = if moved {
+        Located::default()
+    } else {
+        found.located
+    };
+    Found { located, ..found }
+}
