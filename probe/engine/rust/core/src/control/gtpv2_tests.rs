@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::control::gtp;
+use crate::control::identity::{Area, Cell, RanNode};
 
 /// An element (8.2.1), with the spare half of its last header byte set.
 fn element(kind: u8, instance: u8, value: &[u8]) -> Vec<u8> {
