@@ -8,6 +8,7 @@ use std::{fs, io};
 use edgeqoe_core::app::dtls::begins_client_hello;
 use edgeqoe_core::app::http::Opening;
 use edgeqoe_core::app::quic::looks_like_quic;
+use edgeqoe_core::control::gtp::is_control;
 use edgeqoe_core::decap::{Decoded, Decoder, FragmentLimits, Inner, Transport};
 use edgeqoe_core::source::{Event, LinkType, Packet, open_files};
 
@@ -190,6 +191,9 @@ fn datagram_seeds(
     }
     if ports.contains(&53) {
         seeds.write("dns", payload)?;
+    }
+    if is_control(ports, payload) {
+        seeds.write("gtpc", payload)?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! GTP-C (TS 29.060, TS 29.274): which datagrams are of it, and what both versions code alike.
 
-use crate::control::identity::{Area, Cell, Digits, Plmn};
+use crate::control::identity::Digits;
 use crate::control::message::{Malformed, Message};
 use crate::control::{gtpv1, gtpv2};
 use crate::decap::Address;
@@ -8,8 +8,8 @@ use crate::decap::Address;
 /// Requests go to this UDP port, and answers come from it (TS 29.060 10.1.1, TS 29.274 4.2).
 pub const PORT: u16 = 2123;
 
-/// Does this UDP payload between these ports hold messages of GTP-C? The version decides the rest:
-/// whatever else came by this port, a malformed header included, is not of the control plane.
+/// Does this UDP payload between these ports hold messages of GTP-C? Other versions, GTP' and other
+/// protocols that use this port do not.
 pub fn is_control(ports: [u16; 2], payload: &[u8]) -> bool {
     ports.contains(&PORT) && Version::of(payload).is_some()
 }
@@ -94,42 +94,6 @@ pub(super) fn imsi(bcd: &[u8]) -> Result<Digits, Malformed> {
 /// Priority level of an allocation and retention priority (TS 29.274 8.15, TS 29.060 7.7.91): 0 is none.
 pub(super) fn priority(arp: u8) -> Option<u8> {
     Some(arp >> 2 & 0xf).filter(|&level| level > 0)
-}
-
-/// A location area, or a tracking area, which is coded like it; None for the codes that say that there
-/// is none (TS 23.003 4.1, 19.4.2.3).
-pub(super) fn area_code(coded: [u8; 2]) -> Option<u16> {
-    let code = u16::from_be_bytes(coded);
-    (code != 0 && code != 0xfffe).then_some(code)
-}
-
-/// A network and a location area (TS 23.003 4.1).
-pub(super) fn location_area(&[a, b, c, high, low]: &[u8; 5]) -> Option<Area> {
-    let plmn = Plmn::read([a, b, c])?;
-    area_code([high, low]).map(|code| Area::Lai { plmn, code })
-}
-
-/// A cell of GSM or UMTS: location area and cell identity.
-pub(super) fn global_cell(&[a, b, c, d, e, high, low]: &[u8; 7]) -> Option<Cell> {
-    Some(Cell::Cgi {
-        plmn: Plmn::read([a, b, c])?,
-        area: u16::from_be_bytes([d, e]),
-        cell: u16::from_be_bytes([high, low]),
-    })
-}
-
-/// A location area and a service area in it.
-pub(super) fn service_area(&[a, b, c, d, e, high, low]: &[u8; 7]) -> Option<Cell> {
-    Some(Cell::Sai {
-        plmn: Plmn::read([a, b, c])?,
-        area: u16::from_be_bytes([d, e]),
-        service_area: u16::from_be_bytes([high, low]),
-    })
-}
-
-/// The location area that a cell's identity begins with.
-pub(super) fn area_of_cell(&[a, b, c, d, e, ..]: &[u8; 7]) -> Option<Area> {
-    location_area(&[a, b, c, d, e])
 }
 
 /// A device's IPv4 address; none is given yet where it is 0.0.0.0.

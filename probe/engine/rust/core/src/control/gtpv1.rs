@@ -4,13 +4,13 @@
 //! type, the others carry it: behind an unknown one of the former nothing can be read (11.1.8). Of
 //! repeated ones the first counts, but for GSN addresses and NSAPIs, whose order tells what they are.
 
-use crate::control::gtp;
 use crate::control::gtp::{byte, first, take};
 use crate::control::identity::{Digits, Plmn, Rat};
 use crate::control::message::{
-    Bearer, BearerEnd, Cause, ControlEnd, Malformed, Message, Phase, Procedure, Protocol, Role,
-    TunnelEnd, UeAddresses, read_apn,
+    Bearer, BearerEnd, Cause, ControlEnd, Location, Malformed, Message, Phase, Procedure, Protocol,
+    Role, TunnelEnd, UeAddresses, read_apn,
 };
+use crate::control::{gtp, location};
 use crate::decap::Address;
 
 /// Reads one message; what is behind it in its datagram is left out.
@@ -201,25 +201,20 @@ fn read_routing_area(message: &mut Message, mut value: &[u8]) -> Result<(), Malf
     let area: &[u8; 5] = take(&mut value)?;
     let &[a, b, c, ..] = area;
     first(&mut message.serving_network, Plmn::read([a, b, c]));
-    first(&mut message.location.area, gtp::location_area(area));
+    first(&mut message.location.area, location::lai(area));
     Ok(())
 }
 
-/// Where the device is (7.7.51): a cell, a service area, or no more than a routing area.
-fn read_user_location(message: &mut Message, mut value: &[u8]) -> Result<(), Malformed> {
-    let &[kind] = take(&mut value)?;
-    if kind > 2 {
-        return Ok(());
+/// Where the device is (7.7.51): a cell, a service area, or no more than a routing area. Its area is
+/// closer than that of the routing area element, which may be of before a move.
+fn read_user_location(message: &mut Message, value: &[u8]) -> Result<(), Malformed> {
+    let kind = byte(value)?;
+    if kind <= 2 {
+        take::<8>(&mut { value })?;
+        let Location { cell, area, .. } = location::typed(value);
+        first(&mut message.location.cell, cell);
+        message.location.area = area.or(message.location.area);
     }
-    let coded = take(&mut value)?;
-    let cell = match kind {
-        0 => gtp::global_cell(coded),
-        1 => gtp::service_area(coded),
-        _ => None,
-    };
-    first(&mut message.location.cell, cell);
-    // Closer than the routing area element, which may be of before a move.
-    message.location.area = gtp::area_of_cell(coded).or(message.location.area);
     Ok(())
 }
 

@@ -4,13 +4,13 @@
 //! instance; of repeated ones the first counts, and unknown ones are passed over (7.7.8 to 7.7.10). What
 //! is too short for its own form makes the message malformed; a value that is out of range is left out.
 
-use crate::control::gtp;
 use crate::control::gtp::{byte, first, take};
-use crate::control::identity::{Area, Cell, Digits, Plmn, RanNode, Rat};
+use crate::control::identity::{Digits, Plmn, Rat};
 use crate::control::message::{
     Bearer, BearerEnd, Cause, ControlEnd, Location, MAX_BEARERS, MAX_ENDS, Malformed, Message,
     Phase, Procedure, Protocol, Role, TunnelEnd, UeAddresses, read_apn,
 };
+use crate::control::{gtp, location};
 use crate::decap::Address;
 
 /// Reads one message; a piggybacked one behind it is left out.
@@ -112,30 +112,13 @@ const CREATE_INDIRECT_FORWARDING: u8 = 166;
 
 /// The request of a pair of further types.
 fn request_of(kind: u8) -> Option<u8> {
-    const REQUESTS: [u8; 19] = [
-        40,
-        101,
-        103,
-        128,
-        130,
-        133,
-        135,
-        137,
-        139,
-        149,
-        153,
-        155,
-        CREATE_FORWARDING,
-        162,
-        164,
-        CREATE_INDIRECT_FORWARDING,
-        168,
-        179,
-        200,
-    ];
-    REQUESTS
-        .into_iter()
-        .find(|&request| kind == request || kind == request + 1)
+    match kind {
+        40 | 101 | 103 | 128 | 130 | 133 | 135 | 137 | 139 | 149 | 153 | 155 | 158 | 160 | 162
+        | 164 | 166 | 168 | 179 | 200 => Some(kind),
+        41 | 102 | 104 | 129 | 131 | 134 | 136 | 138 | 140 | 150 | 154 | 156 | 159 | 161 | 163
+        | 165 | 167 | 169 | 180 | 201 => Some(kind - 1),
+        _ => None,
+    }
 }
 
 const IMSI: u8 = 1;
@@ -250,77 +233,22 @@ fn pdn_address(mut value: &[u8]) -> Result<UeAddresses, Malformed> {
 /// Where the device is (8.21): flags say which identities follow, in this order. The cell of the newest
 /// radio technology is the one, and a tracking area is closer than a routing or location area.
 fn user_location(mut value: &[u8]) -> Result<Location, Malformed> {
-    let rest = &mut value;
-    let flags = take::<1>(rest)?[0];
-    let has = |bit: u8| flags & 1 << bit != 0;
-    let (mut old_cell, mut old_area, mut area_of_cell) = (None, None, None);
-    let mut found = Location::default();
-    if has(0) {
-        let coded = take(rest)?;
-        (old_cell, area_of_cell) = (gtp::global_cell(coded), gtp::area_of_cell(coded));
-    }
-    if has(1) {
-        let coded = take(rest)?;
-        first(&mut old_cell, gtp::service_area(coded));
-        first(&mut area_of_cell, gtp::area_of_cell(coded));
-    }
-    if has(2) {
-        // The routing area code in two bytes more.
-        old_area = gtp::area_of_cell(take(rest)?);
-    }
-    if has(3) {
-        found.area = tracking_area(take(rest)?);
-    }
-    if has(4) {
-        found.cell = eutran_cell(take(rest)?);
-    }
-    if has(5) {
-        first(&mut old_area, gtp::location_area(take(rest)?));
-    }
-    if has(6) {
-        found.node = macro_enb(take(rest)?);
-    }
-    if has(7) {
-        first(&mut found.node, extended_macro_enb(take(rest)?));
-    }
-    first(&mut found.cell, old_cell);
-    first(&mut found.area, old_area.or(area_of_cell));
-    Ok(found)
-}
-
-fn tracking_area(&[a, b, c, high, low]: &[u8; 5]) -> Option<Area> {
-    let plmn = Plmn::read([a, b, c])?;
-    gtp::area_code([high, low]).map(|code| Area::Tai { plmn, code })
-}
-
-/// 28 bits behind 4 spare ones (8.21.5).
-fn eutran_cell(&[a, b, c, cell @ ..]: &[u8; 7]) -> Option<Cell> {
-    Some(Cell::Ecgi {
-        plmn: Plmn::read([a, b, c])?,
-        cell: u32::from_be_bytes(cell) & 0x0fff_ffff,
-    })
-}
-
-/// 20 bits behind 4 spare ones (8.21.7).
-fn macro_enb(&[a, b, c, d, e, f]: &[u8; 6]) -> Option<RanNode> {
-    Some(RanNode::Enb {
-        plmn: Plmn::read([a, b, c])?,
-        id: u32::from_be_bytes([0, d & 0xf, e, f]),
-        bits: 20,
-    })
-}
-
-/// 18 bits of a short macro eNB, told by the first bit, or 21 of a long one (8.21.8).
-fn extended_macro_enb(&[a, b, c, d, e, f]: &[u8; 6]) -> Option<RanNode> {
-    let (bits, of_first) = if d & 0x80 != 0 {
-        (18, 0x03)
-    } else {
-        (21, 0x1f)
+    let &[flags] = take(&mut value)?;
+    let mut identity = |bit: u8, length: usize| -> Result<&[u8], Malformed> {
+        let length = if flags & 1 << bit != 0 { length } else { 0 };
+        let (taken, rest) = value.split_at_checked(length).ok_or(Malformed::Length)?;
+        value = rest;
+        Ok(taken)
     };
-    Some(RanNode::Enb {
-        plmn: Plmn::read([a, b, c])?,
-        id: u32::from_be_bytes([0, d & of_first, e, f]),
-        bits,
+    let (cgi, sai, rai) = (identity(0, 7)?, identity(1, 7)?, identity(2, 7)?);
+    let (tai, ecgi, lai) = (identity(3, 5)?, identity(4, 7)?, identity(5, 5)?);
+    let (macro_enb, extended_enb) = (identity(6, 6)?, identity(7, 6)?);
+    let old_cell = location::cgi(cgi).or_else(|| location::sai(sai));
+    let old_area = [rai, lai, cgi, sai].into_iter().find_map(location::lai);
+    Ok(Location {
+        cell: location::ecgi(ecgi).or(old_cell),
+        area: location::tai(tai).or(old_area),
+        node: location::macro_enb(macro_enb).or_else(|| location::extended_enb(extended_enb)),
     })
 }
 

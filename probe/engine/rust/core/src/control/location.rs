@@ -28,18 +28,23 @@ pub fn sai(bytes: &[u8]) -> Option<Cell> {
     })
 }
 
+/// The code of a location or tracking area, but for those that say that there is none (TS 23.003 4.1,
+/// 19.4.2.3).
+fn area_code(coded: [u8; 2]) -> Option<u16> {
+    let code = u16::from_be_bytes(coded);
+    (code != 0 && code != 0xfffe).then_some(code)
+}
+
 /// The location area in front of a CGI, SAI, RAI or LAI (TS 29.274 8.21.1 to 8.21.3, 8.21.6): 5 bytes.
 pub fn lai(bytes: &[u8]) -> Option<Area> {
     let (plmn, code) = split(bytes)?;
-    let code = u16::from_be_bytes(code);
-    Some(Area::Lai { plmn, code })
+    area_code(code).map(|code| Area::Lai { plmn, code })
 }
 
 /// A tracking area of LTE (TS 29.274 8.21.4): 5 bytes.
 pub fn tai(bytes: &[u8]) -> Option<Area> {
     let (plmn, code) = split(bytes)?;
-    let code = u16::from_be_bytes(code);
-    Some(Area::Tai { plmn, code })
+    area_code(code).map(|code| Area::Tai { plmn, code })
 }
 
 /// A tracking area of NR (TS 38.413 9.3.3.11): 6 bytes.
@@ -168,6 +173,13 @@ mod tests {
         ];
         for (bytes, wanted) in cases {
             assert_eq!(texts(bytes), wanted, "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn an_area_that_is_none_has_no_code() {
+        for none in [b"\x00\xf1\x10\x00\x00", b"\x00\xf1\x10\xff\xfe"] {
+            assert_eq!((lai(none), tai(none)), (None, None));
         }
     }
 
