@@ -256,9 +256,9 @@ fn a_5g_session_tells_who_where_and_by_which_tunnel() {
 
 #[test]
 fn an_update_without_its_interface_still_tells_the_base_station() {
-    for name in [
-        "open5gs--testregistration.pcapng",
-        "open5gs--testattach.pcapng",
+    for (name, least) in [
+        ("open5gs--testregistration.pcapng", 20),
+        ("open5gs--testattach.pcapng", 10),
     ] {
         let Some(messages) = session(name) else {
             eprintln!("skipped: no reference captures (set EDGEQOE_SHARED)");
@@ -274,6 +274,6 @@ fn an_update_without_its_interface_still_tells_the_base_station() {
             .flat_map(|update| &update.bearers)
             .flat_map(|bearer| &bearer.ends);
         let to_base_stations = ends.filter(|end| end.role == Role::Access);
-        assert!(to_base_stations.count() >= 20, "{name}");
+        assert!(to_base_stations.count() >= least, "{name}");
     }
 }
