@@ -9,6 +9,7 @@ use edgeqoe_core::app::dtls::begins_client_hello;
 use edgeqoe_core::app::http::Opening;
 use edgeqoe_core::app::quic::looks_like_quic;
 use edgeqoe_core::control::gtp::is_control;
+use edgeqoe_core::control::{pfcp, radius};
 use edgeqoe_core::decap::{Decoded, Decoder, FragmentLimits, Inner, Transport};
 use edgeqoe_core::source::{Event, LinkType, Packet, open_files};
 
@@ -189,8 +190,14 @@ fn datagram_seeds(
         let stream = pieces.dtls.entry(both_ends(inner)).or_default();
         stream.extend(dtls_seed(key != both_ends(inner), payload));
     }
-    if ports.contains(&53) {
-        seeds.write("dns", payload)?;
+    for (target, of_target) in [
+        ("dns", &[53][..]),
+        ("pfcp", &[pfcp::PORT]),
+        ("radius", &radius::PORTS),
+    ] {
+        if ports.iter().any(|port| of_target.contains(port)) {
+            seeds.write(target, payload)?;
+        }
     }
     if is_control(ports, payload) {
         seeds.write("gtpc", payload)?;

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::decap::{Decoded, Decoder, FragmentLimits, Transport};
+use crate::source::{Event, open_files};
+
 /// Where the reference captures lie, if they do.
 pub fn shared() -> PathBuf {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../../../shared");
@@ -25,4 +28,30 @@ pub fn captures() -> Option<Vec<(PathBuf, Value)>> {
         (directory.join(name), truth)
     };
     Some(index["files"].as_array()?.iter().map(truth).collect())
+}
+
+/// The payloads of a capture's UDP packets from or to one of the ports, in their order.
+pub fn datagrams(path: &Path, ports: &[u16]) -> Vec<Vec<u8>> {
+    let mut source = open_files(&[path.to_owned()], 0).expect("it opens");
+    let mut decoder = Decoder::new(FragmentLimits::default());
+    let mut found = Vec::new();
+    // A damaged capture ends early; what came before its damage is compared.
+    while let Ok(Event::Packet(packet)) = source.next() {
+        let Ok(Decoded::Inner(inner)) = decoder.decode(&packet) else {
+            continue;
+        };
+        if let (Transport::Udp, Some((header, payload))) =
+            (inner.transport, inner.segment.split_first_chunk::<8>())
+        {
+            let of_either_end = [[header[0], header[1]], [header[2], header[3]]];
+            if of_either_end
+                .map(u16::from_be_bytes)
+                .iter()
+                .any(|port| ports.contains(port))
+            {
+                found.push(payload.to_vec());
+            }
+        }
+    }
+    found
 }

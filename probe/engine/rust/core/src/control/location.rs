@@ -61,10 +61,11 @@ pub fn ecgi(bytes: &[u8]) -> Option<Cell> {
     Some(Cell::Ecgi { plmn, cell })
 }
 
-/// A cell of NR, four spare bits and 36 of its own (TS 29.061 16.4.7.2): 8 bytes.
+/// A cell of NR, 36 bits of its own and four spare ones (TS 29.061 16.4.7.2; the bit string of TS 38.413
+/// 9.3.1.7): 8 bytes.
 pub fn ncgi(bytes: &[u8]) -> Option<Cell> {
     let (plmn, [a, b, c, d, e]) = split(bytes)?;
-    let cell = u64::from_be_bytes([0, 0, 0, a & 0xf, b, c, d, e]);
+    let cell = u64::from_be_bytes([0, 0, 0, a, b, c, d, e]) >> 4;
     Some(Cell::Ncgi { plmn, cell })
 }
 
@@ -161,12 +162,12 @@ mod tests {
             ),
             // 135: NCGI, 136: TAI of NR, 137: both.
             (
-                b"\x87\x00\xf1\x10\xf1\x23\x45\x67\x89",
+                b"\x87\x00\xf1\x10\x12\x34\x56\x78\x9f",
                 ["001-01-123456789", "", ""],
             ),
             (b"\x88\x00\xf1\x10\x00\x00\x01", ["", "001-01-000001", ""]),
             (
-                b"\x89\x00\xf1\x10\x00\x00\x01\x00\xf1\x10\x01\x23\x45\x67\x89",
+                b"\x89\x00\xf1\x10\x00\x00\x01\x00\xf1\x10\x12\x34\x56\x78\x90",
                 ["001-01-123456789", "001-01-000001", ""],
             ),
             (b"\x8a\x00\xf1\x10\x00\x00\x01\x02", ["", "", ""]),
@@ -185,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_location_that_is_cut_off_is_no_other_location() {
-        let whole = b"\x89\x00\xf1\x10\x00\x00\x01\x00\xf1\x10\x01\x23\x45\x67\x89";
+        let whole = b"\x89\x00\xf1\x10\x00\x00\x01\x00\xf1\x10\x12\x34\x56\x78\x90";
         let Location { cell, area, .. } = typed(whole);
         for count in 0..whole.len() {
             let cut = typed(&whole[..count]);

@@ -167,8 +167,8 @@ pub enum Rule {
 pub enum Change {
     /// It is this; it stands in `bearers` too.
     Leads(BearerEnd),
-    /// The answer will tell it.
-    Chooses(Role),
+    /// It is not told yet: the answer will tell it, or a later message. Its role is this.
+    Awaits(Role),
     /// It is this, in the role that the request or an earlier message told.
     Moves(TunnelEnd),
     /// There is none any more: the rule is removed, or its packets wait for the device to come back.

@@ -11,6 +11,7 @@ use crate::control::message::{
     Procedure, Protocol, Report, Role, Rule, RuleChange, TunnelEnd, read_apn, read_apn_text,
 };
 
+mod roles;
 mod rules;
 mod values;
 
@@ -19,7 +20,8 @@ mod corpus;
 #[cfg(test)]
 mod tests;
 
-use rules::{Detection, Forwarding};
+pub use roles::Roles;
+use rules::{Detection, Forwarding, Tunnel};
 
 /// UDP port of either side's requests (TS 29.244 4.2.2).
 pub const PORT: u16 = 8805;
@@ -85,33 +87,6 @@ pub fn read_all(datagram: &[u8]) -> impl Iterator<Item = Result<Message, Malform
         let follows = message.is_ok() && header.is_ok_and(|header| header.follows);
         rest = follows.then_some(cursor);
         Some(message)
-    })
-}
-
-/// Gives an answer the tunnel ends that its request left to the user plane to choose (the CH bit of
-/// TS 29.244 8.2.3): their roles are those of the request.
-pub fn complete(answer: &mut Message, request: &Message) {
-    let chosen = |change: &RuleChange| match change.change {
-        Change::Moves(end) => {
-            let role = role_asked(request, change.rule)?;
-            Some(BearerEnd { role, end })
-        }
-        _ => None,
-    };
-    for at in 0..answer.rules.len() {
-        let Some(end) = chosen(&answer.rules[at]) else {
-            continue;
-        };
-        if add_end(answer, end).is_ok() {
-            answer.rules[at].change = Change::Leads(end);
-        }
-    }
-}
-
-fn role_asked(request: &Message, rule: Rule) -> Option<Role> {
-    request.rules.iter().find_map(|asked| match asked.change {
-        Change::Chooses(role) if asked.rule == rule => Some(role),
-        _ => None,
     })
 }
 
@@ -213,6 +188,8 @@ struct Reading<'a> {
     /// Detection rules whose tunnel end stands in a shared endpoint, which may come later.
     sharing: Vec<Detection<'a>>,
     endpoints: Vec<Detection<'a>>,
+    /// Forwarding rules by what comes to them, which tells where they lead if they do not.
+    fed: Vec<(Rule, Role)>,
 }
 
 impl<'a> Reading<'a> {
@@ -223,6 +200,7 @@ impl<'a> Reading<'a> {
             flows: Flows::default(),
             sharing: Vec::new(),
             endpoints: Vec::new(),
+            fed: Vec::new(),
         }
     }
 
@@ -271,11 +249,10 @@ impl<'a> Reading<'a> {
         let detection = Detection::read(value)?;
         self.learn(&detection);
         if detection.endpoint.is_some() {
-            // Bounded as what they become.
-            if self.sharing.len() == MAX_RULES {
-                return Err(Malformed::Value);
-            }
-            self.sharing.push(detection);
+            push(&mut self.sharing, detection)?;
+        }
+        if let Some(fed) = detection.feeds() {
+            push(&mut self.fed, fed)?;
         }
         self.add_local(detection.rule(), &detection, detection.local_role())
     }
@@ -289,11 +266,7 @@ impl<'a> Reading<'a> {
     fn on_endpoint(&mut self, value: &'a [u8]) -> Result<(), Malformed> {
         let endpoint = Detection::read(value)?;
         self.learn(&endpoint);
-        if self.endpoints.len() == MAX_RULES {
-            return Err(Malformed::Value);
-        }
-        self.endpoints.push(endpoint);
-        Ok(())
+        push(&mut self.endpoints, endpoint)
     }
 
     /// The end that the user plane has at `detection`.
@@ -307,27 +280,21 @@ impl<'a> Reading<'a> {
             return Ok(());
         };
         if tunnel.is_chosen_later {
-            return self.add_change(rule, Change::Chooses(role));
+            return self.add_change(rule, Change::Awaits(role));
         }
-        for end in tunnel.ends() {
-            self.add(rule, BearerEnd { role, end })?;
-        }
-        Ok(())
+        let mut ends = tunnel.ends();
+        ends.try_for_each(|end| self.add(rule, BearerEnd { role, end }))
     }
 
     /// What the user plane chose; it does not say for which side.
     fn on_created(&mut self, value: &'a [u8]) -> Result<(), Malformed> {
         let created = Detection::read(value)?;
         values::complete_addresses(&mut self.message.ue, created.ue);
-        let ends = created.tunnel.map(|tunnel| tunnel.ends());
-        let rule = created.rule().or(created.endpoint_rule());
-        let Some(rule) = rule else {
+        let Some(rule) = created.rule().or(created.endpoint_rule()) else {
             return Ok(());
         };
-        for end in ends.into_iter().flatten() {
-            self.add_change(rule, Change::Moves(end))?;
-        }
-        Ok(())
+        let mut ends = created.tunnel.into_iter().flat_map(Tunnel::ends);
+        ends.try_for_each(|end| self.add_change(rule, Change::Moves(end)))
     }
 
     fn on_forwarding(&mut self, kind: u16, value: &'a [u8]) -> Result<(), Malformed> {
@@ -340,17 +307,17 @@ impl<'a> Reading<'a> {
         if kind == element::UPDATE_FAR && forwarding.is_withheld() {
             return self.add_change(rule, Change::Ends);
         }
-        let ends = forwarding.tunnel.map(|tunnel| tunnel.ends());
-        for end in ends.into_iter().flatten() {
-            match forwarding.remote_role() {
-                Some(role) => self.add(rule, BearerEnd { role, end })?,
-                None if forwarding.interface.is_none() => {
-                    self.add_change(rule, Change::Moves(end))?;
-                }
-                None => {}
+        let mut ends = forwarding.tunnel.into_iter().flat_map(Tunnel::ends);
+        match forwarding.remote_role() {
+            Some(role) if forwarding.tunnel.is_none() => {
+                self.add_change(rule, Change::Awaits(role))
             }
+            Some(role) => ends.try_for_each(|end| self.add(rule, BearerEnd { role, end })),
+            None if forwarding.interface.is_none() => {
+                ends.try_for_each(|end| self.add_change(rule, Change::Moves(end)))
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn on_removed(&mut self, rule: Option<Rule>) -> Result<(), Malformed> {
@@ -363,11 +330,11 @@ impl<'a> Reading<'a> {
     }
 
     fn add_change(&mut self, rule: Rule, change: Change) -> Result<(), Malformed> {
-        if self.message.rules.len() == MAX_RULES {
-            return Err(Malformed::Value);
+        let change = RuleChange { rule, change };
+        if self.message.rules.contains(&change) {
+            return Ok(());
         }
-        self.message.rules.push(RuleChange { rule, change });
-        Ok(())
+        push(&mut self.message.rules, change)
     }
 
     /// An endpoint's side is told by itself, or by the detection rules that share it.
@@ -383,8 +350,22 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
+    /// A forwarding rule that does not say where it leads leads away from where its packets come from:
+    /// that of an idle or new device has no destination until the radio side is there.
+    fn add_fed(&mut self) -> Result<(), Malformed> {
+        for (rule, role) in std::mem::take(&mut self.fed) {
+            let mut others = self.message.rules.iter();
+            if others.all(|other| other.rule != rule) {
+                self.add_change(rule, Change::Awaits(role))?;
+            }
+        }
+        Ok(())
+    }
+
     fn finish(mut self) -> Result<Message, Malformed> {
         self.add_endpoints()?;
+        self.add_fed()?;
+        Roles::default().settle(&mut self.message);
         self.message.apn = self.names.access_point();
         let flow = self.flows.only();
         for bearer in &mut self.message.bearers {
@@ -399,6 +380,15 @@ fn fill<T>(field: &mut Option<T>, value: Option<T>) {
     if field.is_none() {
         *field = value;
     }
+}
+
+/// Keeps what one message says of rules bounded.
+fn push<T>(list: &mut Vec<T>, item: T) -> Result<(), Malformed> {
+    if list.len() == MAX_RULES {
+        return Err(Malformed::Value);
+    }
+    list.push(item);
+    Ok(())
 }
 
 /// Adds an end that is not there yet.

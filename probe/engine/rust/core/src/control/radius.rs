@@ -54,6 +54,7 @@ mod of_3gpp {
     pub const VENDOR: u32 = 10415;
     pub const IMSI: u8 = 1;
     pub const CHARGING_ID: u8 = 2;
+    pub const NEGOTIATED_QOS: u8 = 5;
     pub const SGSN_ADDRESS: u8 = 6;
     pub const NSAPI: u8 = 10;
     pub const SGSN_IPV6_ADDRESS: u8 = 15;
@@ -114,6 +115,15 @@ struct Reading<'a> {
     /// Whether the access is a LAN, whose stations are called by hardware addresses.
     is_lan: bool,
     delegated: Option<(Address, u8)>,
+    nsapi: Option<u8>,
+    /// Of the session's bearer.
+    quality: Option<Quality>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Quality {
+    class: u8,
+    priority: u8,
 }
 
 /// The client of the exchange, and its session.
@@ -139,6 +149,8 @@ impl<'a> Reading<'a> {
             called: None,
             is_lan: false,
             delegated: None,
+            nsapi: None,
+            quality: None,
         }
     }
 
@@ -185,7 +197,8 @@ impl<'a> Reading<'a> {
             of_3gpp::SGSN_ADDRESS => message.serving.address = Some(value.v4()?),
             of_3gpp::SGSN_IPV6_ADDRESS => message.serving.address = Some(value.v6()?),
             of_3gpp::SGSN_MCC_MNC => message.serving.network = Plmn::from_text(bytes),
-            of_3gpp::NSAPI => self.on_nsapi(bytes),
+            of_3gpp::NEGOTIATED_QOS => self.quality = quality(bytes),
+            of_3gpp::NSAPI => self.nsapi = nsapi(bytes),
             of_3gpp::RAT_TYPE => message.rat = rat(value.u8()?),
             of_3gpp::USER_LOCATION_INFO => message.location = location::typed(bytes),
             of_3gpp::SESSION_S_NSSAI => message.slice = Some(slice(&mut value)?),
@@ -194,25 +207,13 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    /// One hexadecimal digit in text.
-    fn on_nsapi(&mut self, text: &[u8]) {
-        let digit = match text {
-            [digit] => char::from(*digit).to_digit(16),
-            _ => None,
-        };
-        let bearer = digit.map(|id| Bearer {
-            id: id as u8,
-            ..Bearer::default()
-        });
-        self.message.bearers = bearer.into_iter().collect();
-    }
-
     fn finish(mut self) -> Message {
         if let Some(procedure) = self.accounting() {
             self.message.procedure = procedure;
         }
         self.message.sender_end = self.nas.session_end();
         self.message.node = self.nas.address();
+        self.message.bearers = self.bearer().into_iter().collect();
         self.name_ends();
         self.settle_addresses();
         self.message
@@ -230,6 +231,16 @@ impl<'a> Reading<'a> {
             7 | 8 => Some(Procedure::Reset),
             _ => None,
         }
+    }
+
+    fn bearer(&self) -> Option<Bearer> {
+        let is_told = self.nsapi.is_some() || self.quality.is_some();
+        is_told.then(|| Bearer {
+            id: self.nsapi.unwrap_or(0),
+            qos_class: self.quality.map(|quality| quality.class),
+            priority: self.quality.map(|quality| quality.priority),
+            ..Bearer::default()
+        })
     }
 
     fn name_ends(&mut self) {
@@ -339,6 +350,24 @@ fn framed_v6(value: &mut Cursor<'_>) -> Result<(Address, u8), Malformed> {
         return Err(Malformed::Length);
     }
     prefix(Address::v6(octets), length).ok_or(Malformed::Value)
+}
+
+/// One hexadecimal digit in text.
+fn nsapi(text: &[u8]) -> Option<u8> {
+    match text {
+        [digit] => char::from(*digit).to_digit(16).map(|id| id as u8),
+        _ => None,
+    }
+}
+
+/// The profile of an EPS bearer: `08-` and in hexadecimal text priority, QCI and bit rates. Other
+/// releases' profiles have no class.
+fn quality(text: &[u8]) -> Option<Quality> {
+    let profile = text.strip_prefix(b"08-")?.get(..4)?;
+    let profile = str::from_utf8(profile).ok()?;
+    let [retention, class] = u16::from_str_radix(profile, 16).ok()?.to_be_bytes();
+    let priority = retention >> 2 & 0xf;
+    Some(Quality { class, priority })
 }
 
 /// 14 to 16 digits in text, or in 7 or 8 bytes of binary-coded digits: both occur.

@@ -60,6 +60,7 @@ impl Reach {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Detection<'a> {
     id: Option<u16>,
+    forwarding: Option<u32>,
     pub interface: Option<u8>,
     reach: Option<Reach>,
     pub tunnel: Option<Tunnel>,
@@ -95,6 +96,7 @@ impl<'a> Detection<'a> {
         let mut value = Cursor(bytes);
         match kind {
             element::PDR_ID => fill(&mut self.id, Some(value.u16()?)),
+            element::FAR_ID => fill(&mut self.forwarding, Some(value.u32()?)),
             element::SOURCE_INTERFACE => fill(&mut self.interface, Some(value.u8()? & 0xf)),
             element::INTERFACE_TYPE => fill(&mut self.reach, Reach::of(value.u8()? & 0x3f)),
             element::F_TEID => fill(&mut self.tunnel, Some(values::f_teid(&mut value)?)),
@@ -115,6 +117,17 @@ impl<'a> Detection<'a> {
 
     pub fn endpoint_rule(&self) -> Option<Rule> {
         self.endpoint.map(Rule::Endpoint)
+    }
+
+    /// The forwarding rule of its packets, and who waits for what comes from this side.
+    pub fn feeds(&self) -> Option<(Rule, Role)> {
+        let role = match (self.interface?, self.reach) {
+            (_, Some(Reach::Forwarding)) => Role::Forwarding,
+            (ACCESS, _) => Role::TransitUp,
+            (CORE | SGI_LAN, _) => Role::Access,
+            _ => return None,
+        };
+        self.forwarding.map(|rule| (Rule::Forwarding(rule), role))
     }
 
     /// Who waits at the tunnel end of this rule: packets come to it from its source interface. Those
