@@ -46,6 +46,7 @@ mod id {
     pub const RESET_TYPE: u16 = 88;
     pub const SOURCE_AMF_UE: u16 = 100;
     pub const SUPPORTED_AREAS: u16 = 102;
+    pub const CONNECTIONS_RESET: u16 = 111;
     pub const UE_IDS: u16 = 114;
     pub const USER_LOCATION: u16 = 121;
     pub const FAILED_TO_CONFIRM: u16 = 131;
@@ -65,7 +66,7 @@ mod id {
 const CAUSES: CauseRoots = [45, 2, 4, 7, 6];
 
 /// By the code of a procedure (9.4.7): what it is, and whether it has answers (8.1).
-fn procedure(code: u8) -> (Procedure, bool) {
+pub(super) fn procedure(code: u8) -> (Procedure, bool) {
     match code {
         4 | 18 | 46 => (Procedure::Transport, false),
         9 => (Procedure::Error, false),
@@ -223,6 +224,7 @@ fn read_element(
         id::RAN_UE => message.ue_ids.access = Some(read_ran_ue(value)?),
         id::UE_IDS => message.ue_ids = read_ue_ids(value)?,
         id::RESET_TYPE => read_reset_type(value, message)?,
+        id::CONNECTIONS_RESET => read_connections(value, message)?,
         id::USER_LOCATION => read_user_location(value, message)?,
         id::GLOBAL_NODE => message.location.node = read_global_node(value)?,
         id::SUPPORTED_AREAS => message.location.area = read_only_area(value)?,
@@ -264,6 +266,10 @@ fn read_reset_type(reader: &mut Reader<'_>, message: &mut Message) -> Result<(),
     if reader.bits(2)? != 1 {
         return Ok(());
     }
+    read_connections(reader, message)
+}
+
+fn read_connections(reader: &mut Reader<'_>, message: &mut Message) -> Result<(), Malformed> {
     for _ in 0..reader.integer(1, 65_536)? {
         let mut preamble = reader.sequence(3)?;
         let (has_core, has_access) = (preamble.has_next(), preamble.has_next());

@@ -38,6 +38,7 @@ mod id {
     pub const RELEASE_COMPLETE: u16 = 69;
     pub const SOURCE_MME_UE: u16 = 88;
     pub const RESET_TYPE: u16 = 92;
+    pub const CONNECTIONS_RESET: u16 = 93;
     pub const SWITCHED_UP: u16 = 95;
     pub const S_TMSI: u16 = 96;
     pub const UE_IDS: u16 = 99;
@@ -55,7 +56,7 @@ mod id {
 const CAUSES: CauseRoots = [36, 2, 4, 7, 6];
 
 /// By the code of a procedure (9.3.7): what it is, and whether it has answers (8.1).
-fn procedure(code: u8) -> (Procedure, bool) {
+pub(super) fn procedure(code: u8) -> (Procedure, bool) {
     match code {
         0 => (Procedure::HandoverPreparation, true),
         1 => (Procedure::HandoverAllocation, true),
@@ -172,6 +173,7 @@ fn read_element(
         id::ENB_UE => message.ue_ids.access = Some(read_enb_ue(value)?),
         id::UE_IDS => message.ue_ids = read_ue_ids(value)?,
         id::RESET_TYPE => read_reset_type(value, message)?,
+        id::CONNECTIONS_RESET => read_connections(value, message)?,
         id::TAI => message.location.area = Some(read_tai(value)?),
         id::ECGI => set_cell(message, read_ecgi(value)?),
         id::USER_LOCATION => read_user_location(value, message)?,
@@ -215,6 +217,10 @@ fn read_reset_type(reader: &mut Reader<'_>, message: &mut Message) -> Result<(),
     if (reader.flag()?, reader.bits(1)?) != (false, 1) {
         return Ok(());
     }
+    read_connections(reader, message)
+}
+
+fn read_connections(reader: &mut Reader<'_>, message: &mut Message) -> Result<(), Malformed> {
     let count = reader.integer(1, 256)?;
     reader.elements(count, |_, mut item| {
         let mut preamble = item.sequence(3)?;
