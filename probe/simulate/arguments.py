@@ -35,16 +35,16 @@ examples:
   qoe-probe simulate demo.pcap --duration 60s --view s1u
   qoe-probe simulate moves.pcap --view s1u+s11 --cells 50 --subscribers 400 --handovers 100
 
-A view with a control plane shows the user plane of one place and the control messages that go with
-it, in one capture: GTP-U on S1-U with GTPv2-C (s11) and S1AP (s1ap), GTP-U on N3 with PFCP (n4) and
-NGAP (n2), or plain IP on SGi with RADIUS (radius). The same seed gives the same user traffic in each
-of them. Devices attach, move between cells in the middle of flows, fall idle and come back, detach and
-attach again with addresses and TEIDs that others have had; a gateway restarts; requests are refused
-(no resources, wrong APN, no radio), repeated, or never answered. The truth file then has, besides the
-sessions, `identities`, `attachments` (each with its intervals: cell, tunnels and bytes) and
-`signalling` (each request with result, cause and time), and each session has `carried`: its bytes
-by interval. A move takes effect when the gateway accepts it. No OUT.map.csv is written: the control
-plane says who is who."""
+A view with a control plane shows the user plane of one place and the control messages that go
+with it, in one capture: GTP-U on S1-U with GTPv2-C (s11) and S1AP (s1ap), GTP-U on N3 with PFCP
+(n4) and NGAP (n2), or plain IP on SGi with RADIUS (radius). The same seed gives the same user
+traffic in each of them. Devices attach, move between cells in the middle of flows, fall idle and
+come back, detach and attach again with addresses and TEIDs that others have had; a gateway
+restarts; requests are refused (no resources, wrong APN, no radio), repeated, or never answered.
+The truth file then has, besides the sessions, `identities`, `attachments` (each with its
+intervals: cell, tunnels and bytes) and `signalling` (each request with result, cause and time),
+and each session has `carried`: its bytes by interval. A move takes effect when the gateway
+accepts it. No OUT.map.csv is written: the control plane says who is who."""
 
 
 @dataclass(frozen=True)

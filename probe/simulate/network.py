@@ -71,6 +71,7 @@ def build_network(
     subscribers: int,
     bad_cell: int,
     bad_subscriber: int,
+    *,
     rat: str | None = None,
 ) -> Network:
     """Return a network; cells and subscribers are numbered from 1, bad number 0 means none.

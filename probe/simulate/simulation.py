@@ -31,7 +31,7 @@ def simulate(settings: SimulationSettings, *, show_progress: bool = False) -> st
         settings.subscribers,
         settings.bad_cell,
         settings.bad_subscriber,
-        settings.rat if settings.has_control else None,
+        rat=settings.rat if settings.has_control else None,
     )
     tap, control = _write_capture(settings, network, show_progress)
     rows = [session.row(settings.start_ns) for session in tap.sessions]
@@ -57,7 +57,7 @@ def _write_capture(
     with Tap(settings.output, view, settings.start_ns, length, skip_us) as tap:
         traffic = Traffic(timeline, tap, network, settings.seed, settings.mean_pause_us)
         if shown:
-            control = begin(settings, network, shown, timeline, tap, traffic)
+            control = begin(settings, network, shown, timeline=timeline, tap=tap, traffic=traffic)
         quiet = min(_QUIET_US, settings.duration_us // 4)
         traffic.schedule(settings.duration_us - quiet)
         for time_us in _steps(settings.duration_us, show_progress):

@@ -1,1 +1,1 @@
-"""The control plane of the simulated network: sessions, moves, and the messages that tell of them."""
+"""The control plane of the simulated network: sessions, moves, and the messages that tell it."""

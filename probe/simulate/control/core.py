@@ -1,9 +1,9 @@
 """The procedures of the control plane: attach, move, idle and back, detach, restart.
 
-Each tells the tapped interfaces what happens, and changes what packets may do at the moment at which
-the user plane changes: a move takes effect when the gateway accepts it. What a packet is labelled
-with is the state at the tap: packets on their way in a move belong to the cell that the tap sees
-them come from or go to.
+Each tells the tapped interfaces what happens, and changes what packets may do at the moment at
+which the user plane changes: a move takes effect when the gateway accepts it. What a packet is
+labelled with is the state at the tap: packets on their way in a move belong to the cell that the
+tap sees them come from or go to.
 """
 
 from collections import defaultdict

@@ -7,7 +7,7 @@ from probe.simulate.control.connection import Connection
 
 
 def attach_request(connection: Connection) -> bytes:
-    """TS 24.301 8.2.4, with the IMSI, as after the core has lost the device's temporary identity."""
+    """TS 24.301 8.2.4, with the IMSI, as of a device without a temporary identity."""
     digits = connection.identity.imsi
     # The first digit stands beside "odd" and "IMSI" (TS 24.301 9.9.3.12).
     identity = bytes((int(digits[0]) << 4 | 0x08 | 0x01,)) + bcd(digits[1:])

@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from probe.simulate.control.aper import (
     IGNORE,
@@ -65,8 +65,8 @@ _MAX_RATE_BPS: Final = 4_000_000_000_000
 class Ngap(RanInterface):
     """gNBs and an AMF."""
 
-    name = "ngap"
-    procedures = {
+    name = "n2"
+    procedures: ClassVar = {
         Kind.INITIAL: "initial_ue_message",
         Kind.RETURN: "initial_ue_message",
         Kind.CONTEXT: "initial_context_setup",

@@ -1,4 +1,4 @@
-"""Identifiers that are given out again as soon as they are free: what was freed last comes first."""
+"""Identifiers that are given out again once they are free, what was freed last first."""
 
 
 class Pool:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from probe.simulate.control.frames import Framer
 from probe.simulate.control.sctp import Association
@@ -26,8 +26,8 @@ class RanInterface(ABC):
     """Base stations and an MME or AMF: one association each."""
 
     name: str
-    procedures: dict[Kind, str]
-    unanswered: Final = frozenset({Kind.INITIAL, Kind.RETURN, Kind.RELEASE_WANTED})
+    procedures: ClassVar[dict[Kind, str]]
+    unanswered: ClassVar = frozenset({Kind.INITIAL, Kind.RETURN, Kind.RELEASE_WANTED})
     core_address: str
     port: int
     protocol: int  # payload protocol identifier, IANA
@@ -37,7 +37,14 @@ class RanInterface(ABC):
         for cell in cells:
             self._cells.setdefault(cell.node_address, []).append(cell)
         self._associations = {
-            node: Association(framer, node, self.core_address, self.port, self.protocol, number)
+            node: Association(
+                framer,
+                node,
+                self.core_address,
+                port=self.port,
+                protocol=self.protocol,
+                number=number,
+            )
             for number, node in enumerate(self._cells, start=1)
         }
 

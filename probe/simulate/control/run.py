@@ -19,6 +19,7 @@ def begin(
     settings: SimulationSettings,
     network: Network,
     tapped: Tapped,
+    *,
     timeline: Timeline,
     tap: Tap,
     traffic: Traffic,

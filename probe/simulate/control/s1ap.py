@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from probe.simulate.control.aper import (
     IGNORE,
@@ -57,7 +57,7 @@ class S1ap(RanInterface):
     """eNBs and an MME."""
 
     name = "s1ap"
-    procedures = {
+    procedures: ClassVar = {
         Kind.INITIAL: "initial_ue_message",
         Kind.RETURN: "initial_ue_message",
         Kind.SETUP: "initial_context_setup",

@@ -20,7 +20,7 @@ class Association:
     """The numbers of one association; `up` is from the base station."""
 
     def __init__(
-        self, framer: Framer, node: str, core: str, port: int, protocol: int, number: int
+        self, framer: Framer, node: str, core: str, *, port: int, protocol: int, number: int
     ) -> None:
         self._framer = framer
         self._addresses = {True: (node, core), False: (core, node)}

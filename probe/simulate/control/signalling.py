@@ -1,10 +1,10 @@
 """Exchanges of the control plane: what is asked, on which interfaces, and what becomes of it.
 
-An exchange is one step of a procedure, whatever the interface: each tapped interface that takes part
-says it in its own protocol, at the same time, so that all views show the same traffic.
+An exchange is one step of a procedure, whatever the interface: each tapped interface that takes
+part says it in its own protocol, at the same time, so that all views show the same traffic.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Final, Protocol
@@ -129,9 +129,17 @@ class Greeting:
 class Interface(Protocol):
     """A tapped interface of the control plane."""
 
-    name: str
-    procedures: dict[Kind, str]  # the steps that it takes part in, by its own name
-    unanswered: frozenset[Kind]  # those that have no answer
+    @property
+    def name(self) -> str:
+        """As in the truth file."""
+
+    @property
+    def procedures(self) -> Mapping[Kind, str]:
+        """The steps that it takes part in, by its own names."""
+
+    @property
+    def unanswered(self) -> Collection[Kind]:
+        """Those steps that have no answer."""
 
     def request(self, exchange: Exchange, transaction: Transaction) -> Sequence[bytes]:
         """Return the frames of a request; a repetition is asked for again."""

@@ -1,6 +1,6 @@
 """The places for a tap that shows control messages: which interfaces, and what carries packets."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Final
@@ -35,14 +35,14 @@ def tapped(name: str, cells: Sequence[Cell], seed: int, start_ns: int) -> Tapped
     """Return what is shown at the places that `name` joins by "+", the user plane first."""
     user_plane, *control = name.split("+")
     framer = Framer()
-    makers = {
+    makers: dict[str, Callable[[], Interface]] = {
         "s11": lambda: S11(GATEWAYS, framer),
         "s1ap": lambda: S1ap(cells, framer),
         "n4": lambda: N4(GATEWAYS, framer, start_ns),
         "n2": lambda: Ngap(cells, framer),
         "radius": lambda: Radius(GATEWAYS, framer, Random(f"{seed}:radius"), start_ns),
     }
-    interfaces: list[Interface] = [makers[place]() for place in control]
+    interfaces = [makers[place]() for place in control]
     if user_plane == "sgi":
         return Tapped(SgiView(), interfaces, None)
     tunnels = Tunnels(user_plane, cells, GATEWAYS, framer)
