@@ -11,10 +11,40 @@ from probe.settings import parse_duration
 
 MAX_CELLS: Final = 500
 MAX_SUBSCRIBERS: Final = 50_000
+MAX_HANDOVERS: Final = 1_000_000
+MAX_RESTARTS: Final = 9
 MIN_SNAP_LENGTH: Final = 96
 MAX_SNAP_LENGTH: Final = 262_144
 DEFAULT_START: Final = "2026-01-05T08:00:00Z"  # fixed, so that a seed names one file
-_DEFAULT_BAD_CELL, _DEFAULT_BAD_SUBSCRIBER = 3, 7
+_DEFAULT_BAD_CELL, _DEFAULT_BAD_SUBSCRIBER, _DEFAULT_OLD_DEVICE = 3, 7, 11
+
+
+VIEWS: Final = (
+    "sgi",
+    "s1u",
+    "s1u+s11",
+    "s1u+s1ap",
+    "s1u+s11+s1ap",
+    "n3+n4",
+    "n3+n2",
+    "n3+n4+n2",
+    "sgi+radius",
+)
+_EPILOG: Final = """\
+examples:
+  qoe-probe simulate demo.pcap --duration 60s --view s1u
+  qoe-probe simulate moves.pcap --view s1u+s11 --cells 50 --subscribers 400 --handovers 100
+
+A view with a control plane shows the user plane of one place and the control messages that go
+with it, in one capture: GTP-U on S1-U with GTPv2-C (s11) and S1AP (s1ap), GTP-U on N3 with PFCP
+(n4) and NGAP (n2), or plain IP on SGi with RADIUS (radius). The same seed gives the same user
+traffic in each of them. Devices attach, move between cells in the middle of flows, fall idle and
+come back, detach and attach again with addresses and TEIDs that others have had; a gateway
+restarts; requests are refused (no resources, wrong APN, no radio), repeated, or never answered.
+The truth file then has, besides the sessions, `identities`, `attachments` (each with its
+intervals: cell, tunnels and bytes) and `signalling` (each request with result, cause and time),
+and each session has `carried`: its bytes by interval. A move takes effect when the gateway
+accepts it. No OUT.map.csv is written: the control plane says who is who."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +56,22 @@ class SimulationSettings:
     subscribers: int
     duration_us: int
     seed: int
-    view: str  # "sgi" or "s1u"
+    view: str  # one of VIEWS
     start_ns: int
     bad_cell: int
     bad_subscriber: int
     snap_length: int
+    # What follows is for views with a control plane.
+    rat: str  # "eutran" or "nr"
+    handovers: int
+    restarts: int
+    old_device: int
+    skip_us: int
+    mean_pause_us: int
+
+    @property
+    def has_control(self) -> bool:
+        return "+" in self.view
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,14 +80,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Write the traffic of a small mobile network with labelled faults: OUT.pcap, and beside it "
         "OUT.truth.json (what is in it) and OUT.map.csv (the attribution map)."
     )
-    parser.epilog = "example: qoe-probe simulate demo.pcap --duration 60s --view s1u"
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
     parser.add_argument("output", metavar="OUT.pcap", type=Path, help="capture to write")
     parser.add_argument("--cells", type=int, default=8, help="default 8")
     parser.add_argument("--subscribers", type=int, default=40, help="default 40")
     parser.add_argument("--duration", default="120s", help="length of the capture, default 120s")
     parser.add_argument("--seed", type=int, default=1, help="same seed, same bytes; default 1")
     parser.add_argument(
-        "--view", choices=("sgi", "s1u"), default="sgi", help="plain IP (default) or GTP-U"
+        "--view",
+        choices=VIEWS,
+        default="sgi",
+        metavar="VIEW",
+        help="what is tapped: plain IP (sgi, default), GTP-U (s1u), or one with a control plane: "
+        + ", ".join(VIEWS[2:]),
     )
     parser.add_argument(
         "--start", default=DEFAULT_START, help=f"RFC 3339 time or 'now', default {DEFAULT_START}"
@@ -60,6 +107,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="BYTES",
         help="keep at most so many bytes of a packet, default all",
     )
+    parser.add_argument(
+        "--pause",
+        default="5s",
+        help="mean time between the errands of a subscriber, default 5s",
+    )
+    _add_control_arguments(parser)
+
+
+def _add_control_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("views with a control plane")
+    group.add_argument(
+        "--handovers", type=int, metavar="N", help="default one for every four subscribers"
+    )
+    group.add_argument(
+        "--restarts", type=int, metavar="N", help="of gateways, default 1, 0 for none"
+    )
+    group.add_argument("--old-device", type=int, metavar="N", help="default 11, 0 for none")
+    group.add_argument(
+        "--rat", choices=("eutran", "nr"), help="of sgi+radius, whose cells may be either"
+    )
+    group.add_argument(
+        "--skip",
+        metavar="DURATION",
+        help="leave so much of the beginning out of capture and labels: sessions are under way",
+    )
 
 
 def read_arguments(arguments: argparse.Namespace) -> SimulationSettings:
@@ -68,6 +140,9 @@ def read_arguments(arguments: argparse.Namespace) -> SimulationSettings:
     _check_ranges(arguments, problems)
     duration_us = _duration_us(arguments.duration, problems)
     start_ns = _start_ns(arguments.start, problems)
+    pause_us = _duration_us(arguments.pause, problems, "--pause")
+    skip_us = _duration_us(arguments.skip, problems, "--skip") if arguments.skip else 0
+    _check_control(arguments, skip_us, duration_us, problems)
     if problems:
         raise ConfigError(problems)
     return SimulationSettings(
@@ -83,7 +158,39 @@ def read_arguments(arguments: argparse.Namespace) -> SimulationSettings:
             arguments.bad_subscriber, _DEFAULT_BAD_SUBSCRIBER, arguments.subscribers
         ),
         snap_length=arguments.snap_length,
+        rat=_rat(arguments),
+        handovers=_default(arguments.handovers, arguments.subscribers // 4),
+        restarts=_default(arguments.restarts, 1),
+        old_device=_chosen(arguments.old_device, _DEFAULT_OLD_DEVICE, arguments.subscribers),
+        skip_us=skip_us,
+        mean_pause_us=pause_us,
     )
+
+
+def _rat(arguments: argparse.Namespace) -> str:
+    if arguments.view.startswith("n3"):
+        return "nr"
+    return arguments.rat or "eutran"
+
+
+def _default(asked: int | None, default: int) -> int:
+    return default if asked is None else asked
+
+
+def _check_control(
+    arguments: argparse.Namespace, skip_us: int, duration_us: int, problems: list[str]
+) -> None:
+    control = ("handovers", "restarts", "old_device", "rat", "skip")
+    if "+" not in arguments.view:
+        problems += [
+            f"--{name.replace('_', '-')}: is for views with a control plane: {', '.join(VIEWS[2:])}"
+            for name in control
+            if getattr(arguments, name) is not None
+        ]
+    if arguments.rat and arguments.view != "sgi+radius":
+        problems.append("--rat: is for the view sgi+radius; the others have their own")
+    if skip_us and skip_us >= duration_us:
+        problems.append(f"--skip: {arguments.skip} leaves nothing of {arguments.duration}")
 
 
 def _chosen(asked: int | None, default: int, most: int) -> int:
@@ -96,6 +203,9 @@ def _check_ranges(arguments: argparse.Namespace, problems: list[str]) -> None:
         ("--subscribers", arguments.subscribers, 1, MAX_SUBSCRIBERS),
         ("--bad-cell", arguments.bad_cell, 0, arguments.cells),
         ("--bad-subscriber", arguments.bad_subscriber, 0, arguments.subscribers),
+        ("--handovers", arguments.handovers, 0, MAX_HANDOVERS),
+        ("--restarts", arguments.restarts, 0, MAX_RESTARTS),
+        ("--old-device", arguments.old_device, 0, arguments.subscribers),
         ("--snap-length", arguments.snap_length, MIN_SNAP_LENGTH, MAX_SNAP_LENGTH),
     )
     problems += [
@@ -105,11 +215,11 @@ def _check_ranges(arguments: argparse.Namespace, problems: list[str]) -> None:
     ]
 
 
-def _duration_us(text: str, problems: list[str]) -> int:
+def _duration_us(text: str, problems: list[str], option: str = "--duration") -> int:
     try:
         duration = parse_duration(text)
     except ValueError as error:
-        problems.append(f"--duration: {text!r}: {error}")
+        problems.append(f"{option}: {text!r}: {error}")
         return 0
     return round(duration.total_seconds() * 1_000_000)
 

@@ -3,6 +3,7 @@
 import ipaddress
 from dataclasses import dataclass
 
+from probe.simulate.control.connection import Connection
 from probe.simulate.network import Subscriber
 from probe.simulate.truth import SessionTruth
 
@@ -20,6 +21,7 @@ class Flow:
     server_address: bytes
     server_port: int
     truth: SessionTruth
+    connection: Connection | None = None  # None: no control plane, and the subscriber stays
 
     @property
     def ip_header_length(self) -> int:

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 from scapy.contrib.gtp import GTP_U_Header, GTPPDUSessionContainer
 
-from probe.simulate.flow import UDP, packed
+from probe.simulate.flow import UDP, Flow, packed
 from probe.simulate.headers import ethernet, ipv4
 from probe.simulate.network import GATEWAY_ADDRESS, Subscriber
 
@@ -19,14 +19,14 @@ _IPV4_ETHERTYPE, _IPV6_ETHERTYPE = 0x0800, 0x86DD
 class View(Protocol):
     """How a subscriber's IP packet looks on the tapped link."""
 
-    def frame(self, subscriber: Subscriber, up: bool, ip_packet: bytes) -> bytes:
+    def frame(self, flow: Flow, up: bool, ip_packet: bytes) -> bytes:
         """Return the Ethernet frame that carries `ip_packet`."""
 
 
 class SgiView:
     """IP straight on Ethernet."""
 
-    def frame(self, subscriber: Subscriber, up: bool, ip_packet: bytes) -> bytes:
+    def frame(self, flow: Flow, up: bool, ip_packet: bytes) -> bytes:
         return _ethernet_of(up, ip_packet[0] >> 4) + ip_packet
 
 
@@ -36,8 +36,8 @@ class S1uView:
     def __init__(self) -> None:
         self._identification = 0
 
-    def frame(self, subscriber: Subscriber, up: bool, ip_packet: bytes) -> bytes:
-        source, destination, tunnel_header = _tunnel(subscriber, up)
+    def frame(self, flow: Flow, up: bool, ip_packet: bytes) -> bytes:
+        source, destination, tunnel_header = self._tunnel(flow, up)
         gtpu_length = len(tunnel_header) + len(ip_packet)
         self._identification += 1
         outer = ipv4(
@@ -60,6 +60,22 @@ class S1uView:
             )
         )
 
+    def _tunnel(self, flow: Flow, up: bool) -> tuple[bytes, bytes, bytes]:
+        """Return (outer source, outer destination, GTP-U header) of a direction."""
+        return _tunnel(flow.subscriber, up)
+
+
+class BearerView(S1uView):
+    """The tunnels that the control plane has set up for the moment."""
+
+    def _tunnel(self, flow: Flow, up: bool) -> tuple[bytes, bytes, bytes]:
+        connection = flow.connection
+        assert connection is not None and connection.interval is not None
+        interval = connection.interval
+        ends = (interval.node_address, interval.gateway_address)
+        teid = interval.teid_up if up else interval.teid_down
+        return _ends_and_header(*ends, teid, up, interval.cell.rat == "nr")
+
 
 @lru_cache(maxsize=4)
 def _ethernet_of(up: bool, ip_version: int) -> bytes:
@@ -69,9 +85,18 @@ def _ethernet_of(up: bool, ip_version: int) -> bytes:
 @lru_cache(maxsize=65_536)
 def _tunnel(subscriber: Subscriber, up: bool) -> tuple[bytes, bytes, bytes]:
     """Return (outer source, outer destination, GTP-U header) of a subscriber's direction."""
-    node, gateway = packed(subscriber.cell.node_address), packed(GATEWAY_ADDRESS)
-    header = GTP_U_Header(teid=subscriber.teid_up if up else subscriber.teid_down, gtp_type=255)
-    if subscriber.cell.rat == "nr":
+    teid = subscriber.teid_up if up else subscriber.teid_down
+    cell = subscriber.cell
+    return _ends_and_header(cell.node_address, GATEWAY_ADDRESS, teid, up, cell.rat == "nr")
+
+
+@lru_cache(maxsize=65_536)
+def _ends_and_header(
+    node_address: str, gateway_address: str, teid: int, up: bool, is_nr: bool
+) -> tuple[bytes, bytes, bytes]:
+    node, gateway = packed(node_address), packed(gateway_address)
+    header = GTP_U_Header(teid=teid, gtp_type=255)
+    if is_nr:
         header = header / GTPPDUSessionContainer(type=1 if up else 0, QFI=_QFI)
     return (node, gateway, bytes(header)) if up else (gateway, node, bytes(header))
 

@@ -23,6 +23,10 @@ class Link:
         self._idle_from_us = 0
         self._last_arrival_us = 0
 
+    def change(self, quality: LinkQuality) -> None:
+        """Go on with `quality`; what is under way stays so, and in order."""
+        self._quality = quality
+
     def carry(self, now_us: int, size: int) -> int | None:
         """Return when a packet of `size` bytes sent now arrives, None if it is lost."""
         quality, random = self._quality, self._random.random

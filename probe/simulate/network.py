@@ -66,11 +66,22 @@ class Network:
 
 
 def build_network(
-    seed: int, cells: int, subscribers: int, bad_cell: int, bad_subscriber: int
+    seed: int,
+    cells: int,
+    subscribers: int,
+    bad_cell: int,
+    bad_subscriber: int,
+    *,
+    rat: str | None = None,
 ) -> Network:
-    """Return a network; cells and subscribers are numbered from 1, bad number 0 means none."""
+    """Return a network; cells and subscribers are numbered from 1, bad number 0 means none.
+
+    All cells are of `rat`, "eutran" or "nr"; without it every fourth node is a gNB.
+    """
     random = Random(f"{seed}:network")
-    all_cells = tuple(_cell(random, number, number == bad_cell) for number in range(1, cells + 1))
+    all_cells = tuple(
+        _cell(random, number, number == bad_cell, rat) for number in range(1, cells + 1)
+    )
     teids = iter(random.sample(range(0x1000, 0xFFFF_FFFF), 2 * subscribers))
     all_subscribers = tuple(
         _subscriber(number, all_cells, next(teids), next(teids), number == bad_subscriber)
@@ -79,9 +90,10 @@ def build_network(
     return Network(all_cells, all_subscribers)
 
 
-def _cell(random: Random, number: int, bad: bool) -> Cell:
+def _cell(random: Random, number: int, bad: bool, rat: str | None) -> Cell:
     node, sector = divmod(number - 1, CELLS_PER_NODE)
-    area, is_nr = node // NODES_PER_AREA + 1, node % NODES_PER_AREA == NODES_PER_AREA - 1
+    area, is_last = node // NODES_PER_AREA + 1, node % NODES_PER_AREA == NODES_PER_AREA - 1
+    is_nr = is_last if rat is None else rat == "nr"
     node_hex, area_hex = (
         (f"{0x19B + node:07X}", f"{area:06X}")
         if is_nr
@@ -108,18 +120,24 @@ def _cell(random: Random, number: int, bad: bool) -> Cell:
 def _subscriber(
     number: int, cells: tuple[Cell, ...], teid_up: int, teid_down: int, bad: bool
 ) -> Subscriber:
-    ipv4_pool, ipv6_pool = SUBSCRIBER_PREFIXES
-    prefix = ipaddress.IPv6Network((_address(ipv6_pool, number << 64), 64))
+    ipv4, prefix = device_addresses(number)
     return Subscriber(
         number=number,
         identity=f"imsi:00101{number:010d}",
         cell=cells[(number - 1) % len(cells)],
-        ipv4=_address(ipv4_pool, 256 + number),
-        ipv6_prefix=str(prefix) if number % 5 < 3 else None,
+        ipv4=ipv4,
+        ipv6_prefix=prefix if number % 5 < 3 else None,
         teid_up=teid_up,
         teid_down=teid_down,
         bad=bad,
     )
+
+
+def device_addresses(number: int) -> tuple[str, str]:
+    """Return the IPv4 address and the IPv6 prefix of that number, from 1, of the subscribers'."""
+    ipv4_pool, ipv6_pool = SUBSCRIBER_PREFIXES
+    prefix = ipaddress.IPv6Network((_address(ipv6_pool, number << 64), 64))
+    return _address(ipv4_pool, 256 + number), str(prefix)
 
 
 def _address(network: str, offset: int) -> str:

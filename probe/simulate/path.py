@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
+from probe.simulate.control.connection import Connection
 from probe.simulate.events import Timeline
 from probe.simulate.headers import Packet, ip_length
 from probe.simulate.links import Link
@@ -41,6 +43,10 @@ class Path:
             packet.flow.truth.direction(packet.up).lost_before_tap += 1
 
     def _pass_tap(self, packet: Packet, length: int, receive: Receive) -> None:
+        connection = packet.flow.connection
+        if connection is not None and not connection.is_open:
+            self._wait_or_drop(connection, packet, length, receive)
+            return
         now = self._timeline.now
         self._tap.see(now, packet, length)
         second = self._links.core_up if packet.up else self._links.access_down
@@ -49,3 +55,11 @@ class Path:
             self._timeline.at(arrival, receive, packet)
         elif packet.payload:
             packet.flow.truth.direction(packet.up).lost_after_tap += 1
+
+    def _wait_or_drop(
+        self, connection: Connection, packet: Packet, length: int, receive: Receive
+    ) -> None:
+        """Keep a packet of an idle device until it is back; a session that ended has no way."""
+        waits = connection.wait(partial(self._pass_tap, packet, length, receive))
+        if not waits and packet.payload:
+            packet.flow.truth.direction(packet.up).lost_before_tap += 1

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
+from probe.simulate.control.report import ControlTruth
 from probe.simulate.network import (
     APN,
     GATEWAY_ADDRESS,
@@ -34,7 +35,13 @@ MAP_COLUMNS: Final = (
 _SUMMED: Final = [f"{name}_{way}" for name in COUNTERS for way in ("up", "down")]
 
 
-def write_truth(path: Path, network: Network, sessions: list[Row], settings: Row) -> Row:
+def write_truth(
+    path: Path,
+    network: Network,
+    sessions: list[Row],
+    settings: Row,
+    control: ControlTruth | None = None,
+) -> Row:
     """Write the labels as JSON and return its totals. `settings` says how the capture was made."""
     totals = _totals(sessions)
     document = {
@@ -49,8 +56,20 @@ def write_truth(path: Path, network: Network, sessions: list[Row], settings: Row
         "subscribers": _subscriber_rows(network, sessions),
         "sessions": sessions,
     }
+    if control is not None:
+        _add_control(document, control)
     path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return totals
+
+
+def _add_control(document: Row, control: ControlTruth) -> None:
+    """Add what the control plane knows; where a subscriber is depends on the time then."""
+    carried = control.carried()
+    for row in document["cells"]:
+        row["carried"] = carried.get(row["cell_id"])
+    for row in document["subscribers"]:
+        del row["cell_id"], row["client_prefixes"], row["loss_down"]
+    document.update(control.rows(document["start_time"]))
 
 
 def _cell_rows(network: Network, sessions: list[Row]) -> list[Row]:

@@ -9,6 +9,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from probe.simulate.arguments import SimulationSettings
+from probe.simulate.control.report import ControlTruth
+from probe.simulate.control.run import begin
+from probe.simulate.control.views import Tapped, tapped
 from probe.simulate.events import Timeline
 from probe.simulate.gtpu import VIEWS
 from probe.simulate.network import Network, build_network
@@ -28,27 +31,44 @@ def simulate(settings: SimulationSettings, *, show_progress: bool = False) -> st
         settings.subscribers,
         settings.bad_cell,
         settings.bad_subscriber,
+        rat=settings.rat if settings.has_control else None,
     )
-    tap = _write_capture(settings, network, show_progress)
+    tap, control = _write_capture(settings, network, show_progress)
     rows = [session.row(settings.start_ns) for session in tap.sessions]
-    totals = write_truth(_beside(settings.output, ".truth.json"), network, rows, _made(settings))
-    write_map(_beside(settings.output, ".map.csv"), network, settings.view)
-    return (
+    truth_path = _beside(settings.output, ".truth.json")
+    totals = write_truth(truth_path, network, rows, _made(settings), control)
+    summary = (
         f"{settings.output}: {tap.packets} packets, {totals['sessions']} sessions, "
         f"{totals['failures']} failures, {settings.cells} cells, {settings.subscribers} subscribers"
     )
+    if control is not None:
+        return f"{summary}, {control.moves} handovers"
+    write_map(_beside(settings.output, ".map.csv"), network, settings.view)
+    return summary
 
 
-def _write_capture(settings: SimulationSettings, network: Network, show_progress: bool) -> Tap:
-    timeline = Timeline()
-    view = VIEWS[settings.view]()
-    with Tap(settings.output, view, settings.start_ns, settings.snap_length) as tap:
-        traffic = Traffic(timeline, tap, network, settings.seed)
+def _write_capture(
+    settings: SimulationSettings, network: Network, show_progress: bool
+) -> tuple[Tap, ControlTruth | None]:
+    timeline, control = Timeline(), None
+    shown = _tapped(settings, network)
+    view = shown.view if shown else VIEWS[settings.view]()
+    length, skip_us = settings.snap_length, settings.skip_us
+    with Tap(settings.output, view, settings.start_ns, length, skip_us) as tap:
+        traffic = Traffic(timeline, tap, network, settings.seed, settings.mean_pause_us)
+        if shown:
+            control = begin(settings, network, shown, timeline=timeline, tap=tap, traffic=traffic)
         quiet = min(_QUIET_US, settings.duration_us // 4)
         traffic.schedule(settings.duration_us - quiet)
         for time_us in _steps(settings.duration_us, show_progress):
             timeline.run(time_us)
-    return tap
+    return tap, control
+
+
+def _tapped(settings: SimulationSettings, network: Network) -> Tapped | None:
+    if not settings.has_control:
+        return None
+    return tapped(settings.view, network.cells, settings.seed, settings.start_ns)
 
 
 def _steps(duration_us: int, show_progress: bool) -> Iterator[int]:

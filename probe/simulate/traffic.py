@@ -1,19 +1,20 @@
 """What subscribers do: errands, one after another, each a look-up and a session with a service."""
 
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import accumulate
 from random import Random
 from typing import Final
 
+from probe.simulate.control.connection import Connection
 from probe.simulate.dialogue import Dialogue, Ending, Turn
 from probe.simulate.dns import Lookup, Question, Rcode
 from probe.simulate.events import Timeline
 from probe.simulate.faults import ALERTS, DNS_FAULTS, Fault
 from probe.simulate.flow import TCP, UDP, Flow, packed
 from probe.simulate.links import Link, LinkQuality
-from probe.simulate.network import BAD_SUBSCRIBER_BLOCKED, Network, Subscriber
+from probe.simulate.network import BAD_SUBSCRIBER_BLOCKED, Cell, Network, Subscriber
 from probe.simulate.path import Links, Path
 from probe.simulate.quic import QuicTransfer
 from probe.simulate.services import FAULT_DECK, SERVICES, Resolver, Service
@@ -23,8 +24,9 @@ from probe.simulate.tls import TlsSession, fatal_alert, offered_protocols
 from probe.simulate.truth import SessionTruth
 
 SECOND: Final = 1_000_000
-_MEAN_PAUSE_US: Final = 5 * SECOND  # between the starts of two errands of a subscriber
+MEAN_PAUSE_US: Final = 5 * SECOND  # between the starts of two errands of a subscriber
 _NAME_LIFETIME_US: Final = 30 * SECOND  # how long a device remembers an address
+_OLD_DEVICE_REFUSED: Final = 0.8  # share of its sessions
 _EPHEMERAL_PORTS: Final = range(32_768, 61_000)
 _NOISE_BYTES: Final = 1 << 18
 _CORE_LOSS: Final = 0.0005
@@ -49,7 +51,7 @@ class FaultDeck:
 
 
 @dataclass(eq=False)
-class _Device:
+class Device:
     """A subscriber's device and its radio link, shared by all its sessions."""
 
     subscriber: Subscriber
@@ -59,40 +61,73 @@ class _Device:
     ipv6_address: str | None
     next_port: int
     known_until_us: dict[str, int] = field(default_factory=dict)  # by server name
+    online: bool = True
+    old: bool = False  # most servers want a newer TLS than it has
+    connection: Connection | None = None
+    cells: tuple[Cell, ...] = ()  # where it may go
 
     def port(self) -> int:
         """Return an ephemeral port that was not used for as long as possible."""
         self.next_port += 1
         return _EPHEMERAL_PORTS[self.next_port % len(_EPHEMERAL_PORTS)]
 
+    def reserve(self, connection: Connection) -> None:
+        """Belong to a session that has not begun yet."""
+        self.connection = connection
+
+    def connect(self, connection: Connection) -> None:
+        """Have a session: its addresses are the device's."""
+        self.subscriber = replace(
+            self.subscriber, ipv4=connection.ipv4, ipv6_prefix=connection.ipv6_prefix
+        )
+        prefix = connection.ipv6_prefix
+        self.ipv6_address = _interface_address(prefix, self.random) if prefix else None
+        self.connection, self.online = connection, True
+        self.move_to(connection.cell)
+
+    def move_to(self, cell: Cell) -> None:
+        """Have the radio conditions of `cell` from now on."""
+        self.subscriber = replace(self.subscriber, cell=cell)
+        up, down = _qualities(self.subscriber)
+        self.access_up.change(up)
+        self.access_down.change(down)
+
+    def disconnect(self) -> None:
+        """Have no session, and start no errands."""
+        self.connection, self.online = None, False
+        self.known_until_us.clear()
+
 
 class Traffic:
     """Starts the errands of every subscriber of a network on a timeline."""
 
-    def __init__(self, timeline: Timeline, tap: Tap, network: Network, seed: int) -> None:
+    def __init__(
+        self,
+        timeline: Timeline,
+        tap: Tap,
+        network: Network,
+        seed: int,
+        mean_pause_us: int = MEAN_PAUSE_US,
+    ) -> None:
         self._timeline = timeline
         self._tap = tap
         self._seed = seed
         self._noise = Random(f"{seed}:noise").randbytes(_NOISE_BYTES)
         self._deck = FaultDeck(Random(f"{seed}:faults"))
-        self._devices = [self._device(subscriber) for subscriber in network.subscribers]
+        self._mean_pause_us = mean_pause_us
+        self.devices = [self._device(subscriber) for subscriber in network.subscribers]
 
     def schedule(self, until_us: int) -> None:
         """Let every subscriber run errands that start before `until_us`."""
-        for device in self._devices:
-            first = int(device.random.random() * _MEAN_PAUSE_US)
+        for device in self.devices:
+            first = int(device.random.random() * self._mean_pause_us)
             self._timeline.at(first, self._run_errand, device, until_us)
 
-    def _device(self, subscriber: Subscriber) -> _Device:
+    def _device(self, subscriber: Subscriber) -> Device:
         random = Random(f"{self._seed}:subscriber:{subscriber.number}")
-        cell = subscriber.cell
-        up, down = (
-            LinkQuality(cell.rtt_us // 2, loss, rate, jitter_us=cell.rtt_us // 20)
-            for loss, rate in ((subscriber.loss / 4, cell.rate_bps // 4),
-                               (subscriber.loss, cell.rate_bps))
-        )  # fmt: skip
+        up, down = _qualities(subscriber)
         prefix = subscriber.ipv6_prefix
-        return _Device(
+        return Device(
             subscriber=subscriber,
             random=random,
             access_up=Link(random, up),
@@ -103,10 +138,12 @@ class Traffic:
 
     # --------------------------------------------------------------------------------- errands
 
-    def _run_errand(self, device: _Device, until_us: int) -> None:
-        pause = int(device.random.expovariate(1 / _MEAN_PAUSE_US)) + 1
+    def _run_errand(self, device: Device, until_us: int) -> None:
+        pause = int(device.random.expovariate(1 / self._mean_pause_us)) + 1
         if self._timeline.now + pause < until_us:
             self._timeline.after(pause, self._run_errand, device, until_us)
+        if not device.online:
+            return
         service = _choose_service(device.random)
         fault = self._choose_fault(device)
         if fault in DNS_FAULTS or self._timeline.now >= device.known_until_us.get(
@@ -116,12 +153,14 @@ class Traffic:
         else:
             self._visit(device, service, fault)
 
-    def _choose_fault(self, device: _Device) -> Fault:
+    def _choose_fault(self, device: Device) -> Fault:
         if device.subscriber.bad and device.random.random() < BAD_SUBSCRIBER_BLOCKED:
             return Fault.CONNECT_TIMEOUT
+        if device.old and device.random.random() < _OLD_DEVICE_REFUSED:
+            return Fault.TLS_VERSION
         return self._deck.draw()
 
-    def _look_up(self, device: _Device, service: Service, fault: Fault) -> None:
+    def _look_up(self, device: Device, service: Service, fault: Fault) -> None:
         question = _question(device, service, fault)
         ends = (device.subscriber.ipv4, _RESOLVER.ipv4)
         truth = _truth(device, service, "udp", ends, _DNS)
@@ -135,18 +174,20 @@ class Traffic:
             self._timeline, path, flow, question, random=device.random, answered=answered
         ).start()
 
-    def _name_known(self, device: _Device, service: Service, fault: Fault) -> None:
+    def _name_known(self, device: Device, service: Service, fault: Fault) -> None:
         if fault not in DNS_FAULTS:
             device.known_until_us[service.server_name] = self._timeline.now + _NAME_LIFETIME_US
             self._visit(device, service, fault)
 
-    def _visit(self, device: _Device, service: Service, fault: Fault) -> None:
+    def _visit(self, device: Device, service: Service, fault: Fault) -> None:
+        if not device.online:
+            return
         if service.quic and fault is Fault.NONE:
             self._visit_quic(device, service)
         else:
             self._visit_tls(device, service, fault)
 
-    def _visit_quic(self, device: _Device, service: Service) -> None:
+    def _visit_quic(self, device: Device, service: Service) -> None:
         truth = _truth(device, service, "udp", _addresses(device, service), _HTTPS)
         truth.app_protocol = "quic"
         size = device.random.randint(*service.exchange.response)
@@ -160,7 +201,7 @@ class Traffic:
             noise=self._noise,
         ).start()
 
-    def _visit_tls(self, device: _Device, service: Service, fault: Fault) -> None:
+    def _visit_tls(self, device: Device, service: Service, fault: Fault) -> None:
         version = "1.2" if fault is Fault.TLS_VERSION else service.tls_version
         alpn = "h2" if service.quic else service.alpn
         truth = _truth(device, service, "tcp", _addresses(device, service), _HTTPS)
@@ -176,7 +217,7 @@ class Traffic:
         Dialogue(self._timeline, client, server, turns, _ending(service, fault))
         client.connect()
 
-    def _path(self, device: _Device, rtt_ms: int) -> Path:
+    def _path(self, device: Device, rtt_ms: int) -> Path:
         quality = LinkQuality(
             rtt_ms * 500, _CORE_LOSS, _CORE_RATE_BPS, jitter_us=max(rtt_ms * 25, 50)
         )
@@ -195,6 +236,19 @@ _RCODES: Final = {
     Fault.DNS_TIMEOUT: None,
 }
 _WEIGHTS: Final = list(accumulate(service.weight for service in SERVICES))
+
+
+def _qualities(subscriber: Subscriber) -> tuple[LinkQuality, LinkQuality]:
+    """Return those of the access links, up and down."""
+    cell = subscriber.cell
+    up, down = (
+        LinkQuality(cell.rtt_us // 2, loss, rate, jitter_us=cell.rtt_us // 20)
+        for loss, rate in (
+            (subscriber.loss / 4, cell.rate_bps // 4),
+            (subscriber.loss, cell.rate_bps),
+        )
+    )
+    return up, down
 
 
 def _choose_service(random: Random) -> Service:
@@ -234,7 +288,7 @@ def _exchanges(random: Random, service: Service, session: TlsSession) -> list[Tu
     return turns
 
 
-def _question(device: _Device, service: Service, fault: Fault) -> Question:
+def _question(device: Device, service: Service, fault: Fault) -> Question:
     rcode = _RCODES.get(fault, Rcode.NOERROR)
     name = service.server_name
     if rcode is Rcode.NXDOMAIN:
@@ -244,7 +298,7 @@ def _question(device: _Device, service: Service, fault: Fault) -> Question:
     return Question(name, "A", service.ipv4, rcode)
 
 
-def _addresses(device: _Device, service: Service) -> tuple[str, str]:
+def _addresses(device: Device, service: Service) -> tuple[str, str]:
     """Return (client, server) addresses, IPv6 where both ends have one."""
     if device.ipv6_address and service.ipv6:
         return device.ipv6_address, service.ipv6
@@ -252,7 +306,7 @@ def _addresses(device: _Device, service: Service) -> tuple[str, str]:
 
 
 def _truth(
-    device: _Device, service: Service, transport: str, ends: tuple[str, str], port: int
+    device: Device, service: Service, transport: str, ends: tuple[str, str], port: int
 ) -> SessionTruth:
     return SessionTruth(
         subscriber=device.subscriber.identity,
@@ -268,7 +322,7 @@ def _truth(
     )
 
 
-def _flow(device: _Device, protocol: int, truth: SessionTruth) -> Flow:
+def _flow(device: Device, protocol: int, truth: SessionTruth) -> Flow:
     return Flow(
         device.subscriber,
         protocol,
@@ -277,6 +331,7 @@ def _flow(device: _Device, protocol: int, truth: SessionTruth) -> Flow:
         packed(truth.server_ip),
         truth.server_port,
         truth,
+        device.connection,
     )
 
 

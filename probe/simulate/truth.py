@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from probe.simulate.control.connection import Interval, Volume
+
 FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10  # TCP flags, RFC 9293 3.1
 
 Row = dict[str, Any]
@@ -119,6 +121,7 @@ class SessionTruth:
     first_query_us: int | None = None
     dns_response_us: int | None = None
     dns_rcode: int | None = None
+    carried: list[tuple[Interval, Volume]] = field(default_factory=list)  # in order of time
 
     def direction(self, up: bool) -> DirectionTruth:
         return self.up if up else self.down
@@ -128,6 +131,12 @@ class SessionTruth:
         self.start_us = now_us if self.start_us is None else self.start_us
         self.end_us = now_us
         self.direction(up).count(ip_length, payload_length)
+
+    def saw_carried(self, interval: Interval, up: bool, ip_length: int) -> None:
+        """Count the packet for the cell that carried it."""
+        if not self.carried or self.carried[-1][0] is not interval:
+            self.carried.append((interval, Volume()))
+        self.carried[-1][1].count(up, ip_length)
 
     def saw_segment(
         self, now_us: int, up: bool, flags: int, offset: int, payload_length: int
@@ -186,7 +195,15 @@ class SessionTruth:
             "setup_us": self.handshake.setup_us,
             "syn_retransmissions": max(self.handshake.syn_count - 1, 0),
             **{f"{name}_{way}": getattr(getattr(self, way), name) for way, name in directions},
+            **self._carried_row(),
         }
+
+    def _carried_row(self) -> Row:
+        """Return the first cell and the share of each; nothing where subscribers do not move."""
+        if not self.carried:
+            return {}
+        shares = [{**interval.key(), **volume.row()} for interval, volume in self.carried]
+        return {"cell_id": shares[0]["cell_id"], "carried": shares}
 
 
 _COPIED: Final = (

@@ -1,0 +1,266 @@
+"""S1AP between eNB and MME (TS 36.413): where a device is, and both ends of its tunnel."""
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Final
+
+from probe.simulate.control.aper import (
+    IGNORE,
+    INITIATING,
+    REJECT,
+    SUCCESSFUL,
+    UNSUCCESSFUL,
+    Bits,
+    Element,
+    message,
+    single,
+)
+from probe.simulate.control.codes import (
+    BEARER_ID,
+    MAX_RATE_DOWN_BPS,
+    MAX_RATE_UP_BPS,
+    PLMN,
+    PRIORITY,
+    QOS_CLASS,
+    area_number,
+    cell_number,
+    node_number,
+)
+from probe.simulate.control.nas import attach_request, service_request
+from probe.simulate.control.ran import RanInterface
+from probe.simulate.control.s11 import MME_ADDRESS
+from probe.simulate.control.signalling import Exchange, Kind, Outcome
+from probe.simulate.flow import packed
+from probe.simulate.network import Cell
+
+# Procedures, TS 36.413 9.3.7.
+_PATH_SWITCH, _CONTEXT_SETUP, _INITIAL_UE, _S1_SETUP = 3, 9, 12, 17
+_RELEASE_REQUEST, _RELEASE = 18, 23
+# Elements, TS 36.413 9.3.7.
+_MME_ID, _CAUSE, _ENB_ID, _SWITCHED_LIST, _SWITCHED_ITEM, _TO_SET_UP_LIST = 0, 2, 8, 22, 23, 24
+_NAS, _SECURITY_CONTEXT, _SET_UP_ITEM, _SET_UP_LIST, _TO_SET_UP_ITEM = 26, 40, 50, 51, 52
+_GLOBAL_ENB, _SUPPORTED_AREAS, _MAX_RATE, _TAI, _SECURITY_KEY = 59, 64, 66, 67, 73
+_CAPACITY, _SOURCE_MME_ID, _UE_IDS, _ECGI, _SERVED, _CAPABILITIES = 87, 88, 99, 100, 105, 107
+_RRC_CAUSE, _PAGING_CYCLE = 134, 137
+# Causes, TS 36.413 9.2.1.3: group and number.
+Cause = tuple[int, int]
+_RADIO, _NAS_GROUP = 0, 2
+_GROUPS: Final = {_RADIO: 35, _NAS_GROUP: 3}  # highest number before the extensions
+_USER_INACTIVITY: Final[Cause] = (_RADIO, 20)
+_NO_RADIO_RESOURCES: Final[Cause] = (_RADIO, 25)
+_HANDOVER_FAILED: Final[Cause] = (_RADIO, 6)
+_NORMAL: Final[Cause] = (_NAS_GROUP, 0)
+_MO_SIGNALLING, _MO_DATA = 3, 4
+
+
+class S1ap(RanInterface):
+    """eNBs and an MME."""
+
+    name = "s1ap"
+    procedures: ClassVar = {
+        Kind.INITIAL: "initial_ue_message",
+        Kind.RETURN: "initial_ue_message",
+        Kind.SETUP: "initial_context_setup",
+        Kind.SWITCH: "path_switch",
+        Kind.RELEASE_WANTED: "ue_context_release_request",
+        Kind.RELEASE: "ue_context_release",
+    }
+    core_address = MME_ADDRESS
+    port = 36_412
+    protocol = 18
+    _setup_name = "s1_setup"
+
+    def _ask(self, exchange: Exchange) -> bytes:
+        return _REQUESTS[exchange.kind](exchange)
+
+    def _reply(self, exchange: Exchange, outcome: Outcome) -> tuple[bytes, int | None]:
+        accepted = outcome is Outcome.ACCEPTED
+        if exchange.kind is Kind.SETUP:
+            return _context_response(exchange) if accepted else _context_failure(exchange)
+        if exchange.kind is Kind.SWITCH:
+            return _switch_acknowledge(exchange) if accepted else _switch_failure(exchange)
+        complete = message(SUCCESSFUL, _RELEASE, REJECT, _ids(exchange, IGNORE))
+        return complete, None
+
+    def _node_setup(self, cells: Sequence[Cell]) -> tuple[bytes, bytes]:
+        """TS 36.413 9.1.8.4 and 9.1.8.5."""
+        enb = Bits().put(0, 3).append(PLMN).put(0, 1).put(0, 2)
+        enb.fixed_bits(node_number(cells[0]), 20)
+        areas = sorted({area_number(cell) for cell in cells})
+        supported = Bits().constrained(len(areas), 1, 256)
+        for area in areas:
+            supported.put(0, 2).fixed(struct.pack("!H", area)).constrained(1, 1, 6).append(PLMN)
+        setup: list[Element] = [
+            (_GLOBAL_ENB, REJECT, bytes(enb)),
+            (_SUPPORTED_AREAS, REJECT, bytes(supported)),
+            (_PAGING_CYCLE, IGNORE, bytes(Bits().extensible(2, 0, 3))),
+        ]
+        served = Bits().constrained(1, 1, 8).put(0, 2).constrained(1, 1, 32).append(PLMN)
+        served.constrained(1, 1, 65_535).fixed(b"\x00\x01")
+        served.constrained(1, 1, 256).fixed(b"\x01")
+        done: list[Element] = [
+            (_SERVED, REJECT, bytes(served)),
+            (_CAPACITY, IGNORE, b"\xff"),
+        ]
+        return message(INITIATING, _S1_SETUP, REJECT, setup), message(
+            SUCCESSFUL, _S1_SETUP, REJECT, done
+        )
+
+
+# --------------------------------------------------------------------------------------- messages
+
+
+def _initial(exchange: Exchange) -> bytes:
+    return _initial_ue(exchange, attach_request(exchange.connection), _MO_SIGNALLING)
+
+
+def _return(exchange: Exchange) -> bytes:
+    return _initial_ue(exchange, service_request(exchange.connection), _MO_DATA)
+
+
+def _initial_ue(exchange: Exchange, nas: bytes, reason: int) -> bytes:
+    """TS 36.413 9.1.7.1."""
+    elements = [
+        (_ENB_ID, REJECT, _enb_id(exchange)),
+        (_NAS, REJECT, bytes(Bits().open(nas))),
+        (_TAI, REJECT, _tai(exchange.cell)),
+        (_ECGI, IGNORE, _ecgi(exchange.cell)),
+        (_RRC_CAUSE, IGNORE, bytes(Bits().extensible(reason, 0, 4))),
+    ]
+    return message(INITIATING, _INITIAL_UE, IGNORE, elements)
+
+
+def _context_request(exchange: Exchange) -> bytes:
+    """TS 36.413 9.1.4.1, with the SGW's end of the tunnel."""
+    connection = exchange.connection
+    bearer = Bits().put(0, 3).extensible(BEARER_ID, 0, 15)
+    bearer.put(0, 3).constrained(QOS_CLASS, 0, 255)
+    bearer.put(0, 2).constrained(PRIORITY, 0, 15).put(0, 1).put(1, 1)
+    _end(bearer, connection.gateway.address, connection.teid_up)
+    rates = Bits().put(0, 2)
+    rates.constrained(MAX_RATE_DOWN_BPS, 0, 10**10).constrained(MAX_RATE_UP_BPS, 0, 10**10)
+    key = Bits().fixed_bits(_key(connection.keys.tmsi), 256)
+    elements = [
+        *_ids(exchange, REJECT),
+        (_MAX_RATE, REJECT, bytes(rates)),
+        (_TO_SET_UP_LIST, REJECT, _list(_TO_SET_UP_ITEM, bearer)),
+        (_CAPABILITIES, REJECT, _capabilities()),
+        (_SECURITY_KEY, REJECT, bytes(key)),
+    ]
+    return message(INITIATING, _CONTEXT_SETUP, REJECT, elements)
+
+
+def _context_response(exchange: Exchange) -> tuple[bytes, None]:
+    """TS 36.413 9.1.4.3, with the eNB's end of the tunnel."""
+    bearer = Bits().put(0, 2).extensible(BEARER_ID, 0, 15)
+    _end(bearer, exchange.cell.node_address, exchange.teid_down)
+    elements = [*_ids(exchange, IGNORE), (_SET_UP_LIST, IGNORE, _list(_SET_UP_ITEM, bearer))]
+    return message(SUCCESSFUL, _CONTEXT_SETUP, REJECT, elements), None
+
+
+def _context_failure(exchange: Exchange) -> tuple[bytes, int]:
+    """TS 36.413 9.1.4.4."""
+    elements = [*_ids(exchange, IGNORE), _cause(_NO_RADIO_RESOURCES)]
+    return message(UNSUCCESSFUL, _CONTEXT_SETUP, REJECT, elements), _NO_RADIO_RESOURCES[1]
+
+
+def _switch(exchange: Exchange) -> bytes:
+    """TS 36.413 9.1.5.8, with the target's end of the tunnel."""
+    bearer = Bits().put(0, 2).extensible(BEARER_ID, 0, 15)
+    _end(bearer, exchange.cell.node_address, exchange.teid_down)
+    mme_id = bytes(Bits().constrained(exchange.connection.keys.core_ue_id, 0, 0xFFFF_FFFF))
+    elements = [
+        (_ENB_ID, REJECT, _enb_id(exchange)),
+        (_SWITCHED_LIST, REJECT, _list(_SWITCHED_ITEM, bearer)),
+        (_SOURCE_MME_ID, REJECT, mme_id),
+        (_ECGI, IGNORE, _ecgi(exchange.cell)),
+        (_TAI, IGNORE, _tai(exchange.cell)),
+        (_CAPABILITIES, IGNORE, _capabilities()),
+    ]
+    return message(INITIATING, _PATH_SWITCH, REJECT, elements)
+
+
+def _switch_acknowledge(exchange: Exchange) -> tuple[bytes, None]:
+    """TS 36.413 9.1.5.9."""
+    context = Bits().put(0, 2).constrained(2, 0, 7)
+    context.fixed_bits(_key(exchange.connection.keys.tmsi), 256)
+    elements = [*_ids(exchange, IGNORE), (_SECURITY_CONTEXT, REJECT, bytes(context))]
+    return message(SUCCESSFUL, _PATH_SWITCH, REJECT, elements), None
+
+
+def _switch_failure(exchange: Exchange) -> tuple[bytes, int]:
+    """TS 36.413 9.1.5.10."""
+    elements = [*_ids(exchange, IGNORE), _cause(_HANDOVER_FAILED)]
+    return message(UNSUCCESSFUL, _PATH_SWITCH, REJECT, elements), _HANDOVER_FAILED[1]
+
+
+def _release_request(exchange: Exchange) -> bytes:
+    """TS 36.413 9.1.4.5."""
+    elements = [*_ids(exchange, REJECT), _cause(_USER_INACTIVITY)]
+    return message(INITIATING, _RELEASE_REQUEST, IGNORE, elements)
+
+
+def _release(exchange: Exchange) -> bytes:
+    """TS 36.413 9.1.4.6."""
+    pair = Bits().put(0, 2).put(0, 2)
+    pair.constrained(exchange.connection.keys.core_ue_id, 0, 0xFFFF_FFFF)
+    pair.constrained(exchange.node_ue_id, 0, 0xFF_FFFF)
+    elements = [(_UE_IDS, REJECT, bytes(pair)), _cause(_NORMAL)]
+    return message(INITIATING, _RELEASE, REJECT, elements)
+
+
+_REQUESTS: Final[dict[Kind, Callable[[Exchange], bytes]]] = {
+    Kind.INITIAL: _initial,
+    Kind.RETURN: _return,
+    Kind.SETUP: _context_request,
+    Kind.SWITCH: _switch,
+    Kind.RELEASE_WANTED: _release_request,
+    Kind.RELEASE: _release,
+}
+
+
+# --------------------------------------------------------------------------------------- elements
+
+
+def _ids(exchange: Exchange, criticality: int) -> list[Element]:
+    mme_id = bytes(Bits().constrained(exchange.connection.keys.core_ue_id, 0, 0xFFFF_FFFF))
+    return [(_MME_ID, criticality, mme_id), (_ENB_ID, criticality, _enb_id(exchange))]
+
+
+def _enb_id(exchange: Exchange) -> bytes:
+    return bytes(Bits().constrained(exchange.node_ue_id, 0, 0xFF_FFFF))
+
+
+def _tai(cell: Cell) -> bytes:
+    return bytes(Bits().put(0, 2).append(PLMN).fixed(struct.pack("!H", area_number(cell))))
+
+
+def _ecgi(cell: Cell) -> bytes:
+    return bytes(Bits().put(0, 2).append(PLMN).fixed_bits(cell_number(cell), 28))
+
+
+def _end(bits: Bits, address: str, teid: int) -> None:
+    """Append an IPv4 transport layer address and a TEID."""
+    bits.extensible(32, 1, 160).append(packed(address)).append(struct.pack("!I", teid))
+
+
+def _list(item: int, bearer: Bits) -> bytes:
+    """Return a list of one bearer; all that precede a single container are whole bytes."""
+    count = bytes(Bits().constrained(1, 1, 256))
+    return count + bytes(single((item, REJECT, bytes(bearer))))
+
+
+def _cause(cause: Cause) -> Element:
+    group, number = cause
+    bits = Bits().extensible(group, 0, 4).extensible(number, 0, _GROUPS[group])
+    return _CAUSE, IGNORE, bytes(bits)
+
+
+def _capabilities() -> bytes:
+    """The first two algorithms of each kind, TS 36.413 9.2.1.40."""
+    return bytes(Bits().put(0, 2).put(0, 1).put(0xC000, 16).put(0, 1).put(0xC000, 16))
+
+
+def _key(seed: int) -> int:
+    """Return a key that protects nothing."""
+    return int.from_bytes(struct.pack("!I", seed) * 8, "big")
