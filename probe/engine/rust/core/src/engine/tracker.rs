@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::control::attribution::AttributionMap;
 use crate::decap::{Inner, Transport, encapsulation};
 use crate::engine::application::{Application, Quic};
 use crate::engine::clients::{Clients, Winners};
@@ -73,6 +74,11 @@ impl Tracker {
             totals: Totals::default(),
             due: Vec::new(),
         }
+    }
+
+    /// Replaces the attribution map for what is looked up from now on.
+    pub fn set_attribution(&mut self, map: Arc<AttributionMap>) {
+        self.site.map = map;
     }
 
     /// The packet time that is believed.
