@@ -27,6 +27,8 @@ __all__ = ["CollectorConfig", "ConfigError", "file_problems", "load_config"]
 
 _MIB = 1 << 20
 
+CapturePoint = Annotated[str, Field(min_length=1, max_length=128)]
+
 
 class ChdbStore(Section):
     """The embedded store: ClickHouse in this process, its files under `path`."""
@@ -63,6 +65,14 @@ class Tls(Section):
     certificate_file: FilePath
     key_file: SecretFile
     client_ca_file: FilePath | None = None
+
+
+class MapFiles(Section):
+    """Identity maps: what cells, base stations and devices are called (CSV or YAML)."""
+
+    cells: FilePath | None = None
+    ran_nodes: FilePath | None = None
+    devices: FilePath | None = None
 
 
 class Limits(Section):
@@ -133,6 +143,8 @@ class CollectorConfig(Section):
     site_key_file: SecretFile | None = None
     models: FilePath | None = None
     services: FilePath | None = None
+    maps: MapFiles = MapFiles()
+    capture_points: tuple[CapturePoint, ...] = ()
     retention: Retention = Retention()
     tls: Tls | None = None
     limits: Limits = Limits()

@@ -85,6 +85,12 @@ class Metrics:
             ("reason",),
             registry=registry,
         )
+        self.map_reloads = Counter(
+            "qoe_collector_map_reloads",
+            "Times that the identity maps were read again, by outcome (loaded, refused).",
+            ("outcome",),
+            registry=registry,
+        )
         self.open_incidents = Gauge(
             "qoe_collector_open_incidents", "Incidents that are open now.", registry=registry
         )

@@ -2,13 +2,14 @@
 
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from aiohttp import web
 
 from collector.errors import ProblemError
+from collector.identity.maps import LABEL_FILTERS, Maps, MapsInForce
 from collector.identity.operations import Operation
 from collector.qoe import Models
 from collector.query import answers, parameters, probes, records
@@ -36,13 +37,26 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Row = dict[str, Any]
 
 MAX_KEYS: Final = 4
+MAX_CAPTURE_POINTS: Final = 1000  # looked at to choose one of them
+MAX_LABELLED: Final = 5000  # identities that one label may stand for in a question
 _API: Final = "/api/v1"
 _CELL: Final = "{cell_id:[^/]+}"  # aiohttp's own pattern leaves out ids that hold a brace
 
 
-def operations(store: Store, models: Models, clock: Clock = time.time_ns) -> list[Operation]:
-    """Return the read operations; `clock` gives `now` in ns since the Unix epoch."""
-    api = _Api(store, models, clock)
+def operations(
+    store: Store,
+    models: Models,
+    maps: MapsInForce,
+    capture_points: Sequence[str] = (),
+    *,
+    clock: Clock = time.time_ns,
+) -> list[Operation]:
+    """Return the read operations.
+
+    `capture_points` are preferred, in this order, where a question names none; `clock` gives `now`
+    in ns since the Unix epoch.
+    """
+    api = _Api(store, models, maps, tuple(capture_points), clock=clock)
     return [
         _get("/range", "Where the data is", api.range, parameters.Nothing, answers.RangeAnswer),
         _get("/network", "The whole network", api.network, Question, answers.AggregateAnswer),
@@ -96,8 +110,18 @@ def _span_told(span: Span) -> Row:
 
 
 class _Api:
-    def __init__(self, store: Store, models: Models, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        models: Models,
+        maps: MapsInForce,
+        capture_points: tuple[str, ...],
+        *,
+        clock: Clock,
+    ) -> None:
         self._store = store
+        self._maps = maps
+        self._capture_points = capture_points
         self._reader = Reader(store, models)
         self._clock = clock
 
@@ -120,8 +144,11 @@ class _Api:
 
     async def cell(self, request: web.Request) -> web.Response:
         question = parameters.parse_query(request, Question)
-        scope = await self._scope(question, cell_id=(request.match_info["cell_id"],))
-        return _json({"data": _found(await self._reader.one(scope.ask)), **scope.told()})
+        cell_id = request.match_info["cell_id"]
+        scope = await self._scope(question, cell_id=(cell_id,))
+        data = _found(await self._reader.one(scope.ask))
+        (labelled,) = self._maps.current.labelled([{"cell_id": cell_id, **data}])
+        return _json({"data": labelled, **scope.told()})
 
     async def cell_timeline(self, request: web.Request) -> web.Response:
         return await self._timeline(request, cell_id=(request.match_info["cell_id"],))
@@ -149,7 +176,7 @@ class _Api:
         cursor = decode(question.cursor, mark, AFTER_RECORD)
         ids = await self._ids(request)
         span = cursor.span if cursor else await self._span(question, ids)
-        asked = _ask(question, span).narrowed("subscriber_id", *ids)
+        asked = self._ask(question, span).narrowed("subscriber_id", *ids)
         if question.capture_point is not None:
             asked = asked.narrowed("capture_point", question.capture_point)
         after = records.position_in(cursor) if cursor else None
@@ -159,7 +186,7 @@ class _Api:
         if len(rows) > question.limit:
             last = records.position(shown, after)
             going_on = encode(records.cursor_after(last, mark, span))
-        data = [records.told(row) for row in shown]
+        data = self._maps.current.labelled(records.told(row) for row in shown)
         return _json({"data": data, "next_cursor": going_on, **_span_told(span)})
 
     async def _ids(self, request: web.Request) -> tuple[str, ...]:
@@ -189,7 +216,7 @@ class _Api:
         wanted = Slice(sort, descending, page.offset, question.limit + 1)
         by_session = ids is not None or "subscriber_id" in asked.keys
         rows = await self._reader.page(asked, wanted, by_session)
-        return page.answer(rows, question.limit)
+        return page.answer(self._maps.current.labelled(rows), question.limit)
 
     async def failures(self, request: web.Request) -> web.Response:
         question = parameters.parse_query(request, ListQuestion)
@@ -201,7 +228,8 @@ class _Api:
         allowed = ("failures", "subscribers", *asked.keys)
         sort, descending = _sort(question.sort or "-failures", allowed)
         wanted = Slice(sort, descending, page.offset, question.limit + 1)
-        return page.answer(await failures(self._store, asked, wanted), question.limit)
+        rows = await failures(self._store, asked, wanted)
+        return page.answer(self._maps.current.labelled(rows), question.limit)
 
     async def quality(self, request: web.Request) -> web.Response:
         question = parameters.parse_query(request, ListQuestion)
@@ -209,7 +237,7 @@ class _Api:
             raise ProblemError(400, "Bad parameter", "sort and group_by are not parameters here")
         cursor = decode(question.cursor, mark := question_mark(question, request.path), OFFSET)
         span = cursor.span if cursor else await self._span(question, None)
-        asked = _with_capture_point(_ask(question, span), question.capture_point)
+        asked = _with_capture_point(self._ask(question, span), question.capture_point)
         page = _ListPage(mark, _Scope(asked, question.capture_point), cursor)
         rows = await quality(self._store, asked, page.offset, question.limit + 1)
         return page.answer(rows, question.limit)
@@ -247,12 +275,19 @@ class _Api:
     ) -> _Scope:
         """Decide the capture point of a question about `span`."""
         capture_point = cursor.capture_point if cursor else question.capture_point
-        asked = _ask(question, span)
+        asked = self._ask(question, span)
         for name, values in fixed.items():
             asked = asked.narrowed(name, *values)
         if capture_point is None:
-            capture_point = await self._busiest_capture_point(asked)
+            capture_point = await self._speaking_capture_point(asked)
         return _Scope(_with_capture_point(asked, capture_point), capture_point)
+
+    def _ask(self, question: Question, span: Span) -> Ask:
+        asked = _ask(question, span)
+        for label in LABEL_FILTERS:
+            if (wanted := getattr(question, label)) is not None:
+                asked = _narrowed_by_label(asked, self._maps.current, label, wanted)
+        return asked
 
     async def _span(self, question: Question, ids: tuple[str, ...] | None) -> Span:
         held = None
@@ -262,19 +297,21 @@ class _Api:
             )
         return asked_span(question, held, self._clock())
 
-    async def _busiest_capture_point(self, asked: Ask) -> str | None:
-        """Return the capture point with the most sessions of the question, None without records.
+    async def _speaking_capture_point(self, asked: Ask) -> str | None:
+        """Return the capture point that answers the question, None without records.
 
+        The first of the preferred ones that has records of it, else the one with the most sessions.
         A session that two capture points see is counted by each, so their sums must not be added.
         """
         split = replace(asked, keys=("capture_point",))
         query = conditions(split, source := source_of(split))
         sql = statement(
             split, source, query, (BY_NAME["sessions"], BY_NAME["records"]),
-            "ORDER BY sessions DESC, records DESC, key_0 LIMIT 1",
+            f"ORDER BY sessions DESC, records DESC, key_0 LIMIT {MAX_CAPTURE_POINTS:d}",
         )  # fmt: skip
-        rows = await self._store.fetch(sql, query.parameters)
-        return str(rows[0]["key_0"]) if rows else None
+        found = [str(row["key_0"]) for row in await self._store.fetch(sql, query.parameters)]
+        preferred = (name for name in self._capture_points if name in found)
+        return next(preferred, found[0] if found else None)
 
     async def _timeline(
         self, request: web.Request, by_session: bool = False, **fixed: tuple[str, ...]
@@ -296,7 +333,8 @@ class _Api:
         # The next page begins with the range as given: the default step follows from it.
         page = _ListPage(mark, replace(scope, ask=replace(scope.ask, span=given)), cursor)
         shown = rows[page.offset : page.offset + question.limit + 1]
-        return page.answer(shown, question.limit, step=step_s, **_span_told(span))
+        labelled = self._maps.current.labelled(shown)
+        return page.answer(labelled, question.limit, step=step_s, **_span_told(span))
 
     async def _steps_span(self, span: Span, step_s: int) -> Span:
         """Return `span` in whole steps; a span of too many steps is cut to what holds data."""
@@ -344,6 +382,15 @@ class _ListPage:
 def _ask(question: Question, span: Span) -> Ask:
     given: Mapping[str, Any] = question.model_dump(include={*parameters.FILTERS}, exclude_none=True)
     return Ask(span, {name: tuple(values) for name, values in given.items()})
+
+
+def _narrowed_by_label(asked: Ask, maps: Maps, label: str, wanted: Sequence[str]) -> Ask:
+    """Return `asked` narrowed to the identities that a map gives one of the `wanted` labels."""
+    found = maps.identities(label, wanted)
+    if len(found) > MAX_LABELLED:
+        detail = f"{label}: stands for {len(found)} identities, more than {MAX_LABELLED}"
+        raise ProblemError(400, "Bad parameter", detail)
+    return asked.narrowed(LABEL_FILTERS[label], *found)
 
 
 def _with_capture_point(asked: Ask, capture_point: str | None) -> Ask:

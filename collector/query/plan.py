@@ -29,7 +29,7 @@ class Ask:
 
     def narrowed(self, name: str, *values: str) -> "Ask":
         """Return the question narrowed to those of `values` that it admits as `name`."""
-        admitted = self.filters.get(name, values)
+        admitted = set(self.filters.get(name, values))
         values = tuple(value for value in values if value in admitted)
         return replace(self, filters={**self.filters, name: values})
 

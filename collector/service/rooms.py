@@ -17,6 +17,7 @@ from collector.errors import StoreError
 from collector.identity import tokens
 from collector.identity.authentication import Authenticator
 from collector.identity.lookup import Lookup
+from collector.identity.maps import Maps, MapsInForce, load_maps
 from collector.identity.operations import Operation
 from collector.identity.state import StateDatabase
 from collector.incident import book
@@ -52,6 +53,7 @@ class Rooms:
     metrics: Metrics
     authenticator: Authenticator
     evaluator: Evaluator
+    maps: MapsInForce
     operations: list[Operation]
 
 
@@ -63,11 +65,12 @@ async def opened(config: CollectorConfig) -> AsyncIterator[Rooms]:
     """
     site_key = read_secret(config.site_key_file) if config.site_key_file else None
     models = load_models(config)
+    metrics = Metrics(__version__)
+    maps = await asyncio.to_thread(MapsInForce, partial(load_identity_maps, config), metrics)
     database = await asyncio.to_thread(open_state, config)
     try:
         store = await asyncio.to_thread(open_store, config)
         try:
-            metrics = Metrics(__version__)
             batches = BatchEndpoint(store, database, metrics, _ingest_limits(config))
             try:
                 yield _wired(
@@ -75,6 +78,7 @@ async def opened(config: CollectorConfig) -> AsyncIterator[Rooms]:
                     database=database,
                     store=store,
                     models=models,
+                    maps=maps,
                     metrics=metrics,
                     batches=batches,
                     site_key=site_key,
@@ -140,6 +144,11 @@ def load_services(config: CollectorConfig) -> ServiceMap:
     return _packaged("default_services.yaml", ServiceMap.load)
 
 
+def load_identity_maps(config: CollectorConfig) -> Maps:
+    """Return the configured identity maps, empty where none is named."""
+    return load_maps(config.maps.cells, config.maps.ran_nodes, config.maps.devices)
+
+
 def _packaged(name: str, load: Callable[[Path], T]) -> T:
     with as_file(files("collector.qoe") / name) as path:
         return load(path)
@@ -148,7 +157,12 @@ def _packaged(name: str, load: Callable[[Path], T]) -> T:
 def content_problems(config: CollectorConfig) -> list[str]:
     """Return a line for each fault in the files that the configuration names."""
     problems: list[str] = []
-    for load in (load_models, load_services):
+    loads: tuple[Callable[[CollectorConfig], object], ...] = (
+        load_models,
+        load_services,
+        load_identity_maps,
+    )
+    for load in loads:
         try:
             load(config)
         except ConfigError as error:
@@ -186,6 +200,7 @@ def _wired(
     database: StateDatabase,
     store: Store,
     models: Models,
+    maps: MapsInForce,
     metrics: Metrics,
     batches: BatchEndpoint,
     site_key: bytes | None,
@@ -203,12 +218,12 @@ def _wired(
         *batches.operations(),
         *Lookup(database, site_key).operations(),
         *IncidentEndpoint(database, evaluator).operations(),
-        *query.operations(store, models),
+        *query.operations(store, models, maps, config.capture_points),
         *portal.operations(),
     ]
     operations.append(described(operations))
     authenticator = Authenticator(database)
-    return Rooms(config, database, store, metrics, authenticator, evaluator, operations)
+    return Rooms(config, database, store, metrics, authenticator, evaluator, maps, operations)
 
 
 def _ingest_limits(config: CollectorConfig) -> IngestLimits:
