@@ -38,6 +38,11 @@ class Aggregate(_Sums):  # type: ignore[misc, valid-type]
     model_config = ConfigDict(extra="allow")
 
     failure_ratio: float | None
+    subscriber_share: float | None = Field(
+        description="Part of `attributable_bytes` whose subscriber is known by more than an address."
+    )
+    cell_share: float | None
+    ran_node_share: float | None
     subscribers: int
     rtt_client_us: Quantiles
     rtt_server_us: Quantiles
@@ -85,6 +90,9 @@ class Quality(_Quality):  # type: ignore[misc, valid-type]
 
     probe_id: str
     capture_point: str | None
+    subscriber_share: float | None
+    cell_share: float | None
+    ran_node_share: float | None
 
 
 def _json_type(column: Column) -> Any:

@@ -26,10 +26,11 @@ from collector.query.parameters import (
 from collector.query.plan import Ask, conditions, source_of, statement
 from collector.query.quality import quality
 from collector.query.range import asked_span, data_span, subscriber_span
-from collector.query.subscribers import linked_ids
+from collector.query.subscribers import linked, of_person
 from collector.query.times import NS, Span, default_step, parse_step
 from collector.store import Store
 from collector.store.aggregates import BY_NAME
+from collector.store.links import Person
 from probe.record.codec import time_to_text
 
 Clock = Callable[[], int]
@@ -157,26 +158,25 @@ class _Api:
 
     async def subscriber(self, request: web.Request) -> web.Response:
         question = parameters.parse_query(request, Question)
-        ids = await self._ids(request)
-        scope = await self._subscriber_scope(question, ids)
+        whose = await self._person(request, question)
+        scope = await self._scope(question, whose=whose)
         data = _found(await self._reader.one(scope.ask, by_session=True))
-        return _json({"data": data, **scope.told(), "linked": list(ids[1:])})
+        return _json({"data": data, **scope.told(), "linked": list(whose.ids[1:])})
 
     async def subscriber_timeline(self, request: web.Request) -> web.Response:
-        ids = await self._ids(request)
-        return await self._timeline(request, by_session=True, subscriber_id=ids)
+        return await self._timeline(request, by_session=True)
 
     async def subscriber_services(self, request: web.Request) -> web.Response:
-        ids = await self._ids(request)
-        return await self._list(request, ("service", "service_class"), ids)
+        return await self._list(request, ("service", "service_class"), by_session=True)
 
     async def subscriber_sessions(self, request: web.Request) -> web.Response:
         question = parameters.parse_query(request, RecordsQuestion)
         mark = question_mark(question, request.path)
         cursor = decode(question.cursor, mark, AFTER_RECORD)
-        ids = await self._ids(request)
-        span = cursor.span if cursor else await self._span(question, ids)
-        asked = self._ask(question, span).narrowed("subscriber_id", *ids)
+        whose = await self._person(request, question, cursor)
+        span = cursor.span if cursor else await self._span(question, whose)
+        asked = self._ask(question, span).narrowed("subscriber_id", *whose.ids)
+        asked = replace(asked, periods=whose.periods)
         if question.capture_point is not None:
             asked = asked.narrowed("capture_point", question.capture_point)
         after = records.position_in(cursor) if cursor else None
@@ -189,11 +189,20 @@ class _Api:
         data = self._maps.current.labelled(records.told(row) for row in shown)
         return _json({"data": data, "next_cursor": going_on, **_span_told(span)})
 
-    async def _ids(self, request: web.Request) -> tuple[str, ...]:
-        return await linked_ids(self._store, request.match_info["id"])
+    async def _person(
+        self, request: web.Request, question: Question, cursor: Cursor | None = None
+    ) -> Person:
+        """Return who is asked about, by the links of the range if the question gives one."""
+        span = cursor.span if cursor else None
+        if span is None and not (question.from_ is None and question.to is None):
+            span = asked_span(question, None, self._clock())
+        return await linked(self._store, request.match_info["id"], span)
 
-    async def _subscriber_scope(self, question: Question, ids: tuple[str, ...]) -> _Scope:
-        return await self._scope(question, subscriber_id=ids)
+    async def _person_if_any(
+        self, request: web.Request, question: Question, cursor: Cursor | None
+    ) -> Person | None:
+        of_subscriber = "id" in request.match_info
+        return await self._person(request, question, cursor) if of_subscriber else None
 
     # ------------------------------------------------------------------- lists of aggregates
 
@@ -201,26 +210,26 @@ class _Api:
         """Return the handler that lists aggregates split by `keys`."""
 
         async def handler(request: web.Request) -> web.StreamResponse:
-            return await self._list(request, keys, None)
+            return await self._list(request, keys, by_session="subscriber_id" in keys)
 
         return handler
 
     async def _list(
-        self, request: web.Request, keys: tuple[str, ...], ids: tuple[str, ...] | None
+        self, request: web.Request, keys: tuple[str, ...], *, by_session: bool
     ) -> web.Response:
         question = parameters.parse_query(request, ListQuestion)
-        page = await self._page(request, question, ids)
+        page = await self._page(request, question)
         asked = page.scope.ask.split(*keys, *(question.group_by or ()))
         sort, descending = _sort(question.sort or "qoe", (*SORTS, "qoe", *asked.keys))
         _check_keys(asked.keys)
         wanted = Slice(sort, descending, page.offset, question.limit + 1)
-        by_session = ids is not None or "subscriber_id" in asked.keys
+        by_session = by_session or "subscriber_id" in asked.keys
         rows = await self._reader.page(asked, wanted, by_session)
         return page.answer(self._maps.current.labelled(rows), question.limit)
 
     async def failures(self, request: web.Request) -> web.Response:
         question = parameters.parse_query(request, ListQuestion)
-        page = await self._page(request, question, None)
+        page = await self._page(request, question)
         asked = page.scope.ask.split(
             "failure_cause", "failure_stage", "failure_side", *(question.group_by or ())
         )
@@ -254,30 +263,39 @@ class _Api:
 
     # ------------------------------------------------------------------------------ shared
 
-    async def _page(
-        self, request: web.Request, question: ListQuestion, ids: tuple[str, ...] | None
-    ) -> "_ListPage":
+    async def _page(self, request: web.Request, question: ListQuestion) -> "_ListPage":
         mark = question_mark(question, request.path)
         cursor = decode(question.cursor, mark, OFFSET)
-        fixed = {} if ids is None else {"subscriber_id": ids}
-        scope = await self._scope(question, cursor, **fixed)
+        whose = await self._person_if_any(request, question, cursor)
+        scope = await self._scope(question, cursor, whose)
         return _ListPage(mark, scope, cursor)
 
     async def _scope(
-        self, question: Question, cursor: Cursor | None = None, **fixed: tuple[str, ...]
+        self,
+        question: Question,
+        cursor: Cursor | None = None,
+        whose: Person | None = None,
+        **fixed: tuple[str, ...],
     ) -> _Scope:
         """Decide the range and the capture point of a question."""
-        span = cursor.span if cursor else await self._span(question, fixed.get("subscriber_id"))
-        return await self._scope_in(span, question, cursor, **fixed)
+        span = cursor.span if cursor else await self._span(question, whose)
+        return await self._scope_in(span, question, cursor, whose, **fixed)
 
     async def _scope_in(
-        self, span: Span, question: Question, cursor: Cursor | None, **fixed: tuple[str, ...]
+        self,
+        span: Span,
+        question: Question,
+        cursor: Cursor | None,
+        whose: Person | None,
+        **fixed: tuple[str, ...],
     ) -> _Scope:
         """Decide the capture point of a question about `span`."""
         capture_point = cursor.capture_point if cursor else question.capture_point
         asked = self._ask(question, span)
         for name, values in fixed.items():
             asked = asked.narrowed(name, *values)
+        if whose is not None:
+            asked = await of_person(self._store, asked, whose)
         if capture_point is None:
             capture_point = await self._speaking_capture_point(asked)
         return _Scope(_with_capture_point(asked, capture_point), capture_point)
@@ -289,11 +307,11 @@ class _Api:
                 asked = _narrowed_by_label(asked, self._maps.current, label, wanted)
         return asked
 
-    async def _span(self, question: Question, ids: tuple[str, ...] | None) -> Span:
+    async def _span(self, question: Question, whose: Person | None) -> Span:
         held = None
         if question.from_ is None and question.to is None:
             held = await (
-                data_span(self._store) if ids is None else subscriber_span(self._store, ids)
+                data_span(self._store) if whose is None else subscriber_span(self._store, whose)
             )
         return asked_span(question, held, self._clock())
 
@@ -319,11 +337,12 @@ class _Api:
         question = parameters.parse_query(request, TimelineQuestion)
         mark = question_mark(question, request.path)
         cursor = decode(question.cursor, mark, OFFSET)
-        given = cursor.span if cursor else await self._span(question, fixed.get("subscriber_id"))
+        whose = await self._person_if_any(request, question, cursor)
+        given = cursor.span if cursor else await self._span(question, whose)
         step_s = parse_step(question.step) if question.step else default_step(given)
         # In whole steps first: they may hold capture points that the range itself does not.
         span = await self._steps_span(given, step_s)
-        scope = await self._scope_in(span, question, cursor, **fixed)
+        scope = await self._scope_in(span, question, cursor, whose, **fixed)
         keys = tuple(question.group_by or ())
         _check_keys(keys)
         asked = replace(scope.ask, step_s=step_s).split(*keys)

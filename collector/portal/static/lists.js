@@ -46,7 +46,7 @@ export function cellsPanel(onCell) {
   };
   const site = { label: "Site", value: (row) => row.site ?? "", help: "by the map of cells" };
   const columns = [
-    cell, site, score, interval, sessions, failed, clientP95, retransmitted, subscribers, volume,
+    cell, score, interval, sessions, failed, clientP95, retransmitted, subscribers, volume, site,
   ];
   const table = sortableTable({
     caption: "Cells, the worst first", columns, className: "cells", empty: "No sessions in this range.",
