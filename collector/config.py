@@ -111,6 +111,17 @@ class Limits(Section):
         return value
 
 
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class AttributionShares(Section):
+    """Which part of the bytes of a capture point should be known to be whose and where."""
+
+    subscriber: Share | None = None
+    cell: Share | None = None
+    ran_node: Share | None = None
+
+
 class Incidents(Section):
     """When a cell's trouble becomes an incident. A *window* is `window` long, on its multiples."""
 
@@ -124,6 +135,8 @@ class Incidents(Section):
     qoe_below: float = Field(default=40.0, ge=0, le=100)
     close_after: int = Field(default=3, ge=1)  # good windows in a row
     forget_after: int = Field(default=36, ge=1)  # windows in a row with too little to say
+    attribution: dict[CapturePoint, AttributionShares] = Field(default_factory=dict)
+    attribution_min_bytes: Size = _MIB
 
     @field_validator("window")
     @classmethod

@@ -39,7 +39,7 @@ class Aggregate(_Sums):  # type: ignore[misc, valid-type]
 
     failure_ratio: float | None
     subscriber_share: float | None = Field(
-        description="Part of `attributable_bytes` whose subscriber is known by more than an address."
+        description="Part of `attributable_bytes` whose subscriber more than an address names."
     )
     cell_share: float | None
     ran_node_share: float | None

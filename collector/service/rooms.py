@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from collector import __version__, portal, query
-from collector.config import ChdbStore, CollectorConfig, ConfigError
+from collector.config import ChdbStore, CollectorConfig, ConfigError, Incidents
 from collector.errors import StoreError
 from collector.identity import tokens
 from collector.identity.authentication import Authenticator
@@ -23,7 +23,7 @@ from collector.identity.state import StateDatabase
 from collector.incident import book
 from collector.incident.evaluation import Evaluator, Rules
 from collector.incident.incident import Patience
-from collector.incident.judgement import Thresholds
+from collector.incident.judgement import SHARE_KINDS, Kind, Thresholds
 from collector.incident.operations import IncidentEndpoint
 from collector.ingest import accepted
 from collector.ingest.endpoint import BatchEndpoint, IngestLimits
@@ -248,9 +248,22 @@ def _rules(config: CollectorConfig) -> Rules:
             min_subscribers=incidents.min_subscribers,
             failure_ratio=incidents.failure_ratio,
             qoe_below=incidents.qoe_below,
+            shares=_least_shares(incidents),
+            min_bytes=incidents.attribution_min_bytes,
         ),
         patience=Patience(good=incidents.close_after, unknown=incidents.forget_after),
+        preferred=config.capture_points,
     )
+
+
+def _least_shares(incidents: Incidents) -> dict[tuple[str, Kind], float]:
+    """Return the configured shares by capture point and kind, without those left out."""
+    given = (
+        (name, kind, getattr(shares, kind.removesuffix("_share")))
+        for name, shares in incidents.attribution.items()
+        for kind in SHARE_KINDS
+    )
+    return {(name, kind): least for name, kind, least in given if least is not None}
 
 
 def _seconds(duration: timedelta) -> int:
