@@ -87,9 +87,7 @@ async def test_erasure_takes_what_a_person_did_under_an_address_and_nothing_else
     await store.insert([make_batch(rows, links=links)], "r")
     for _ in range(2):  # an erasure that was cut short is asked for again
         await store.erase_person(await person(store.fetch, IMSI))
-        assert sorted(
-            await count("groupArray(session_id)")
-        ) == [4, 5, 6]
+        assert sorted(await count("groupArray(session_id)")) == [4, 5, 6]
         kept = await store.fetch(
             "SELECT lower(hex(subscriber_id)) AS id, toUnixTimestamp(time) AS t,"
             " sum(records) AS n, sum(bytes_up) AS up FROM subscriber_hour"

@@ -102,9 +102,10 @@ NEW_COLUMNS = (*NEW_SUMS, "since_ns", "until_ns")
 
 
 def without_new_columns(statement: str) -> str:
+    """Return `statement` without the lines of the new columns, of which none is the last."""
     for name in NEW_COLUMNS:
-        statement = re.sub(rf",?\n +`{name}` [^\n,]+(?=,?\n)", "", statement)
-        statement = re.sub(rf",\n +[^\n]+ AS {name}(?=,?\n)", "", statement)
+        statement = re.sub(rf"\n +`{name}` [^\n]+", "", statement)
+        statement = re.sub(rf"\n +[^\n]+ AS {name},(?=\n)", "", statement)
     return statement
 
 
