@@ -1,14 +1,15 @@
 """The alarm for what is not attributed: by capture point, in packet time, and as metrics."""
 
-import sqlite3
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from collector.errors import StateError
 from collector.identity.state import StateDatabase
 from collector.incident import book
 from collector.incident.incident import opened
@@ -106,8 +107,8 @@ def test_incidents_of_the_released_program_are_kept(tmp_path: Path):
         assert (kept.id, kept.capture_point, kept.worst_share) == ("old", "", None)
         for place in ("s1u", "sgi"):  # one is open for each capture point
             bad = opened(place, Kind.CELL_SHARE, window(0.1), 300)
-            book.save(connection, [bad.__class__(**{**vars(bad), "capture_point": place})], 1)
+            book.save(connection, [replace(bad, capture_point=place)], 1)
         assert len(book.open_incidents(connection)) == 3
-    with pytest.raises(sqlite3.IntegrityError), database.transaction() as connection:
+    with pytest.raises(StateError, match="UNIQUE"), database.transaction() as connection:
         connection.execute("UPDATE incidents SET capture_point = 'sgi', id = 'x' WHERE id = 's1u'")
     database.close()

@@ -1,4 +1,4 @@
-"""One person under several pseudonyms and at several taps: counted once, and nobody else with them."""
+"""One person under several pseudonyms and at several taps: counted once, and nobody else."""
 
 from typing import Any
 
