@@ -27,6 +27,8 @@ __all__ = ["CollectorConfig", "ConfigError", "file_problems", "load_config"]
 
 _MIB = 1 << 20
 
+CapturePoint = Annotated[str, Field(min_length=1, max_length=128)]
+
 
 class ChdbStore(Section):
     """The embedded store: ClickHouse in this process, its files under `path`."""
@@ -65,6 +67,14 @@ class Tls(Section):
     client_ca_file: FilePath | None = None
 
 
+class MapFiles(Section):
+    """Identity maps: what cells, base stations and devices are called (CSV or YAML)."""
+
+    cells: FilePath | None = None
+    ran_nodes: FilePath | None = None
+    devices: FilePath | None = None
+
+
 class Limits(Section):
     """Bounds of what requests may cost."""
 
@@ -101,6 +111,17 @@ class Limits(Section):
         return value
 
 
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class AttributionShares(Section):
+    """Which part of the bytes of a capture point should be known to be whose and where."""
+
+    subscriber: Share | None = None
+    cell: Share | None = None
+    ran_node: Share | None = None
+
+
 class Incidents(Section):
     """When a cell's trouble becomes an incident. A *window* is `window` long, on its multiples."""
 
@@ -114,6 +135,8 @@ class Incidents(Section):
     qoe_below: float = Field(default=40.0, ge=0, le=100)
     close_after: int = Field(default=3, ge=1)  # good windows in a row
     forget_after: int = Field(default=36, ge=1)  # windows in a row with too little to say
+    attribution: dict[CapturePoint, AttributionShares] = Field(default_factory=dict)
+    attribution_min_bytes: Size = _MIB
 
     @field_validator("window")
     @classmethod
@@ -133,6 +156,8 @@ class CollectorConfig(Section):
     site_key_file: SecretFile | None = None
     models: FilePath | None = None
     services: FilePath | None = None
+    maps: MapFiles = MapFiles()
+    capture_points: tuple[CapturePoint, ...] = ()
     retention: Retention = Retention()
     tls: Tls | None = None
     limits: Limits = Limits()

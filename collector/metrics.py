@@ -85,6 +85,25 @@ class Metrics:
             ("reason",),
             registry=registry,
         )
+        self.attributable_bytes = Counter(
+            "qoe_collector_attributable_bytes",
+            "Bytes of IP in stored records.",
+            ("probe_id",),
+            registry=registry,
+        )
+        self.attributed_bytes = Counter(
+            "qoe_collector_attributed_bytes",
+            "Bytes of IP in stored records that are known to be a subscriber's (not merely an"
+            " address's), in a cell, at a base station (ran_node).",
+            ("probe_id", "to"),
+            registry=registry,
+        )
+        self.map_reloads = Counter(
+            "qoe_collector_map_reloads",
+            "Times that the identity maps were read again, by outcome (loaded, refused).",
+            ("outcome",),
+            registry=registry,
+        )
         self.open_incidents = Gauge(
             "qoe_collector_open_incidents", "Incidents that are open now.", registry=registry
         )

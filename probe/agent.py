@@ -24,10 +24,18 @@ from probe.config import (
     InterfaceCapture,
     ProbeConfig,
     ReplayConfig,
+    attribution_option,
     capture_files,
     engine_options,
 )
-from probe.errors import BatchError, CaptureError, ProbeError, SpoolError, SpoolWriteError
+from probe.errors import (
+    BatchError,
+    CaptureError,
+    ConfigError,
+    ProbeError,
+    SpoolError,
+    SpoolWriteError,
+)
 from probe.health import HealthMeter
 from probe.metrics import Metrics, start_metrics_server
 from probe.record.codec import seal
@@ -54,6 +62,7 @@ class PacketEngine(Protocol):
     def stop(self) -> None: ...
     def progress(self) -> tuple[int, int] | None: ...
     def counters(self) -> dict[str, int]: ...
+    def set_attribution(self, rules: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -130,6 +139,8 @@ class Agent:
         engine_error: type[Exception],
         spool: Spool,
         metrics: Metrics | None = None,
+        *,
+        reload: asyncio.Event | None = None,
     ) -> None:
         self._config = config
         self._engine = engine
@@ -139,6 +150,7 @@ class Agent:
         self._health = HealthMeter(config.spool.path)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine-taker")
         self._stop = asyncio.Event()
+        self._reload = reload or asyncio.Event()
         self._give_up = asyncio.Event()
         self._stop_deadline: float | None = None
         self._last_beat = time.monotonic()
@@ -152,6 +164,10 @@ class Agent:
         if self._stop.is_set():
             self._give_up.set()
         self._stop.set()
+
+    def reload(self) -> None:
+        """Ask for the attribution map to be read again."""
+        self._reload.set()
 
     async def run(self) -> int:
         """Run until the captures end or a stop is asked for; return the exit code."""
@@ -180,6 +196,7 @@ class Agent:
                 group.create_task(shipper.run()),
                 group.create_task(self._stop_engine_when_asked(shipper)),
                 group.create_task(self._watchdog()),
+                group.create_task(self._reload_when_asked()),
                 group.create_task(self._sync_now_and_then(shipper)),
             ]
             await self._take_bodies(shipper)
@@ -321,6 +338,31 @@ class Agent:
         """Why a source failed, in one line, if one did."""
         return self._engine_failure
 
+    # ------------------------------------------------------------------------------ attribution map
+
+    async def _reload_when_asked(self) -> None:
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            outcome = await asyncio.to_thread(self._reload_map)
+            self._metrics.map_reloads.labels(outcome).inc()
+
+    def _reload_map(self) -> str:
+        """Read the map's file again and give it to the engine; at a fault the old map stays."""
+        try:
+            rules = attribution_option(self._config.attribution.rules())
+            self._engine.set_attribution(json.dumps(rules))
+        except ConfigError as error:
+            for problem in error.problems:
+                log.error("attribution problem=%r", problem)
+        except self._engine_error as error:
+            log.error("attribution problem=%r", str(error))
+        else:
+            log.info("attribution reloaded=yes rules=%d", len(rules))
+            return "loaded"
+        log.error("attribution reloaded=no: the map from before stays in force")
+        return "refused"
+
     # ------------------------------------------------------------------------------- signs of life
 
     async def _watchdog(self) -> None:
@@ -357,16 +399,26 @@ class Agent:
         }
 
 
-async def run_agent(config: ProbeConfig, kit: EngineKit, signals: Sequence[int] = ()) -> int:
+async def run_agent(
+    config: ProbeConfig,
+    kit: EngineKit,
+    signals: Sequence[int] = (),
+    reload_signals: Sequence[int] = (),
+) -> int:
     """Run the probe as `config` says until its captures end or one of `signals` arrives.
+
+    One of `reload_signals` has the attribution map read again.
 
     Returns the exit code; raises `ProbeError` where it cannot start.
     """
+    loop = asyncio.get_running_loop()
+    reload = asyncio.Event()
+    for number in reload_signals:  # before anything that takes its time: SIGHUP would end the probe
+        loop.add_signal_handler(number, reload.set)
     engine = await asyncio.to_thread(build_engine, config, kit)
     spool = await asyncio.to_thread(Spool, config.spool)
     try:
-        agent = Agent(config, engine, kit.error, spool)
-        loop = asyncio.get_running_loop()
+        agent = Agent(config, engine, kit.error, spool, reload=reload)
         for number in signals:
             loop.add_signal_handler(number, agent.stop)
         return await agent.run()
@@ -375,3 +427,4 @@ async def run_agent(config: ProbeConfig, kit: EngineKit, signals: Sequence[int] 
 
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+RELOAD_SIGNALS: Final = (signal.SIGHUP,)

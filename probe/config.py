@@ -1,6 +1,5 @@
 """The probe's configuration, `probe.yaml`; docs/configuration-probe.md explains every key."""
 
-import csv
 import json
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -17,45 +16,23 @@ from probe.settings import (
     FilePath,
     Listen,
     ListenAddress,
-    Location,
     Prefix,
     SecretFile,
     Section,
     Size,
     Url,
     load,
-    load_list,
     parse_duration,
     secret_problems,
     text_like,
-    validate,
 )
+from probe.settings.identities import CellId, Name, TrackingArea
+from probe.settings.rows import load_rows
 
-MAX_MAP_ROWS: Final = 1_000_000
-MAX_PROBLEMS: Final = 50  # lines shown for one map; a person mends these and runs it again
-
-Name = Annotated[
-    str,
-    text_like(
-        r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}",
-        "up to 128 letters, digits, dots, colons, hyphens and underscores",
-    ),
-]
 ClientAddress = Literal["full", "prefix", "none"]
 
 # ------------------------------------------------------------------------------------ attribution
 
-_PLMN = r"[0-9]{3}-[0-9]{2,3}"
-CellId = Annotated[
-    str,
-    text_like(
-        rf"{_PLMN}-([0-9A-F]{{7}}|[0-9A-F]{{9}}|[0-9A-F]{{4}}-[0-9A-F]{{4}})",
-        "001-01-0019B01 (ECGI), 001-01-0019B0101 (NCGI), 001-01-0A0B-0C0D (CGI), upper case",
-    ),
-]
-TrackingArea = Annotated[
-    str, text_like(rf"{_PLMN}-([0-9A-F]{{4}}|[0-9A-F]{{6}})", "001-01-0001, 001-01-000001")
-]
 SubscriberIdentity = Annotated[
     str, text_like(r"(imsi|msisdn):[0-9]{5,15}", "imsi:001010000000001, msisdn:49170123456")
 ]
@@ -95,98 +72,14 @@ class AttributionRule(Section):
 
 _RULE_COLUMNS: Final = list(AttributionRule.model_fields)
 _RULE_KEYS: Final = 4  # the columns that select packets; the others say what these belong to
-_INTEGER_COLUMNS: Final = ("vlan", "teid")
 
 
 def load_attribution_map(path: Path) -> tuple[AttributionRule, ...]:
     """Return the rules of an attribution map, a CSV file with a header or a YAML list.
 
-    Raises `ConfigError` with a line for each problem (the first `MAX_PROBLEMS` of them).
+    Raises `ConfigError` with a line for each problem (see `load_rows`).
     """
-    try:
-        return _load_csv_map(path) if path.suffix == ".csv" else load_list(path, AttributionRule)
-    except ConfigError as error:
-        raise ConfigError(_first(error.problems, path)) from None
-
-
-def _first(problems: list[str], path: Path) -> list[str]:
-    more = len(problems) - MAX_PROBLEMS
-    return problems[:MAX_PROBLEMS] + ([f"{path}: and {more} more problems"] if more > 0 else [])
-
-
-def _load_csv_map(path: Path) -> tuple[AttributionRule, ...]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            entries, lines = _read_csv(path, csv.reader(file, strict=True))
-    except OSError as error:
-        raise ConfigError([f"{path}: cannot be read: {error.strerror or error}"]) from None
-    except UnicodeDecodeError:
-        raise ConfigError([f"{path}: the file is not UTF-8 text"]) from None
-
-    def line(location: Location) -> int:
-        return lines[location[0]] if location and isinstance(location[0], int) else 1
-
-    rules: tuple[AttributionRule, ...] = validate(
-        entries, tuple[AttributionRule, ...], source=path, locate=line
-    )
-    return rules
-
-
-def _read_csv(path: Path, reader: "_CsvReader") -> tuple[list[dict[str, Any]], list[int]]:
-    header = _csv_header(path, reader)
-    entries: list[dict[str, Any]] = []
-    lines: list[int] = []
-    problems: list[str] = []
-    try:
-        for row in reader:
-            if not row or row[0].lstrip().startswith("#"):
-                continue
-            if len(row) != len(header):
-                problems.append(
-                    f"{path}:{reader.line_num}: {len(row)} fields, the header has {len(header)}"
-                )
-                continue
-            if len(entries) >= MAX_MAP_ROWS:
-                raise ConfigError([f"{path}: holds more than {MAX_MAP_ROWS} rows"])
-            entries.append(_csv_entry(header, row))
-            lines.append(reader.line_num)
-    except csv.Error as error:
-        problems.append(f"{path}:{reader.line_num}: not valid CSV: {error}")
-    if problems:
-        raise ConfigError(problems)
-    return entries, lines
-
-
-_CsvReader = Any  # csv.reader's type has no public name in Python 3.11
-
-
-def _csv_header(path: Path, reader: _CsvReader) -> list[str]:
-    try:
-        header = [name.strip() for name in next(reader, [])]
-    except csv.Error as error:
-        raise ConfigError([f"{path}:1: not valid CSV: {error}"]) from None
-    unknown = [name for name in header if name not in _RULE_COLUMNS]
-    if not header or unknown:
-        what = f"unknown column {unknown[0]!r}" if unknown else "the header is missing"
-        raise ConfigError([f"{path}:1: {what}; allowed: {', '.join(_RULE_COLUMNS)}"])
-    if len(set(header)) != len(header):
-        raise ConfigError([f"{path}:1: a column stands twice in the header"])
-    return header
-
-
-def _csv_entry(header: Sequence[str], row: Sequence[str]) -> dict[str, Any]:
-    cells = ((name, cell.strip()) for name, cell in zip(header, row, strict=True))
-    return {name: _csv_value(name, cell) for name, cell in cells if cell}
-
-
-def _csv_value(name: str, cell: str) -> str | int:
-    """Return numbers as such; what is none stays text, for the model to refuse by name."""
-    if name not in _INTEGER_COLUMNS:
-        return cell
-    try:
-        return int(cell, 0)
-    except ValueError:
-        return cell
+    return load_rows(path, AttributionRule)
 
 
 def _map_kind(value: object) -> str:
@@ -488,9 +381,14 @@ def engine_options(
             "limits": config.limits.model_dump(),
             "subscriber_prefixes": list(map(str, config.attribution.subscriber_prefixes)),
             "ran_prefixes": list(map(str, config.attribution.ran_prefixes)),
-            "attribution": [_rule_option(rule) for rule in config.attribution.rules()],
+            "attribution": attribution_option(config.attribution.rules()),
         }
     )
+
+
+def attribution_option(rules: Iterable[AttributionRule]) -> list[dict[str, Any]]:
+    """Return the engine's option `attribution`: all keys of each rule, null where it has none."""
+    return [_rule_option(rule) for rule in rules]
 
 
 def _rule_option(rule: AttributionRule) -> dict[str, Any]:

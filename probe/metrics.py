@@ -44,6 +44,12 @@ class Metrics:
             "Batches of the engine that violate the record contract",
             registry=self.registry,
         )
+        self.map_reloads = Counter(
+            "qoe_probe_attribution_reloads",
+            "Times that the attribution map was read again, by outcome (loaded, refused)",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.in_flight = Gauge(
             "qoe_probe_batches_in_flight", "Batches being sent now", registry=self.registry
         )

@@ -37,6 +37,13 @@ STEPS: Final = (
         evaluated_until INTEGER NOT NULL
     )
     """,
+    """
+    ALTER TABLE incidents ADD COLUMN capture_point TEXT NOT NULL DEFAULT '';
+    ALTER TABLE incidents ADD COLUMN worst_share REAL;
+    DROP INDEX open_incidents;
+    CREATE UNIQUE INDEX open_incidents ON incidents (cell_id, capture_point, kind)
+        WHERE closed_at IS NULL
+    """,
 )
 _COLUMNS: Final = (
     "id",
@@ -54,6 +61,8 @@ _COLUMNS: Final = (
     "unknown_in_a_row",
     "closed_at",
     "close_reason",
+    "capture_point",
+    "worst_share",
 )
 _UPSERT: Final = (
     f"INSERT OR REPLACE INTO incidents ({', '.join(_COLUMNS)}, recorded_at)"

@@ -13,14 +13,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from typing import Final
 
 from collector.errors import CollectorError
 from collector.identity.state import StateDatabase
 from collector.incident import book, measure
 from collector.incident.incident import Incident, Patience, continued, opened
-from collector.incident.judgement import Kind, Thresholds, Verdict, judge
+from collector.incident.judgement import Kind, Thresholds, Verdict, judge, kinds_of
 from collector.incident.measure import Extent, Questions
 from collector.incident.window import CellWindow
 from collector.metrics import Metrics
@@ -31,7 +30,8 @@ _EVALUATION_TIMEOUT_S: Final = 120.0
 
 _log = logging.getLogger(__name__)
 
-OpenIncidents = dict[tuple[str, Kind], Incident]
+Key = tuple[str, str, Kind]  # cell and capture point, one of them empty
+OpenIncidents = dict[Key, Incident]
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Rules:
     settle_s: int  # how late records may come
     thresholds: Thresholds
     patience: Patience
+    preferred: tuple[str, ...] = ()  # capture points that speak for a cell before busier ones
 
 
 class Evaluator:
@@ -106,9 +107,11 @@ class Evaluator:
 
     async def _evaluate(self, since: int, until: int) -> int:
         width = self._rules.width_s
-        by_start = await measure.windows(self._store, self._models, since, until, width)
+        by_start = await self._windows(measure.Span(since, until, width))
         known = await self._database.read(book.open_incidents)
-        open_ones: OpenIncidents = {(one.cell_id, one.kind): one for one in known}
+        open_ones: OpenIncidents = {
+            (one.cell_id, one.capture_point, one.kind): one for one in known
+        }
         changed: dict[str, Incident] = {}
         for start in range(since, until, width):
             for incident in self._after(open_ones, by_start.get(start, []), start):
@@ -117,14 +120,23 @@ class Evaluator:
         self._metrics.open_incidents.set(len(open_ones))
         return (until - since) // width
 
+    async def _windows(self, span: measure.Span) -> dict[int, list[CellWindow]]:
+        preferred = self._rules.preferred
+        found = await measure.windows(self._store, self._models, span, preferred)
+        judged = sorted({name for name, _ in self._rules.thresholds.shares})
+        for start, of_taps in (await measure.share_windows(self._store, span, judged)).items():
+            found.setdefault(start, []).extend(of_taps)
+        return found
+
     def _after(
         self, open_ones: OpenIncidents, windows: Sequence[CellWindow], start: int
     ) -> Iterable[Incident]:
         """Yield the incidents that the windows at `start` change, and keep `open_ones` in step."""
-        by_cell = {window.cell_id: window for window in windows}
-        keys = dict.fromkeys((*open_ones, *product(by_cell, Kind)))
-        for key in keys:
-            incident = self._step(open_ones.pop(key, None), key[1], by_cell.get(key[0]), start)
+        by_place = {(window.cell_id, window.capture_point): window for window in windows}
+        fresh = ((*place, kind) for place, window in by_place.items() for kind in kinds_of(window))
+        for key in dict.fromkeys((*open_ones, *fresh)):
+            window = by_place.get(key[:2])
+            incident = self._step(open_ones.pop(key, None), key[2], window, start)
             if incident is None:
                 continue
             if incident.closed_at is None:
@@ -140,9 +152,10 @@ class Evaluator:
             return continued(incident, verdict, window, start + rules.width_s, rules.patience)
         if window is None or verdict is not Verdict.BAD:
             return None
-        return opened(_id(window.cell_id, kind, start), kind, window, rules.width_s)
+        place = window.cell_id or f"at {window.capture_point}"
+        return opened(_id(place, kind, start), kind, window, rules.width_s)
 
 
-def _id(cell_id: str, kind: Kind, start: int) -> str:
+def _id(place: str, kind: Kind, start: int) -> str:
     """Return the id, the same whenever the same data is evaluated afresh."""
-    return hashlib.sha256(f"{cell_id} {kind} {start}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{place} {kind} {start}".encode()).hexdigest()[:16]

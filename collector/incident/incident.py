@@ -24,8 +24,11 @@ class Patience:
 
 @dataclass(frozen=True)
 class Incident:
-    """Trouble of one kind in one cell. Times are Unix seconds of the packets; sums are over the
-    bad windows; `affected_subscribers` is the most of any one window."""
+    """Trouble of one kind in one cell, or at one capture point (`cell_id` is empty then).
+
+    Times are Unix seconds of the packets; sums are over the bad windows; `affected_subscribers` is
+    the most of any one window.
+    """
 
     id: str
     cell_id: str
@@ -42,6 +45,8 @@ class Incident:
     unknown_in_a_row: int = 0
     closed_at: int | None = None
     close_reason: CloseReason | None = None
+    capture_point: str = ""
+    worst_share: float | None = None
 
     @property
     def failure_ratio(self) -> float | None:
@@ -51,7 +56,14 @@ class Incident:
 
 def opened(incident_id: str, kind: Kind, window: CellWindow, width_s: int) -> Incident:
     """Return the incident that the bad `window` begins."""
-    fresh = Incident(incident_id, window.cell_id, kind, window.start, window.start)
+    fresh = Incident(
+        incident_id,
+        window.cell_id,
+        kind,
+        window.start,
+        window.start,
+        capture_point=window.capture_point,
+    )
     return _with_bad(fresh, window, width_s)
 
 
@@ -85,15 +97,15 @@ def _with_bad(incident: Incident, window: CellWindow, width_s: int) -> Incident:
         failures=incident.failures + window.failures,
         affected_subscribers=max(incident.affected_subscribers, affected),
         causes=dict(Counter(incident.causes) + Counter(window.causes)),
-        worst_qoe=_worse(incident.worst_qoe, window),
+        worst_qoe=_worse(incident.worst_qoe, window.qoe.value if window.qoe else None),
+        worst_share=_worse(incident.worst_share, window.shares.get(incident.kind)),
         good_in_a_row=0,
         unknown_in_a_row=0,
     )
 
 
-def _worse(worst: float | None, window: CellWindow) -> float | None:
-    value = window.qoe.value if window.qoe else None
-    seen = [score for score in (worst, value) if score is not None]
+def _worse(worst: float | None, value: float | None) -> float | None:
+    seen = [one for one in (worst, value) if one is not None]
     return min(seen, default=None)
 
 

@@ -19,7 +19,7 @@ from collector.incident import book
 from collector.incident.book import Selection
 from collector.incident.evaluation import Evaluator
 from collector.incident.incident import CloseReason, Incident
-from collector.incident.judgement import Kind
+from collector.incident.judgement import SHARE_KINDS, Kind
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _MAX_TIME: Final = 253_402_300_799  # the last second of year 9999
@@ -63,7 +63,8 @@ class IncidentAnswer(BaseModel):
     """An incident. Times are of the packets; sums are over its bad windows."""
 
     id: str
-    cell_id: str
+    cell_id: str | None = Field(description="Null where it is of a capture point as a whole.")
+    capture_point: str | None = Field(description="Null where it is of a cell.")
     kind: Kind
     status: Literal["open", "closed"]
     title: str
@@ -78,6 +79,7 @@ class IncidentAnswer(BaseModel):
     affected_subscribers: int
     causes: dict[str, int]
     worst_qoe: float | None
+    worst_share: float | None = Field(description="Of the bytes, attributed to what `kind` names.")
 
 
 class IncidentList(BaseModel):
@@ -153,7 +155,8 @@ def presented(incident: Incident) -> IncidentAnswer:
     """Return `incident` as people see it."""
     return IncidentAnswer(
         id=incident.id,
-        cell_id=incident.cell_id,
+        cell_id=incident.cell_id or None,
+        capture_point=incident.capture_point or None,
         kind=incident.kind,
         status="open" if incident.closed_at is None else "closed",
         title=_title(incident),
@@ -168,12 +171,17 @@ def presented(incident: Incident) -> IncidentAnswer:
         affected_subscribers=incident.affected_subscribers,
         causes=dict(incident.causes),
         worst_qoe=incident.worst_qoe,
+        worst_share=incident.worst_share,
     )
 
 
 def _title(incident: Incident) -> str:
     if incident.kind is Kind.QOE:
         return f"Poor experience in cell {incident.cell_id}: QoE down to {incident.worst_qoe:.0f}"
+    if incident.kind in SHARE_KINDS:
+        what = incident.kind.removesuffix("_share").replace("_", " ").replace("ran", "RAN")
+        share = incident.worst_share or 0.0
+        return f"At {incident.capture_point} the {what} is known of {share:.1%} of bytes only"
     cause = max(incident.causes, key=lambda name: incident.causes[name], default="unknown")
     ratio = incident.failure_ratio or 0.0
     return f"{min(ratio, 1.0):.0%} of attempts fail in cell {incident.cell_id}, mostly {cause}"

@@ -8,7 +8,7 @@ from typing import Final
 import zstandard
 
 from collector.errors import ProblemError
-from collector.store import refusal
+from collector.store import Attributed, attributed, refusal
 from probe.errors import BatchError
 from probe.record import codec
 
@@ -26,6 +26,7 @@ class DecodedBatch:
 
     batch: codec.Batch
     digest: bytes
+    attributed: Attributed
 
 
 def decode(body: bytes, encoding: str, max_decoded: int) -> DecodedBatch:
@@ -41,7 +42,7 @@ def decode(body: bytes, encoding: str, max_decoded: int) -> DecodedBatch:
         raise ProblemError(400, "Malformed batch", str(error)) from error
     if (why := refusal(batch)) is not None:
         raise ProblemError(400, "Unusable batch", why)
-    return DecodedBatch(batch, hashlib.sha256(content).digest())
+    return DecodedBatch(batch, hashlib.sha256(content).digest(), attributed(batch))
 
 
 def _content(body: bytes, encoding: str, limit: int) -> bytes:

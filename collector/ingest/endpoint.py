@@ -163,7 +163,14 @@ class BatchEndpoint:
                 await self._store.insert([entry], str(batch_id))
         await self._database.run(partial(accepted.mark, batch=batch_id, digest=decoded.digest))
         self._metrics.records.inc(decoded.batch.rows)
+        self._count_attribution(batch_id.probe_id, decoded)
         self._metrics.last_batch_time.labels(batch_id.probe_id).set(received_at / 1e9)
+
+    def _count_attribution(self, probe_id: str, decoded: DecodedBatch) -> None:
+        found = decoded.attributed
+        self._metrics.attributable_bytes.labels(probe_id).inc(found.base)
+        for to in ("subscriber", "cell", "ran_node"):
+            self._metrics.attributed_bytes.labels(probe_id, to).inc(getattr(found, to))
 
 
 _OUTCOMES: Final = {

@@ -11,6 +11,7 @@ from collector.qoe import Measured, Models, Score, combine, quantile, samples, s
 from collector.query.plan import Ask, Query, conditions, key, source_of, statement
 from collector.store import Store
 from collector.store.aggregates import (
+    ATTRIBUTION,
     BY_NAME,
     CAUSES,
     CLIENT_LOSS,
@@ -27,7 +28,7 @@ from probe.record.codec import time_to_text
 Group = tuple[Any, ...]  # the values of an ask's keys, and the step's start if it has steps
 Row = dict[str, Any]
 
-_TOLD_SUMS: Final = (*COUNTS, *CLIENT_LOSS, *SUMS)
+_TOLD_SUMS: Final = (*COUNTS, *CLIENT_LOSS, *SUMS, *ATTRIBUTION)
 _TOLD: Final = (*_TOLD_SUMS, *HISTOGRAMS, CAUSES, SUBSCRIBERS)
 _SCORED: Final = (HISTOGRAMS[0], *CLIENT_LOSS, SESSIONS, SUBSCRIBERS)
 _PERCENTILES: Final = (
@@ -202,6 +203,7 @@ def _told(row: Row, found: Score) -> Row:
     return {
         **{name: row[name] for name in SUM_NAMES},
         "failure_ratio": failure_ratio(row),
+        **shares(row),
         "subscribers": row["subscribers"],
         "rtt_client_us": quantiles(row["rtt_client_histogram"]),
         "rtt_server_us": quantiles(row["rtt_server_histogram"]),
@@ -216,6 +218,15 @@ def failure_ratio(row: Mapping[str, Any]) -> float | None:
         return None
     failed = int(row["failures"]) - int(row["transactions_failed"])
     return min(1.0, failed / int(row["attempts"]))
+
+
+def shares(row: Mapping[str, Any]) -> Row:
+    """Return what part of the bytes is attributed to whom and where, None where none is known."""
+    base = int(row["attributable_bytes"])
+    return {
+        f"{what}_share": int(row[f"{what}_bytes"]) / base if base else None
+        for what in ("subscriber", "cell", "ran_node")
+    }
 
 
 def quantiles(histogram: Mapping[int, int]) -> Row:
@@ -245,4 +256,4 @@ def _rounded(value: float | None) -> float | None:
 
 def quality_names() -> tuple[str, ...]:
     """Return the names of the sums that say how far records can be trusted."""
-    return ("records", *(entry.name for entry in QUALITY))
+    return ("records", *(entry.name for entry in (*QUALITY, *ATTRIBUTION)))

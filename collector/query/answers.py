@@ -34,9 +34,15 @@ _Sums = create_model("Sums", **_sums)
 class Aggregate(_Sums):  # type: ignore[misc, valid-type]
     """Sums over a group of sessions. An unknown dimension is null."""
 
-    model_config = ConfigDict(extra="allow")  # the dimensions it is split by, and `time`
+    # The dimensions it is split by with their labels, and `time`.
+    model_config = ConfigDict(extra="allow")
 
     failure_ratio: float | None
+    subscriber_share: float | None = Field(
+        description="Part of `attributable_bytes` whose subscriber more than an address names."
+    )
+    cell_share: float | None
+    ran_node_share: float | None
     subscribers: int
     rtt_client_us: Quantiles
     rtt_server_us: Quantiles
@@ -84,6 +90,9 @@ class Quality(_Quality):  # type: ignore[misc, valid-type]
 
     probe_id: str
     capture_point: str | None
+    subscriber_share: float | None
+    cell_share: float | None
+    ran_node_share: float | None
 
 
 def _json_type(column: Column) -> Any:
@@ -105,12 +114,22 @@ _Record = create_model("RecordColumns", **_columns)
 
 
 class Record(_Record):  # type: ignore[misc, valid-type]
-    """A session record, as the probe wrote it, with its service."""
+    """A session record, as the probe wrote it, with its service and the labels of the maps."""
 
     probe_id: str
     service: str | None
     service_class: str
     received_at: str
+    cell_name: str | None
+    ran_node_name: str | None
+    site: str | None
+    region: str | None
+    vendor: str | None
+    latitude: float | None
+    longitude: float | None
+    azimuth: float | None
+    device_model: str | None
+    device_os: str | None
 
 
 class Scope(BaseModel):

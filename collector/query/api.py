@@ -2,13 +2,14 @@
 
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from aiohttp import web
 
 from collector.errors import ProblemError
+from collector.identity.maps import LABEL_FILTERS, Maps, MapsInForce
 from collector.identity.operations import Operation
 from collector.qoe import Models
 from collector.query import answers, parameters, probes, records
@@ -25,10 +26,11 @@ from collector.query.parameters import (
 from collector.query.plan import Ask, conditions, source_of, statement
 from collector.query.quality import quality
 from collector.query.range import asked_span, data_span, subscriber_span
-from collector.query.subscribers import linked_ids
+from collector.query.subscribers import linked, of_person
 from collector.query.times import NS, Span, default_step, parse_step
 from collector.store import Store
 from collector.store.aggregates import BY_NAME
+from collector.store.links import Person
 from probe.record.codec import time_to_text
 
 Clock = Callable[[], int]
@@ -36,13 +38,26 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Row = dict[str, Any]
 
 MAX_KEYS: Final = 4
+MAX_CAPTURE_POINTS: Final = 1000  # looked at to choose one of them
+MAX_LABELLED: Final = 5000  # identities that one label may stand for in a question
 _API: Final = "/api/v1"
 _CELL: Final = "{cell_id:[^/]+}"  # aiohttp's own pattern leaves out ids that hold a brace
 
 
-def operations(store: Store, models: Models, clock: Clock = time.time_ns) -> list[Operation]:
-    """Return the read operations; `clock` gives `now` in ns since the Unix epoch."""
-    api = _Api(store, models, clock)
+def operations(
+    store: Store,
+    models: Models,
+    maps: MapsInForce,
+    capture_points: Sequence[str] = (),
+    *,
+    clock: Clock = time.time_ns,
+) -> list[Operation]:
+    """Return the read operations.
+
+    `capture_points` are preferred, in this order, where a question names none; `clock` gives `now`
+    in ns since the Unix epoch.
+    """
+    api = _Api(store, models, maps, tuple(capture_points), clock=clock)
     return [
         _get("/range", "Where the data is", api.range, parameters.Nothing, answers.RangeAnswer),
         _get("/network", "The whole network", api.network, Question, answers.AggregateAnswer),
@@ -96,8 +111,18 @@ def _span_told(span: Span) -> Row:
 
 
 class _Api:
-    def __init__(self, store: Store, models: Models, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        models: Models,
+        maps: MapsInForce,
+        capture_points: tuple[str, ...],
+        *,
+        clock: Clock,
+    ) -> None:
         self._store = store
+        self._maps = maps
+        self._capture_points = capture_points
         self._reader = Reader(store, models)
         self._clock = clock
 
@@ -120,8 +145,11 @@ class _Api:
 
     async def cell(self, request: web.Request) -> web.Response:
         question = parameters.parse_query(request, Question)
-        scope = await self._scope(question, cell_id=(request.match_info["cell_id"],))
-        return _json({"data": _found(await self._reader.one(scope.ask)), **scope.told()})
+        cell_id = request.match_info["cell_id"]
+        scope = await self._scope(question, cell_id=(cell_id,))
+        data = _found(await self._reader.one(scope.ask))
+        (labelled,) = self._maps.current.labelled([{"cell_id": cell_id, **data}])
+        return _json({"data": labelled, **scope.told()})
 
     async def cell_timeline(self, request: web.Request) -> web.Response:
         return await self._timeline(request, cell_id=(request.match_info["cell_id"],))
@@ -130,26 +158,25 @@ class _Api:
 
     async def subscriber(self, request: web.Request) -> web.Response:
         question = parameters.parse_query(request, Question)
-        ids = await self._ids(request)
-        scope = await self._subscriber_scope(question, ids)
+        whose = await self._person(request, question)
+        scope = await self._scope(question, whose=whose)
         data = _found(await self._reader.one(scope.ask, by_session=True))
-        return _json({"data": data, **scope.told(), "linked": list(ids[1:])})
+        return _json({"data": data, **scope.told(), "linked": list(whose.ids[1:])})
 
     async def subscriber_timeline(self, request: web.Request) -> web.Response:
-        ids = await self._ids(request)
-        return await self._timeline(request, by_session=True, subscriber_id=ids)
+        return await self._timeline(request, by_session=True)
 
     async def subscriber_services(self, request: web.Request) -> web.Response:
-        ids = await self._ids(request)
-        return await self._list(request, ("service", "service_class"), ids)
+        return await self._list(request, ("service", "service_class"), by_session=True)
 
     async def subscriber_sessions(self, request: web.Request) -> web.Response:
         question = parameters.parse_query(request, RecordsQuestion)
         mark = question_mark(question, request.path)
         cursor = decode(question.cursor, mark, AFTER_RECORD)
-        ids = await self._ids(request)
-        span = cursor.span if cursor else await self._span(question, ids)
-        asked = _ask(question, span).narrowed("subscriber_id", *ids)
+        whose = await self._person(request, question, cursor)
+        span = cursor.span if cursor else await self._span(question, whose)
+        asked = self._ask(question, span).narrowed("subscriber_id", *whose.ids)
+        asked = replace(asked, periods=whose.periods)
         if question.capture_point is not None:
             asked = asked.narrowed("capture_point", question.capture_point)
         after = records.position_in(cursor) if cursor else None
@@ -159,14 +186,23 @@ class _Api:
         if len(rows) > question.limit:
             last = records.position(shown, after)
             going_on = encode(records.cursor_after(last, mark, span))
-        data = [records.told(row) for row in shown]
+        data = self._maps.current.labelled(records.told(row) for row in shown)
         return _json({"data": data, "next_cursor": going_on, **_span_told(span)})
 
-    async def _ids(self, request: web.Request) -> tuple[str, ...]:
-        return await linked_ids(self._store, request.match_info["id"])
+    async def _person(
+        self, request: web.Request, question: Question, cursor: Cursor | None = None
+    ) -> Person:
+        """Return who is asked about, by the links of the range if the question gives one."""
+        span = cursor.span if cursor else None
+        if span is None and not (question.from_ is None and question.to is None):
+            span = asked_span(question, None, self._clock())
+        return await linked(self._store, request.match_info["id"], span)
 
-    async def _subscriber_scope(self, question: Question, ids: tuple[str, ...]) -> _Scope:
-        return await self._scope(question, subscriber_id=ids)
+    async def _person_if_any(
+        self, request: web.Request, question: Question, cursor: Cursor | None
+    ) -> Person | None:
+        of_subscriber = "id" in request.match_info
+        return await self._person(request, question, cursor) if of_subscriber else None
 
     # ------------------------------------------------------------------- lists of aggregates
 
@@ -174,26 +210,26 @@ class _Api:
         """Return the handler that lists aggregates split by `keys`."""
 
         async def handler(request: web.Request) -> web.StreamResponse:
-            return await self._list(request, keys, None)
+            return await self._list(request, keys, by_session="subscriber_id" in keys)
 
         return handler
 
     async def _list(
-        self, request: web.Request, keys: tuple[str, ...], ids: tuple[str, ...] | None
+        self, request: web.Request, keys: tuple[str, ...], *, by_session: bool
     ) -> web.Response:
         question = parameters.parse_query(request, ListQuestion)
-        page = await self._page(request, question, ids)
+        page = await self._page(request, question)
         asked = page.scope.ask.split(*keys, *(question.group_by or ()))
         sort, descending = _sort(question.sort or "qoe", (*SORTS, "qoe", *asked.keys))
         _check_keys(asked.keys)
         wanted = Slice(sort, descending, page.offset, question.limit + 1)
-        by_session = ids is not None or "subscriber_id" in asked.keys
+        by_session = by_session or "subscriber_id" in asked.keys
         rows = await self._reader.page(asked, wanted, by_session)
-        return page.answer(rows, question.limit)
+        return page.answer(self._maps.current.labelled(rows), question.limit)
 
     async def failures(self, request: web.Request) -> web.Response:
         question = parameters.parse_query(request, ListQuestion)
-        page = await self._page(request, question, None)
+        page = await self._page(request, question)
         asked = page.scope.ask.split(
             "failure_cause", "failure_stage", "failure_side", *(question.group_by or ())
         )
@@ -201,7 +237,8 @@ class _Api:
         allowed = ("failures", "subscribers", *asked.keys)
         sort, descending = _sort(question.sort or "-failures", allowed)
         wanted = Slice(sort, descending, page.offset, question.limit + 1)
-        return page.answer(await failures(self._store, asked, wanted), question.limit)
+        rows = await failures(self._store, asked, wanted)
+        return page.answer(self._maps.current.labelled(rows), question.limit)
 
     async def quality(self, request: web.Request) -> web.Response:
         question = parameters.parse_query(request, ListQuestion)
@@ -209,7 +246,7 @@ class _Api:
             raise ProblemError(400, "Bad parameter", "sort and group_by are not parameters here")
         cursor = decode(question.cursor, mark := question_mark(question, request.path), OFFSET)
         span = cursor.span if cursor else await self._span(question, None)
-        asked = _with_capture_point(_ask(question, span), question.capture_point)
+        asked = _with_capture_point(self._ask(question, span), question.capture_point)
         page = _ListPage(mark, _Scope(asked, question.capture_point), cursor)
         rows = await quality(self._store, asked, page.offset, question.limit + 1)
         return page.answer(rows, question.limit)
@@ -226,55 +263,73 @@ class _Api:
 
     # ------------------------------------------------------------------------------ shared
 
-    async def _page(
-        self, request: web.Request, question: ListQuestion, ids: tuple[str, ...] | None
-    ) -> "_ListPage":
+    async def _page(self, request: web.Request, question: ListQuestion) -> "_ListPage":
         mark = question_mark(question, request.path)
         cursor = decode(question.cursor, mark, OFFSET)
-        fixed = {} if ids is None else {"subscriber_id": ids}
-        scope = await self._scope(question, cursor, **fixed)
+        whose = await self._person_if_any(request, question, cursor)
+        scope = await self._scope(question, cursor, whose)
         return _ListPage(mark, scope, cursor)
 
     async def _scope(
-        self, question: Question, cursor: Cursor | None = None, **fixed: tuple[str, ...]
+        self,
+        question: Question,
+        cursor: Cursor | None = None,
+        whose: Person | None = None,
+        **fixed: tuple[str, ...],
     ) -> _Scope:
         """Decide the range and the capture point of a question."""
-        span = cursor.span if cursor else await self._span(question, fixed.get("subscriber_id"))
-        return await self._scope_in(span, question, cursor, **fixed)
+        span = cursor.span if cursor else await self._span(question, whose)
+        return await self._scope_in(span, question, cursor, whose, **fixed)
 
     async def _scope_in(
-        self, span: Span, question: Question, cursor: Cursor | None, **fixed: tuple[str, ...]
+        self,
+        span: Span,
+        question: Question,
+        cursor: Cursor | None,
+        whose: Person | None,
+        **fixed: tuple[str, ...],
     ) -> _Scope:
         """Decide the capture point of a question about `span`."""
         capture_point = cursor.capture_point if cursor else question.capture_point
-        asked = _ask(question, span)
+        asked = self._ask(question, span)
         for name, values in fixed.items():
             asked = asked.narrowed(name, *values)
+        if whose is not None:
+            asked = await of_person(self._store, asked, whose)
         if capture_point is None:
-            capture_point = await self._busiest_capture_point(asked)
+            capture_point = await self._speaking_capture_point(asked)
         return _Scope(_with_capture_point(asked, capture_point), capture_point)
 
-    async def _span(self, question: Question, ids: tuple[str, ...] | None) -> Span:
+    def _ask(self, question: Question, span: Span) -> Ask:
+        asked = _ask(question, span)
+        for label in LABEL_FILTERS:
+            if (wanted := getattr(question, label)) is not None:
+                asked = _narrowed_by_label(asked, self._maps.current, label, wanted)
+        return asked
+
+    async def _span(self, question: Question, whose: Person | None) -> Span:
         held = None
         if question.from_ is None and question.to is None:
             held = await (
-                data_span(self._store) if ids is None else subscriber_span(self._store, ids)
+                data_span(self._store) if whose is None else subscriber_span(self._store, whose)
             )
         return asked_span(question, held, self._clock())
 
-    async def _busiest_capture_point(self, asked: Ask) -> str | None:
-        """Return the capture point with the most sessions of the question, None without records.
+    async def _speaking_capture_point(self, asked: Ask) -> str | None:
+        """Return the capture point that answers the question, None without records.
 
+        The first of the preferred ones that has records of it, else the one with the most sessions.
         A session that two capture points see is counted by each, so their sums must not be added.
         """
         split = replace(asked, keys=("capture_point",))
         query = conditions(split, source := source_of(split))
         sql = statement(
             split, source, query, (BY_NAME["sessions"], BY_NAME["records"]),
-            "ORDER BY sessions DESC, records DESC, key_0 LIMIT 1",
+            f"ORDER BY sessions DESC, records DESC, key_0 LIMIT {MAX_CAPTURE_POINTS:d}",
         )  # fmt: skip
-        rows = await self._store.fetch(sql, query.parameters)
-        return str(rows[0]["key_0"]) if rows else None
+        found = [str(row["key_0"]) for row in await self._store.fetch(sql, query.parameters)]
+        preferred = (name for name in self._capture_points if name in found)
+        return next(preferred, found[0] if found else None)
 
     async def _timeline(
         self, request: web.Request, by_session: bool = False, **fixed: tuple[str, ...]
@@ -282,11 +337,12 @@ class _Api:
         question = parameters.parse_query(request, TimelineQuestion)
         mark = question_mark(question, request.path)
         cursor = decode(question.cursor, mark, OFFSET)
-        given = cursor.span if cursor else await self._span(question, fixed.get("subscriber_id"))
+        whose = await self._person_if_any(request, question, cursor)
+        given = cursor.span if cursor else await self._span(question, whose)
         step_s = parse_step(question.step) if question.step else default_step(given)
         # In whole steps first: they may hold capture points that the range itself does not.
         span = await self._steps_span(given, step_s)
-        scope = await self._scope_in(span, question, cursor, **fixed)
+        scope = await self._scope_in(span, question, cursor, whose, **fixed)
         keys = tuple(question.group_by or ())
         _check_keys(keys)
         asked = replace(scope.ask, step_s=step_s).split(*keys)
@@ -296,7 +352,8 @@ class _Api:
         # The next page begins with the range as given: the default step follows from it.
         page = _ListPage(mark, replace(scope, ask=replace(scope.ask, span=given)), cursor)
         shown = rows[page.offset : page.offset + question.limit + 1]
-        return page.answer(shown, question.limit, step=step_s, **_span_told(span))
+        labelled = self._maps.current.labelled(shown)
+        return page.answer(labelled, question.limit, step=step_s, **_span_told(span))
 
     async def _steps_span(self, span: Span, step_s: int) -> Span:
         """Return `span` in whole steps; a span of too many steps is cut to what holds data."""
@@ -344,6 +401,15 @@ class _ListPage:
 def _ask(question: Question, span: Span) -> Ask:
     given: Mapping[str, Any] = question.model_dump(include={*parameters.FILTERS}, exclude_none=True)
     return Ask(span, {name: tuple(values) for name, values in given.items()})
+
+
+def _narrowed_by_label(asked: Ask, maps: Maps, label: str, wanted: Sequence[str]) -> Ask:
+    """Return `asked` narrowed to the identities that a map gives one of the `wanted` labels."""
+    found = maps.identities(label, wanted)
+    if len(found) > MAX_LABELLED:
+        detail = f"{label}: stands for {len(found)} identities, more than {MAX_LABELLED}"
+        raise ProblemError(400, "Bad parameter", detail)
+    return asked.narrowed(LABEL_FILTERS[label], *found)
 
 
 def _with_capture_point(asked: Ask, capture_point: str | None) -> Ask:

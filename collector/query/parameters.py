@@ -7,6 +7,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from collector.errors import ProblemError
+from collector.identity.maps import LABEL_FILTERS
 
 Word = Annotated[str, StringConstraints(max_length=256)]
 Words = Annotated[list[Word] | None, Field(max_length=64)]
@@ -34,7 +35,9 @@ class Question(BaseModel):
     )
     probe_id: Words = None
     cell_id: Words = None
+    cell_source: Words = None
     subscriber_id: Annotated[list[Pseudonym] | None, Field(max_length=64)] = None
+    subscriber_source: Words = None
     service: Words = None
     service_class: Words = None
     rat: Words = None
@@ -51,6 +54,11 @@ class Question(BaseModel):
     failure_cause: Words = None
     failure_stage: Words = None
     failure_side: Words = None
+    site: Words = Field(None, description="Cells of a site, by the map of cells.")
+    region: Words = Field(None, description="Cells of a region, by the map of cells.")
+    vendor: Words = Field(None, description="Cells of a vendor, by the map of cells.")
+    device_model: Words = Field(None, description="Device types, by the map of devices.")
+    device_os: Words = Field(None, description="Device types, by the map of devices.")
 
 
 class Page(BaseModel):
@@ -100,9 +108,8 @@ class Nothing(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-FILTERS: Final = tuple(
-    name for name in Question.model_fields if name not in ("from_", "to", "capture_point")
-)
+_NO_DIMENSIONS: Final = ("from_", "to", "capture_point", *LABEL_FILTERS)
+FILTERS: Final = tuple(name for name in Question.model_fields if name not in _NO_DIMENSIONS)
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from collector.query.times import NS, Span
 from collector.store.aggregates import Aggregate
+from collector.store.links import Period, Periods
 from collector.store.tables import ROLLUPS, Rollup, dimension
 
 _ROLLUP: Final = {rollup.name: rollup for rollup in ROLLUPS}
@@ -26,10 +27,23 @@ class Ask:
     filters: Mapping[str, tuple[str, ...]]
     keys: tuple[str, ...] = ()
     step_s: int | None = None
+    # When each pseudonym is the subscriber's; one that is not in here is so at any time.
+    periods: Mapping[str, Periods] = field(default_factory=dict)
+    # Count the steps of a rollup that lie wholly in the periods, where raw records are gone.
+    whole_steps: bool = False
+
+    def cut_by_periods(self, step_s: int) -> bool:
+        """Say whether a period begins or ends within a step, inside of the span."""
+        return any(
+            self.span.start < moment < self.span.end and moment % (step_s * NS)
+            for name in self.filters.get("subscriber_id", ())
+            for period in self.periods.get(name, ())
+            for moment in period
+        )
 
     def narrowed(self, name: str, *values: str) -> "Ask":
         """Return the question narrowed to those of `values` that it admits as `name`."""
-        admitted = self.filters.get(name, values)
+        admitted = set(self.filters.get(name, values))
         values = tuple(value for value in values if value in admitted)
         return replace(self, filters={**self.filters, name: values})
 
@@ -60,6 +74,8 @@ def source_of(ask: Ask) -> Rollup | None:
         if needed <= {*rollup.dimensions} and _divides(rollup.step_s, ask):
             if name == "subscriber_hour" and "subscriber_id" not in needed:
                 continue  # the largest of them
+            if ask.cut_by_periods(rollup.step_s) and not ask.whole_steps:
+                continue
             return rollup
     return None
 
@@ -82,7 +98,10 @@ def conditions(ask: Ask, source: Rollup | None) -> Query:
     query = Query()
     query.where.append(_time_condition(query, ask.span, source))
     for name, values in ask.filters.items():
-        query.where.append(_filter(query, name, values, source))
+        if name == "subscriber_id":
+            query.where.append(_subscriber_filter(query, ask, source))
+        else:
+            query.where.append(_filter(query, name, values, source))
     return query
 
 
@@ -105,10 +124,46 @@ def _time_condition(query: Query, span: Span, source: Rollup | None) -> str:
 
 
 def _filter(query: Query, name: str, values: Iterable[str], source: Rollup | None) -> str:
-    if name == "subscriber_id":
-        return subscriber_condition(query, values)
     bound = query.bind(list(values), "Array(String)")
     return f"{dimension(name, raw=source is None)} IN {bound}"
+
+
+def _subscriber_filter(query: Query, ask: Ask, source: Rollup | None) -> str:
+    """Return the condition for subscribers, each within the times that the pseudonym is theirs."""
+    always, sometimes = [], []
+    for name in ask.filters["subscriber_id"]:
+        periods = ask.periods.get(name)
+        if periods is None or any(_covers(period, ask.span) for period in periods):
+            always.append(name)
+        else:
+            sometimes += [(name, period) for period in periods if _touches(period, ask.span)]
+    conditions = [subscriber_condition(query, always)] if always or not sometimes else []
+    for name, period in sometimes:
+        subscriber = subscriber_condition(query, [name])
+        conditions.append(f"({subscriber} AND {_within(query, period, source)})")
+    return f"({' OR '.join(conditions)})"
+
+
+def _covers(period: Period, span: Span) -> bool:
+    return period[0] <= span.start and span.end <= period[1]
+
+
+def _touches(period: Period, span: Span) -> bool:
+    return period[0] < span.end and span.start < period[1]
+
+
+def _within(query: Query, period: Period, source: Rollup | None) -> str:
+    """Return the condition for records that begin in `period`, or steps that lie in it."""
+    if source is None:
+        start, end = (query.bind(moment, "Int64") for moment in period)
+        return (
+            f"s.start_time >= fromUnixTimestamp64Nano({start}, 'UTC')"
+            f" AND s.start_time < fromUnixTimestamp64Nano({end}, 'UTC')"
+        )
+    start, end = (query.bind(moment // NS, "UInt64") for moment in period)
+    seconds = "toUnixTimestamp(s.time)"
+    later = " + 1" if period[0] % NS else ""
+    return f"{seconds} >= {start}{later} AND {seconds} + {source.step_s:d} <= {end}"
 
 
 def subscriber_condition(query: Query, ids: Iterable[str]) -> str:

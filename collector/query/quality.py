@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from collector.query.aggregates import quality_names
+from collector.query.aggregates import quality_names, shares
 from collector.query.plan import Ask, conditions, source_of, statement
 from collector.store import Store
 from collector.store.aggregates import BY_NAME
@@ -21,5 +21,6 @@ async def quality(store: Store, ask: Ask, offset: int, limit: int) -> list[Row]:
     return [
         {"probe_id": row["key_0"], "capture_point": row["key_1"] or None}
         | {name: row[name] for name in names}
+        | shares(row)
         for row in await store.fetch(sql, query.parameters)
     ]

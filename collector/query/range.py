@@ -5,6 +5,7 @@ from collector.query.parameters import Question
 from collector.query.plan import Query, subscriber_condition
 from collector.query.times import HOUR_NS, MINUTE_NS, NS, Span, parse_time
 from collector.store import Store
+from collector.store.links import Period, Person
 
 _EVERYTHING = (
     "SELECT count() AS n, min(toUnixTimestamp(time)) AS a, max(toUnixTimestamp(time)) AS b"
@@ -28,13 +29,24 @@ async def data_span(store: Store) -> Span | None:
     return None
 
 
-async def subscriber_span(store: Store, ids: tuple[str, ...]) -> Span | None:
+async def subscriber_span(store: Store, whose: Person) -> Span | None:
     """Return the whole hours that hold records of a subscriber, None if there is none."""
     query = Query()
-    condition = subscriber_condition(query, ids)
+    condition = " OR ".join(
+        f"({subscriber_condition(query, [name])} AND {_touched(query, period)})"
+        for name, periods in whose.periods.items()
+        for period in periods
+    )
     sql = f"{_EVERYTHING} FROM subscriber_hour AS s WHERE {condition}"
     row = (await store.fetch(sql, query.parameters))[0]
     return Span(row["a"] * NS, row["b"] * NS + HOUR_NS) if row["n"] else None
+
+
+def _touched(query: Query, period: Period) -> str:
+    """Return the condition of hours that a period touches."""
+    start, end = (query.bind(moment, "Int64") for moment in period)
+    begin = "toInt64(toUnixTimestamp(s.time)) * 1000000000"
+    return f"{begin} + {HOUR_NS:d} > {start} AND {begin} < {end}"
 
 
 def asked_span(question: Question, held: Span | None, now_ns: int) -> Span:

@@ -28,13 +28,18 @@ _log = logging.getLogger(__name__)
 
 
 async def serve(config: CollectorConfig) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what is in flight and close the store."""
+    """Serve until SIGTERM or SIGINT, then finish what is in flight and close the store.
+
+    SIGHUP has the identity maps read again.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    reload = asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, reload.set)
     notifier = sdnotify.SystemdNotifier()
-    async with running(config) as url:
+    async with running(config, reload) as url:
         _log.info("listening on %s", url)
         notifier.notify(f"READY=1\nSTATUS=Listening on {url}")
         await _until_stopped(stop, notifier)
@@ -44,8 +49,12 @@ async def serve(config: CollectorConfig) -> None:
 
 
 @asynccontextmanager
-async def running(config: CollectorConfig) -> AsyncIterator[str]:
+async def running(
+    config: CollectorConfig, reload: asyncio.Event | None = None
+) -> AsyncIterator[str]:
     """Run a collector while the block runs, and give it the collector's URL.
+
+    Each time `reload` is set, the identity maps are read again.
 
     Raises `CollectorError` or `ConfigError` for whatever keeps it from starting.
     """
@@ -53,13 +62,16 @@ async def running(config: CollectorConfig) -> AsyncIterator[str]:
         raise ConfigError(problems)
     tls = _tls_context(config.tls) if config.tls else None
     with admin.claimed(config.admin_socket_path) as admin_socket:
-        async with _serving(config, admin_socket, tls) as url:
+        async with _serving(config, admin_socket, tls, reload or asyncio.Event()) as url:
             yield url
 
 
 @asynccontextmanager
 async def _serving(
-    config: CollectorConfig, admin_socket: socket.socket, tls: ssl.SSLContext | None
+    config: CollectorConfig,
+    admin_socket: socket.socket,
+    tls: ssl.SSLContext | None,
+    reload: asyncio.Event,
 ) -> AsyncIterator[str]:
     async with (
         opened(config) as rooms,
@@ -67,7 +79,10 @@ async def _serving(
         _listening(rooms, tls) as url,
         asyncio.TaskGroup() as group,
     ):
-        tasks = [group.create_task(_prune_now_and_then(rooms))]
+        tasks = [
+            group.create_task(_prune_now_and_then(rooms)),
+            group.create_task(_reload_when_asked(rooms, reload)),
+        ]
         if config.incidents.enabled:
             every = config.incidents.every.total_seconds()
             tasks.append(group.create_task(rooms.evaluator.run(every)))
@@ -140,6 +155,13 @@ async def _prune_now_and_then(rooms: Rooms) -> None:
     while True:
         await upkeep.try_prune(rooms.config, rooms.database)
         await asyncio.sleep(upkeep.PRUNE_EVERY_S)
+
+
+async def _reload_when_asked(rooms: Rooms, reload: asyncio.Event) -> None:
+    while True:
+        await reload.wait()
+        reload.clear()
+        await rooms.maps.reload()
 
 
 async def _until_stopped(stop: asyncio.Event, notifier: sdnotify.SystemdNotifier) -> None:

@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from collector import __version__, portal, query
-from collector.config import ChdbStore, CollectorConfig, ConfigError
+from collector.config import ChdbStore, CollectorConfig, ConfigError, Incidents
 from collector.errors import StoreError
 from collector.identity import tokens
 from collector.identity.authentication import Authenticator
 from collector.identity.lookup import Lookup
+from collector.identity.maps import Maps, MapsInForce, load_maps
 from collector.identity.operations import Operation
 from collector.identity.state import StateDatabase
 from collector.incident import book
 from collector.incident.evaluation import Evaluator, Rules
 from collector.incident.incident import Patience
-from collector.incident.judgement import Thresholds
+from collector.incident.judgement import SHARE_KINDS, Kind, Thresholds
 from collector.incident.operations import IncidentEndpoint
 from collector.ingest import accepted
 from collector.ingest.endpoint import BatchEndpoint, IngestLimits
@@ -52,6 +53,7 @@ class Rooms:
     metrics: Metrics
     authenticator: Authenticator
     evaluator: Evaluator
+    maps: MapsInForce
     operations: list[Operation]
 
 
@@ -63,11 +65,12 @@ async def opened(config: CollectorConfig) -> AsyncIterator[Rooms]:
     """
     site_key = read_secret(config.site_key_file) if config.site_key_file else None
     models = load_models(config)
+    metrics = Metrics(__version__)
+    maps = await asyncio.to_thread(MapsInForce, partial(load_identity_maps, config), metrics)
     database = await asyncio.to_thread(open_state, config)
     try:
         store = await asyncio.to_thread(open_store, config)
         try:
-            metrics = Metrics(__version__)
             batches = BatchEndpoint(store, database, metrics, _ingest_limits(config))
             try:
                 yield _wired(
@@ -75,6 +78,7 @@ async def opened(config: CollectorConfig) -> AsyncIterator[Rooms]:
                     database=database,
                     store=store,
                     models=models,
+                    maps=maps,
                     metrics=metrics,
                     batches=batches,
                     site_key=site_key,
@@ -140,6 +144,11 @@ def load_services(config: CollectorConfig) -> ServiceMap:
     return _packaged("default_services.yaml", ServiceMap.load)
 
 
+def load_identity_maps(config: CollectorConfig) -> Maps:
+    """Return the configured identity maps, empty where none is named."""
+    return load_maps(config.maps.cells, config.maps.ran_nodes, config.maps.devices)
+
+
 def _packaged(name: str, load: Callable[[Path], T]) -> T:
     with as_file(files("collector.qoe") / name) as path:
         return load(path)
@@ -148,7 +157,12 @@ def _packaged(name: str, load: Callable[[Path], T]) -> T:
 def content_problems(config: CollectorConfig) -> list[str]:
     """Return a line for each fault in the files that the configuration names."""
     problems: list[str] = []
-    for load in (load_models, load_services):
+    loads: tuple[Callable[[CollectorConfig], object], ...] = (
+        load_models,
+        load_services,
+        load_identity_maps,
+    )
+    for load in loads:
         try:
             load(config)
         except ConfigError as error:
@@ -186,6 +200,7 @@ def _wired(
     database: StateDatabase,
     store: Store,
     models: Models,
+    maps: MapsInForce,
     metrics: Metrics,
     batches: BatchEndpoint,
     site_key: bytes | None,
@@ -203,12 +218,12 @@ def _wired(
         *batches.operations(),
         *Lookup(database, site_key).operations(),
         *IncidentEndpoint(database, evaluator).operations(),
-        *query.operations(store, models),
+        *query.operations(store, models, maps, config.capture_points),
         *portal.operations(),
     ]
     operations.append(described(operations))
     authenticator = Authenticator(database)
-    return Rooms(config, database, store, metrics, authenticator, evaluator, operations)
+    return Rooms(config, database, store, metrics, authenticator, evaluator, maps, operations)
 
 
 def _ingest_limits(config: CollectorConfig) -> IngestLimits:
@@ -233,9 +248,22 @@ def _rules(config: CollectorConfig) -> Rules:
             min_subscribers=incidents.min_subscribers,
             failure_ratio=incidents.failure_ratio,
             qoe_below=incidents.qoe_below,
+            shares=_least_shares(incidents),
+            min_bytes=incidents.attribution_min_bytes,
         ),
         patience=Patience(good=incidents.close_after, unknown=incidents.forget_after),
+        preferred=config.capture_points,
     )
+
+
+def _least_shares(incidents: Incidents) -> dict[tuple[str, Kind], float]:
+    """Return the configured shares by capture point and kind, without those left out."""
+    given = (
+        (name, kind, getattr(shares, kind.removesuffix("_share")))
+        for name, shares in incidents.attribution.items()
+        for kind in SHARE_KINDS
+    )
+    return {(name, kind): least for name, kind, least in given if least is not None}
 
 
 def _seconds(duration: timedelta) -> int:

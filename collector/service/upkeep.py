@@ -17,10 +17,12 @@ from collector.ingest import accepted
 from collector.service import consistency
 from collector.service.consistency import Thinning
 from collector.store import Store
+from collector.store.links import person
 
 PRUNE_EVERY_S: Final = 3600.0
 _ERASURE_BEGUN: Final = "subscriber erasure begun"
 _ERASED: Final = "subscriber erased"
+_MOST_PSEUDONYMS: Final = 100_000  # of one person: a phone gets an address or more a day
 
 _log = logging.getLogger(__name__)
 
@@ -30,11 +32,13 @@ async def erase_subscriber(
 ) -> None:
     """Delete every record and rollup of the subscriber, and note who had it done.
 
-    It is noted before as well, so that an erasure cut short is known too.
+    Links are followed: what other pseudonyms of the person saw while they were the person's goes
+    too. It is noted before as well, so that an erasure cut short is known too.
     """
     note = partial(audit.record, who=who, subject=subscriber_id)
     await database.run(partial(note, what=_ERASURE_BEGUN))
-    await store.erase_subscriber(subscriber_id)
+    whose = await person(store.fetch, subscriber_id, most=_MOST_PSEUDONYMS)
+    await store.erase_person(whose)
     await database.run(partial(note, what=_ERASED))
 
 

@@ -13,6 +13,8 @@ from typing import Final
 from probe.record.enums import Outcome, RecordFlag, RecordKind
 from probe.record.schema import COLUMNS, Meaning
 
+ADDRESS_SOURCE: Final = "address"  # the `subscriber_source` of whom only an address is known
+
 
 @dataclass(frozen=True)
 class Aggregate:
@@ -24,11 +26,12 @@ class Aggregate:
     merge: str  # a state from states
     read_raw: str  # the value from raw records
     read: str  # the value from states
+    since: int = 1  # the migration that brought it: older rows of rollups know nothing of it
 
 
-def _sum(name: str, of_raw: str) -> Aggregate:
-    merged = f"sum(s.{name})"
-    return Aggregate(name, "SimpleAggregateFunction(sum, UInt64)", of_raw, merged, of_raw, merged)
+def _sum(name: str, of_raw: str, since: int = 1) -> Aggregate:
+    kind, merged = "SimpleAggregateFunction(sum, UInt64)", f"sum(s.{name})"
+    return Aggregate(name, kind, of_raw, merged, of_raw, merged, since)
 
 
 def _map(name: str, key: str, of_raw: str) -> Aggregate:
@@ -85,6 +88,21 @@ CLIENT_LOSS: Final = (
     ),
 )
 
+# Bytes of IP, and those of them that are known to be a subscriber's (not merely an address's), a
+# cell's, a base station's. The first is the base of the shares: rows from before it hold 0 in all
+# four and say nothing.
+_BYTES = "s.bytes_up + s.bytes_down"
+_SUBSCRIBER_KNOWN = (
+    f"s.subscriber_id != '' AND ifNull(s.subscriber_source, '{ADDRESS_SOURCE}')"
+    f" != '{ADDRESS_SOURCE}'"
+)
+ATTRIBUTION: Final = (
+    _sum("attributable_bytes", f"sum({_BYTES})", since=3),
+    _sum("subscriber_bytes", f"sumIf({_BYTES}, {_SUBSCRIBER_KNOWN})", since=3),
+    _sum("cell_bytes", f"sumIf({_BYTES}, s.cell_id != '')", since=3),
+    _sum("ran_node_bytes", f"sumIf({_BYTES}, ifNull(s.ran_node_id, '') != '')", since=3),
+)
+
 SUMS: Final = tuple(
     _sum(
         column.name,
@@ -129,7 +147,8 @@ RECEIVED: Final = Aggregate(
 )
 
 TRAFFIC: Final = (
-    *COUNTS, *CLIENT_LOSS, *SUMS, *QUALITY, *HISTOGRAMS, CAUSES, SUBSCRIBERS, RECEIVED,
+    *COUNTS, *CLIENT_LOSS, *SUMS, *ATTRIBUTION, *QUALITY, *HISTOGRAMS, CAUSES, SUBSCRIBERS,
+    RECEIVED,
 )  # fmt: skip
 FAILED: Final = (FAILURES, SUBSCRIBERS, RECEIVED)
 BY_NAME: Final = {aggregate.name: aggregate for aggregate in TRAFFIC}

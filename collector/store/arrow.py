@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from collector.store.aggregates import ADDRESS_SOURCE
 from collector.store.tables import TEXT_KEYS
 from probe.record.codec import Batch, ColumnData, index_width
 from probe.record.schema import COLUMNS, Column, Meaning, WireType
@@ -76,6 +77,44 @@ def refusal(batch: Batch) -> str | None:
     data = batch.columns["start_time"].data
     days = len(np.unique(np.frombuffer(data, "<u8", batch.rows) // NS_PER_DAY))
     return f"records begin on {days} days, more than {MAX_DAYS}" if days > MAX_DAYS else None
+
+
+@dataclass(frozen=True)
+class Attributed:
+    """Bytes of IP of a batch, and those of them that are known to be whose and where."""
+
+    base: int
+    subscriber: int
+    cell: int
+    ran_node: int
+
+
+def attributed(batch: Batch) -> Attributed:
+    """Return what `collector.store.aggregates.ATTRIBUTION` will count of `batch`."""
+    total = sum(
+        np.frombuffer(batch.columns[name].data, "<u8", batch.rows)
+        for name in ("bytes_up", "bytes_down")
+    )
+
+    def of(known: Mask) -> int:
+        return int(np.sum(total, where=known, dtype=np.uint64))
+
+    sources = _texts(batch, "subscriber_source")
+    named = [value != ADDRESS_SOURCE for value in sources.values]
+    by_more = np.array([*named, False])[sources.indexes]  # the last is that of index -1, null
+    return Attributed(
+        base=of(np.ones(batch.rows, bool)),
+        subscriber=of(by_more & _known(batch, "subscriber_id")),
+        cell=of(_known(batch, "cell_id")),
+        ran_node=of(_known(batch, "ran_node_id")),
+    )
+
+
+def _known(batch: Batch, name: str) -> Mask:
+    """Return which rows have a value of the column `name` that is not empty."""
+    texts = _texts(batch, name)
+    known: Mask = np.array([*(bool(value) for value in texts.values), False])[texts.indexes]
+    return known
 
 
 def inserts(table: Any) -> Iterator[Any]:

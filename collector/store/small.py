@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from collector.store.arrow import LAST_TIME_NS, StoredBatch
+from collector.store.links import OPEN_NS
 from probe.record.codec import time_to_text
 
 MAX_COUNTERS: Final = 256  # of one interface in one batch
@@ -99,6 +100,8 @@ def _link_rows(entry: StoredBatch) -> Iterator[Row]:
             **_key(entry),
             "from_id": _pseudonym(link.get("from")),
             "to_id": _pseudonym(link.get("to")),
+            "since_ns": _moment(link.get("since"), 0),
+            "until_ns": _moment(link.get("until"), OPEN_NS),
             "entry": _json(link),
         }
 
@@ -110,6 +113,11 @@ def _pseudonym(value: object) -> str:
     if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{32}", value):
         return value
     return ""
+
+
+def _moment(value: object, unknown: int) -> int:
+    """Return ns since the Unix epoch, `unknown` if `value` is no such number."""
+    return min(int(str(value)), OPEN_NS) if _is_count(value) else unknown
 
 
 def _json(value: object) -> str:

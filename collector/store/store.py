@@ -16,8 +16,9 @@ from collector.store.client import (
     query_settings,
     translated,
 )
-from collector.store.erasure import erase_subscriber
+from collector.store.erasure import erase_person
 from collector.store.lane import Lane
+from collector.store.links import Person
 from collector.store.migrations import migrate
 from collector.store.options import StoreOptions
 from collector.store.retention import apply_retention
@@ -92,10 +93,9 @@ class Store:
             "the store cannot answer", partial(_fetch, sql, parameters)
         ))  # fmt: skip
 
-    async def erase_subscriber(self, subscriber_id: str) -> None:
-        """Delete every row of the subscriber; what is asked afterwards does not see them."""
-        layout = self._layout
-        erase = partial(erase_subscriber, layout=layout, subscriber_id=subscriber_id)
+    async def erase_person(self, person: Person) -> None:
+        """Delete every row of the person; what is asked afterwards does not see them."""
+        erase = partial(erase_person, layout=self._layout, person=person)
         what = "the subscriber cannot be erased"
         await self._inserts.run(lambda: self._writers.run(what, erase))
 

@@ -155,6 +155,8 @@ LINK_COLUMNS: Final = {
     **_BATCH_KEY,
     "from_id": "String",  # 32 hex digits, empty if the entry holds none
     "to_id": "String",
+    "since_ns": "Int64",  # ns since the Unix epoch; 0 if the entry does not say
+    "until_ns": "Int64",  # the end, excluded; the last Int64 where it was not told
     "entry": "String",  # JSON, as sent
 }
 PATH_COLUMNS: Final = {**_BATCH_KEY, "entry": "String"}
@@ -230,6 +232,19 @@ def _rollup_table(layout: Layout, rollup: Rollup) -> str:
 
 def view_statement(layout: Layout, rollup: Rollup) -> str:
     """Return the statement that makes the view which fills `rollup`."""
+    return (
+        f"CREATE MATERIALIZED VIEW IF NOT EXISTS {rollup.name}_view{layout.on_cluster}\n"
+        f"TO {rollup.name} AS {rollup_select(rollup)}"
+    )
+
+
+def view_change(layout: Layout, rollup: Rollup) -> str:
+    """Return the statement that brings the view which fills `rollup` to its present columns."""
+    return f"ALTER TABLE {rollup.name}_view{layout.on_cluster} MODIFY QUERY {rollup_select(rollup)}"
+
+
+def rollup_select(rollup: Rollup, condition: str = "") -> str:
+    """Return the question whose rows fill `rollup`, of those that meet `condition` if given."""
     raw = rollup.source == "sessions"
     time = f"toDateTime({'s.start_time' if raw else 's.time'}, 'UTC')"
     width = "toStartOfMinute" if rollup.step_s == 60 else "toStartOfHour"
@@ -238,10 +253,10 @@ def view_statement(layout: Layout, rollup: Rollup) -> str:
         f"{aggregate.make if raw else aggregate.merge} AS {aggregate.name}"
         for aggregate in rollup.aggregates
     ]
-    where = f"WHERE {rollup.where}\n" if rollup.where else ""
+    both = [f"({part})" for part in (rollup.where, condition) if part]
+    where = f"WHERE {' AND '.join(both)}\n" if both else ""
     return (
-        f"CREATE MATERIALIZED VIEW IF NOT EXISTS {rollup.name}_view{layout.on_cluster}\n"
-        f"TO {rollup.name} AS SELECT\n    "
+        "SELECT\n    "
         + ",\n    ".join([f"{width}({time}) AS time", *keys, *states])
         + f"\nFROM {rollup.source} AS s\n{where}GROUP BY {', '.join(['time', *rollup.dimensions])}"
     )

@@ -31,11 +31,11 @@ def declare_run(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from probe.agent import STOP_SIGNALS, native_kit, run_agent
+    from probe.agent import RELOAD_SIGNALS, STOP_SIGNALS, native_kit, run_agent
     from probe.config import load_probe_config
 
     config = load_probe_config(options.config)
-    return asyncio.run(run_agent(config, native_kit(), STOP_SIGNALS))
+    return asyncio.run(run_agent(config, native_kit(), STOP_SIGNALS, RELOAD_SIGNALS))
 
 
 # ----------------------------------------------------------------------------------------- replay

@@ -54,6 +54,12 @@ class Engine:
         """Ask the threads to end their flows, hand over what they hold, and finish."""
     def progress(self) -> tuple[int, int] | None:
         """Return (bytes read, bytes in all) of the captures, None where the end is not known."""
+    def set_attribution(self, rules: str) -> None:
+        """Replace the attribution map by the JSON list `rules` (the option `attribution`).
+
+        Running captures take it over within some thousand packets. Sessions keep what they have
+        until they are looked up again. A faulty list raises `EngineError` and changes nothing.
+        """
     def counters(self) -> dict[str, int]:
         """Return totals since the start: packets, bytes, flows, records, and drops by reason."""
 

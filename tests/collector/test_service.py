@@ -269,6 +269,42 @@ def test_an_erased_subscriber_is_in_no_answer_and_others_stay(
     assert collector.ask(f"/api/v1/subscribers/{gone}{span}").status == 404
 
 
+def test_erasure_follows_links_and_leaves_the_next_owner_of_an_address(
+    collector: Any, token: str
+) -> None:
+    gone, number, address, other = ("71" * 16, "72" * 16, "73" * 16, "74" * 16)
+    at = 1_794_996_000 * 10**9  # 2026-11-18T10:00:00Z
+    half = 1800 * 10**9
+    seen = [(gone, at), (number, at + 1), (address, at + 2), (address, at + half), (other, at)]
+    found = [
+        rows(1)[0]
+        | {"session_id": f"{place:016x}", "record_kind": "final", "capture_point": "s1u"}
+        | {"transport": "tcp", "subscriber_id": whose}
+        | {name: codec.time_to_text(begin) for name in ("start_time", "end_time")}
+        for place, (whose, begin) in enumerate(seen, start=9000)
+    ]
+    links = [
+        {"from": bytes.fromhex(a), "to": bytes.fromhex(b), "since": since, "until": until}
+        for a, b, since, until in (
+            (gone, number, at, None),
+            (gone, address, at, at + half),
+            (other, address, at + half, None),
+        )
+    ]
+    head = {"probe_id": "edge-1", "epoch": 1, "sequence": 71, "created_at": at}
+    body = codec.seal(codec.body_from_rows(found, links=links), **head)
+    assert collector.send(body, token).status == 200
+    span = f"?from={at // 10**9}&to={at // 10**9 + 3600}"
+    answer = collector.ask(f"/api/v1/subscribers/{number}{span}").json
+    assert answer["data"]["records"] == 3
+    assert collector.run("erase-subscriber", gone).returncode == 0
+    for pseudonym in (gone, number):
+        assert collector.ask(f"/api/v1/subscribers/{pseudonym}{span}").status == 404
+    answer = collector.ask(f"/api/v1/subscribers/{other}{span}").json
+    assert (answer["data"]["records"], answer["linked"]) == (2, [address])
+    assert collector.run("check-store").returncode == 0
+
+
 def test_the_admin_socket_is_its_owners_alone(collector: Any) -> None:
     path = collector.directory / "store.state.sqlite.admin"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

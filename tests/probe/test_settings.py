@@ -20,13 +20,13 @@ from probe.settings import (
     Size,
     Url,
     load,
-    load_list,
     parse_duration,
     parse_listen,
     parse_size,
     parse_url,
     secret_problems,
 )
+from probe.settings.rows import load_rows
 
 
 class Door(Section):
@@ -227,12 +227,12 @@ def test_an_unreadable_file_is_named(tmp_path: Path):
 def test_a_list_of_entries_is_loaded_and_its_faults_have_lines(file: Path):
     file.write_text("- {colour: red}\n- {colour: 5}\n")
     with pytest.raises(ConfigError, match=r"house\.yaml:2: \[1\]\.colour: wrong type"):
-        load_list(file, Door)
+        load_rows(file, Door)
     file.write_text("- {colour: red}\n")
-    assert load_list(file, Door) == (Door(colour="red"),)
+    assert load_rows(file, Door) == (Door(colour="red"),)
     file.write_text("colour: red\n")
     with pytest.raises(ConfigError, match="must hold a list"):
-        load_list(file, Door)
+        load_rows(file, Door)
 
 
 def test_durations_and_sizes_carry_units():

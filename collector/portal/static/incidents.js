@@ -1,4 +1,4 @@
-// Incidents of cells: the open ones first.
+// Incidents of cells and capture points: the open ones first.
 
 import { element } from "./dom.js";
 import * as format from "./format.js";
@@ -6,7 +6,12 @@ import { cellLink } from "./lists.js";
 import { panel } from "./panel.js";
 import { sortableTable } from "./table.js";
 
-const KINDS = { qoe: "Poor experience" };
+const KINDS = {
+  qoe: "Poor experience",
+  subscriber_share: "Subscriber not known",
+  cell_share: "Cell not known",
+  ran_node_share: "Base station not known",
+};
 
 /** Return the panel of incidents that touch the range; `narrowed` are filters such as a cell. */
 export function incidentsPanel(narrowed = {}) {
@@ -36,7 +41,10 @@ const COLUMNS = [
       ` ${row.title}`,
     ],
   },
-  { label: "Cell", value: (row) => row.cell_id, show: (row) => cellLink(row.cell_id) },
+  {
+    label: "Where", value: (row) => row.cell_id ?? row.capture_point,
+    show: (row) => (row.cell_id === null ? row.capture_point : cellLink(row.cell_id)),
+  },
   {
     label: "Kind", value: (row) => KINDS[row.kind] ?? "Failures",
   },

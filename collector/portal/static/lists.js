@@ -41,10 +41,12 @@ const volume = number("Volume", measures.volume, format.bytes);
 /** Return the panel of cells, the worst first; `onCell(id)` is called for a bar that is clicked. */
 export function cellsPanel(onCell) {
   const cell = {
-    label: "Cell", value: (row) => row.cell_id ?? "", show: (row) => cellLink(row.cell_id),
+    label: "Cell", value: (row) => row.cell_name ?? row.cell_id ?? "",
+    show: (row) => cellLink(row.cell_id, row.cell_name),
   };
+  const site = { label: "Site", value: (row) => row.site ?? "", help: "by the map of cells" };
   const columns = [
-    cell, score, interval, sessions, failed, clientP95, retransmitted, subscribers, volume,
+    cell, score, interval, sessions, failed, clientP95, retransmitted, subscribers, volume, site,
   ];
   const table = sortableTable({
     caption: "Cells, the worst first", columns, className: "cells", empty: "No sessions in this range.",
@@ -67,10 +69,11 @@ export function cellsPanel(onCell) {
   });
 }
 
-/** Return a link to a cell's view, or words for sessions whose cell is not known. */
-export function cellLink(id) {
+/** Return a link to a cell's view with its name, if it has one, or words where it is not known. */
+export function cellLink(id, name = null) {
   if (id === null) return element("span", { class: "faint" }, "cell not known");
-  return element("a", { href: linkTo("cell", id), class: "id" }, id);
+  const link = element("a", { href: linkTo("cell", id), class: "id" }, id);
+  return name ? [element("strong", {}, `${name} `), link] : link;
 }
 
 /** Return a link to a subscriber's view, its long pseudonym shortened for the eye. */
@@ -127,6 +130,26 @@ export function cellSubscribersPanel(cellId) {
     columns: [subscriber, score, sessions, failures, failed, clientP95, retransmitted, volume],
     load: (question) =>
       question.ask("/subscribers", { cell_id: cellId, sort: "qoe", limit: 20 }),
+  });
+}
+
+/** Return the panel of device types, the worst first, of the whole network unless `narrowed`. */
+export function devicesPanel(narrowed = {}) {
+  const device = {
+    label: "Device",
+    value: (row) => row.device_model ?? row.imei_tac ?? "",
+    show: (row) =>
+      row.device_model ?? row.imei_tac ?? element("span", { class: "faint" }, "device not known"),
+  };
+  const code = { label: "TAC", value: (row) => row.imei_tac ?? "", help: "type allocation code" };
+  const system = { label: "System", value: (row) => row.device_os ?? "" };
+  return listPanel({
+    heading: "Devices",
+    caption: "Device types, the worst first",
+    columns: [
+      device, code, system, score, interval, sessions, failed, clientP95, subscribers, volume,
+    ],
+    load: (question) => question.ask("/devices", { sort: "qoe", limit: 100, ...narrowed }),
   });
 }
 

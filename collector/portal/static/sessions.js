@@ -78,6 +78,8 @@ function rowOf(record) {
     rtt: record.rtt_client_median_us ?? record.handshake_rtt_client_us,
     volume: record.bytes_up + record.bytes_down,
     cell: record.cell_id,
+    cellName: record.cell_name,
+    device: record.device_model ?? record.imei_tac,
   };
 }
 
@@ -152,5 +154,9 @@ const COLUMNS = [
     label: "Volume", numeric: true, descending: true,
     value: (row) => row.volume, show: (row) => format.bytes(row.volume),
   },
-  { label: "Cell", value: (row) => row.cell ?? "", show: (row) => cellLink(row.cell) },
+  {
+    label: "Cell", value: (row) => row.cellName ?? row.cell ?? "",
+    show: (row) => cellLink(row.cell, row.cellName),
+  },
+  { label: "Device", value: (row) => row.device ?? "" },
 ];

@@ -4,7 +4,7 @@ import { linkTo } from "./address.js";
 import { causesPanel } from "./causes.js";
 import { element } from "./dom.js";
 import { incidentsPanel } from "./incidents.js";
-import { cellSubscribersPanel, cellsPanel, servicesPanel } from "./lists.js";
+import { cellSubscribersPanel, cellsPanel, devicesPanel, servicesPanel } from "./lists.js";
 import { probesPanel } from "./probes.js";
 import { sessionsPanel } from "./sessions.js";
 import { tilesPanel } from "./tiles.js";
@@ -29,6 +29,7 @@ function networkView({ onCell, onNarrow }) {
       timelinePanel("/network", onNarrow),
       causesPanel(),
       servicesPanel("/services"),
+      devicesPanel(),
       probesPanel(),
     ],
   };
@@ -48,6 +49,7 @@ function cellView(id, { onNarrow }) {
       causesPanel({ cell_id: id }),
       cellSubscribersPanel(id),
       servicesPanel("/services", { cell_id: id }),
+      devicesPanel({ cell_id: id }),
     ],
   };
 }

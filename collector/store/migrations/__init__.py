@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from collector.errors import StoreError
-from collector.store.migrations import initial, server_name_source
+from collector.store.migrations import attribution, initial, server_name_source
 from collector.store.tables import Layout
 
 
@@ -25,6 +25,7 @@ class Migration:
 MIGRATIONS: Final = (
     Migration(1, "initial", initial.statements),
     Migration(2, "server_name_source", server_name_source.statements),
+    Migration(attribution.NUMBER, "attribution", attribution.statements),
 )
 
 _TABLE: Final = """

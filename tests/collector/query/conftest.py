@@ -10,7 +10,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from collector.errors import ProblemError
+from collector.identity.maps import CellEntry, DeviceEntry, Maps, MapsInForce, RanNodeEntry
 from collector.identity.operations import Operation
+from collector.metrics import Metrics
 from collector.qoe import Models, ServiceMap
 from collector.query import operations
 from collector.store import Store, StoredBatch, StoreOptions
@@ -26,6 +28,21 @@ SERVICES = ServiceMap.load(ROOT / "configs/services.yaml")
 GOOD_CELLS = [f"001-01-000000{n}" for n in range(1, 5)]
 BAD_CELL = "001-01-0000009"
 BAD_SUBSCRIBER = "f" * 32
+
+LABELS = Maps(
+    cells={
+        BAD_CELL: CellEntry(
+            cell_id=BAD_CELL, name="Harbour 3", site="Harbour", region="North",
+            latitude=54.3, longitude=10.1, azimuth=240.0,
+        )
+    },
+    ran_nodes={
+        "gnb-7": RanNodeEntry(ran_node_id="gnb-7", name="gNB seven", site="Hill", vendor="Acme")
+    },
+    devices={
+        "35209900": DeviceEntry(imei_tac="35209900", device_model="Phone 1", device_os="OS 2")
+    },
+)  # fmt: skip
 
 
 def subscriber(number: int) -> str:
@@ -163,9 +180,12 @@ async def _problems(request: web.Request, handler: Any) -> web.StreamResponse:
         return web.json_response(problem, status=error.status)
 
 
-async def serve(store: Store, now: Callable[[], int]) -> tuple[Api, TestClient]:
+async def serve(
+    store: Store, now: Callable[[], int], preferred: tuple[str, ...] = ()
+) -> tuple[Api, TestClient]:
     app = web.Application(middlewares=[_problems])
-    listed = operations(store, MODELS, now)
+    maps = MapsInForce(lambda: LABELS, Metrics("test"))
+    listed = operations(store, MODELS, maps, preferred, clock=now)
     for operation in listed:
         app.router.add_route(operation.method, operation.path, operation.handler)
     client = TestClient(TestServer(app))

@@ -1,15 +1,19 @@
 """Schema: from nothing to what the column table says, and never back."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from collector.errors import StoreError
+from collector.service.consistency import Thinning, check
 from collector.store import Store, StoreOptions
 from collector.store.client import connect
+from collector.store.links import OPEN_NS
 from collector.store.migrations import MIGRATIONS, migrate
 from collector.store.tables import (
+    LINK_COLUMNS,
     ROLLUPS,
     SESSION_COLUMNS,
     SMALL_TABLES,
@@ -67,7 +71,8 @@ def made_by_the_first_program(options: StoreOptions) -> None:
         " ENGINE = MergeTree ORDER BY number"
     )
     for statement in table_statements(Layout()):
-        client.command(re.sub(r"\n +`server_name_source` [^\n]+", "", statement))
+        older = without_new_columns(statement)
+        client.command(re.sub(r"\n +`server_name_source` [^\n]+", "", older))
     client.command("INSERT INTO migrations (number, name) VALUES (1, 'initial')")
     client.command("INSERT INTO sessions (session_id, server_name) VALUES (7, 'old.example')")
     client.close()
@@ -89,6 +94,76 @@ async def test_an_old_store_gets_the_source_of_names_and_keeps_its_records(
         ("new.example", "dns"),
         ("old.example", None),
     ]
+
+
+# What migration 3 brought: a store of the released program lacks it.
+NEW_SUMS = ("attributable_bytes", "subscriber_bytes", "cell_bytes", "ran_node_bytes")
+NEW_COLUMNS = (*NEW_SUMS, "since_ns", "until_ns")
+
+
+def without_new_columns(statement: str) -> str:
+    """Return `statement` without the lines of the new columns, of which none is the last."""
+    for name in NEW_COLUMNS:
+        statement = re.sub(rf"\n +`{name}` [^\n]+", "", statement)
+        statement = re.sub(rf"\n +[^\n]+ AS {name},(?=\n)", "", statement)
+    return statement
+
+
+def made_by_the_released_program(options: StoreOptions) -> None:
+    """Make a store as the released program did, with a record and two links in it."""
+    client = connect(options, {}, create=True)
+    client.command(
+        "CREATE TABLE migrations (number UInt32, name String,"
+        " applied_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC'))"
+        " ENGINE = MergeTree ORDER BY number"
+    )
+    for statement in table_statements(Layout()):
+        older = without_new_columns(statement)
+        assert not any(name in older for name in NEW_COLUMNS), older
+        client.command(older)
+    client.command(
+        "INSERT INTO migrations (number, name) VALUES (1, 'initial'), (2, 'server_name_source')"
+    )
+    client.command(
+        "INSERT INTO sessions (session_id, cell_id, bytes_up, start_time, received_at)"
+        " VALUES (7, 'old', 100, '2026-11-18 10:00:00', '2026-11-18 10:00:01')"
+    )
+    client.command(
+        "INSERT INTO links (from_id, to_id, entry) VALUES"
+        """ ('a', 'b', '{"since":5,"until":9}'), ('a', 'c', '{"since":5}')"""
+    )
+    client.close()
+
+
+async def test_a_released_store_counts_attributed_bytes_from_now_on(options, make_row, make_batch):
+    made_by_the_released_program(options)
+    store = Store.open(options)
+    for rollup in ROLLUPS:
+        assert await _columns(store, rollup.name) == rollup_columns(rollup)
+    named = make_row(1, NOW, cell_id="new", subscriber_id="a" * 32, subscriber_source="map")
+    await store.insert([make_batch([named])], "a-1")
+    for table in ("cell_minute", "cell_hour"):
+        rows = await store.fetch(
+            "SELECT cell_id, sum(bytes_up) AS up, sum(attributable_bytes) AS base,"
+            " sum(subscriber_bytes) AS subscriber, sum(cell_bytes) AS cell"
+            f" FROM {table} GROUP BY cell_id ORDER BY cell_id",
+            {},
+        )
+        assert [tuple(row.values()) for row in rows] == [
+            ("new", 101, 1102, 1102, 1102),
+            ("old", 100, 0, 0, 0),
+        ]
+    assert await check(store, Thinning(timedelta(days=30), None)) == []
+    await store.close()
+
+
+async def test_links_of_a_released_store_get_their_times(options):
+    made_by_the_released_program(options)
+    store = Store.open(options)
+    assert await _columns(store, "links") == LINK_COLUMNS
+    rows = await store.fetch("SELECT to_id, since_ns, until_ns FROM links ORDER BY to_id", {})
+    await store.close()
+    assert [tuple(row.values()) for row in rows] == [("b", 5, 9), ("c", 5, OPEN_NS)]
 
 
 async def test_a_store_of_a_newer_program_is_refused(options):

@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use edgeqoe_core::engine::Pipeline;
-use edgeqoe_core::engine::options::Options;
+use edgeqoe_core::engine::options::{Options, parse_attribution};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::EngineError;
+use crate::maps::MapInForce;
 use crate::worker::{Board, Delivery, Worker, open_source};
 
 /// Bodies that wait for Python at most; then the workers wait.
@@ -33,6 +34,7 @@ pub struct Engine {
     options: Options,
     site_key: Vec<u8>,
     stop: Arc<AtomicBool>,
+    maps: Arc<MapInForce>,
     boards: Mutex<Vec<Arc<Board>>>,
     queue: Mutex<Option<Queue>>,
 }
@@ -52,6 +54,7 @@ impl Engine {
             options,
             site_key: site_key.to_vec(),
             stop: Arc::default(),
+            maps: Arc::default(),
             boards: Mutex::default(),
             queue: Mutex::default(),
         })
@@ -87,6 +90,15 @@ impl Engine {
     /// Asks the threads to end their flows, hand over what they hold, and finish.
     fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Replaces the attribution map, started or not; a faulty text changes nothing.
+    fn set_attribution(&self, py: Python<'_>, rules: &str) -> PyResult<()> {
+        let map = py
+            .detach(|| parse_attribution(rules))
+            .map_err(|problem| EngineError::new_err(format!("attribution: {problem}")))?;
+        self.maps.replace(map);
+        Ok(())
     }
 
     /// Returns totals since the start: packets, bytes, flows, records, and drops by reason.
@@ -126,7 +138,15 @@ impl Engine {
             let board = Arc::new(Board::default());
             lock(&self.boards).push(Arc::clone(&board));
             let stop = Arc::clone(&self.stop);
-            workers.push(Worker::new(source, pipeline, stop, board, sender.clone()));
+            let maps = Arc::clone(&self.maps);
+            workers.push(Worker::new(
+                source,
+                pipeline,
+                stop,
+                maps,
+                board,
+                sender.clone(),
+            ));
         }
         for (number, worker) in workers.into_iter().enumerate() {
             std::thread::Builder::new()

@@ -1,6 +1,7 @@
 //! The Python face of the engine; its types are in `probe/engine/_native.pyi`.
 
 mod engine;
+mod maps;
 mod worker;
 
 use std::path::PathBuf;

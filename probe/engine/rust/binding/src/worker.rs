@@ -9,6 +9,8 @@ use edgeqoe_core::engine::options::Capture;
 use edgeqoe_core::engine::{Counters, Pipeline};
 use edgeqoe_core::source::{Event, LiveOptions, Source, SourceError, open_files, open_interface};
 
+use crate::maps::MapInForce;
+
 /// What a worker hands to Python's side.
 pub enum Delivery {
     Body(Vec<u8>),
@@ -23,13 +25,17 @@ pub struct Board {
     pub progress: Mutex<Option<(u64, u64)>>,
 }
 
-/// How many packets pass between two looks at the stop flag and two notes on the board.
+/// How many packets pass between two looks at the stop flag and at the map in force, and between
+/// two notes on the board.
 const PACKETS_PER_ROUND: u32 = 4096;
 
 pub struct Worker {
     source: Box<dyn Source>,
     pipeline: Pipeline,
     stop: Arc<AtomicBool>,
+    maps: Arc<MapInForce>,
+    /// Which of the maps the pipeline has.
+    map_seen: u64,
     board: Arc<Board>,
     deliveries: SyncSender<Delivery>,
 }
@@ -59,6 +65,7 @@ impl Worker {
         source: Box<dyn Source>,
         pipeline: Pipeline,
         stop: Arc<AtomicBool>,
+        maps: Arc<MapInForce>,
         board: Arc<Board>,
         deliveries: SyncSender<Delivery>,
     ) -> Self {
@@ -66,6 +73,8 @@ impl Worker {
             source,
             pipeline,
             stop,
+            maps,
+            map_seen: 0,
             board,
             deliveries,
         }
@@ -85,6 +94,9 @@ impl Worker {
 
     fn read(&mut self) -> Option<SourceError> {
         while !self.stop.load(Ordering::Relaxed) {
+            if let Some(map) = self.maps.newer_than(&mut self.map_seen) {
+                self.pipeline.set_attribution(map);
+            }
             match self.round() {
                 Ok(true) => {}
                 Ok(false) => return None,

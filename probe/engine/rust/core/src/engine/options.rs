@@ -146,13 +146,20 @@ impl Options {
     }
 
     pub fn attribution_map(&self) -> Result<AttributionMap, String> {
-        let rules: Result<Vec<_>, String> = self
-            .attribution
-            .iter()
-            .map(AttributionRule::resolve)
-            .collect();
-        Ok(AttributionMap::new(rules?))
+        resolved(&self.attribution)
     }
+}
+
+/// Reads a map as the option `attribution` holds it; the error is one line that names the key.
+pub fn parse_attribution(json: &str) -> Result<AttributionMap, String> {
+    let rules: Vec<AttributionRule> =
+        serde_json::from_str(json).map_err(|error| error.to_string())?;
+    resolved(&rules)
+}
+
+fn resolved(rules: &[AttributionRule]) -> Result<AttributionMap, String> {
+    let rules: Result<Vec<_>, String> = rules.iter().map(AttributionRule::resolve).collect();
+    Ok(AttributionMap::new(rules?))
 }
 
 impl Capture {

@@ -1,9 +1,11 @@
 //! The way of a packet: decapsulation, its session, and in the end a body of records.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use rmp::encode;
 
+use crate::control::attribution::AttributionMap;
 use crate::control::{PathReport, Paths};
 use crate::decap::{Decoded, Decoder, FragmentLimits};
 use crate::engine::duplicates::Duplicates;
@@ -47,7 +49,7 @@ impl Pipeline {
         let site = Site {
             session_ids: SessionIds::new(&options.probe_id, capture_point),
             pseudonyms: Pseudonyms::new(site_key),
-            map: options.attribution_map()?,
+            map: Arc::new(options.attribution_map()?),
             subscriber_prefixes: options.subscriber_prefixes()?,
             ran_prefixes: options.ran_prefixes()?,
             stamp: Stamp {
@@ -74,6 +76,12 @@ impl Pipeline {
             packets: 0,
             bytes: 0,
         })
+    }
+
+    /// Replaces the attribution map. Sessions keep what they have until they are looked up again: with
+    /// their next tunnel, or as new flows.
+    pub fn set_attribution(&mut self, map: Arc<AttributionMap>) {
+        self.tracker.set_attribution(map);
     }
 
     /// Takes in one packet.

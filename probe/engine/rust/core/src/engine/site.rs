@@ -1,5 +1,7 @@
 //! What an engine knows of the place it watches: which way is up, who and where.
 
+use std::sync::Arc;
+
 use crate::control::attribution::{AttributionMap, FlowFacts, Prefix, TunnelFacts};
 use crate::control::bearers::Bearers;
 use crate::decap::{Address, Inner, Layer, Tunnel, TunnelDirection};
@@ -15,7 +17,7 @@ use crate::record::session_id::SessionIds;
 pub struct Site {
     pub session_ids: SessionIds,
     pub pseudonyms: Pseudonyms,
-    pub map: AttributionMap,
+    pub map: Arc<AttributionMap>,
     pub subscriber_prefixes: Vec<Prefix>,
     pub ran_prefixes: Vec<Prefix>,
     pub stamp: Stamp,

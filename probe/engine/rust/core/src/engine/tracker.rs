@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::control::attribution::AttributionMap;
 use crate::control::bearers::Context;
 use crate::control::learner::{Learner, Link};
 use crate::control::message::{Message, TunnelEnd};
@@ -83,6 +84,11 @@ impl Tracker {
             totals: Totals::default(),
             due: Vec::new(),
         }
+    }
+
+    /// Replaces the attribution map for what is looked up from now on.
+    pub fn set_attribution(&mut self, map: Arc<AttributionMap>) {
+        self.site.map = map;
     }
 
     /// The packet time that is believed.

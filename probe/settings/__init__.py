@@ -63,21 +63,11 @@ def load(path: Path, model: type[M]) -> M:
 
     Raises `ConfigError` that lists every problem with file, line, key and what is allowed.
     """
-    document = _read_yaml(path)
+    document = read_yaml(path)
     if not isinstance(document.value, dict):
-        got = _shown(document.value)
+        got = shown(document.value)
         raise ConfigError([f"{path}:1: the file must hold a mapping of keys to values, got {got}"])
     loaded: M = validate(document.value, model, source=path, locate=document.line)
-    return loaded
-
-
-def load_list(path: Path, item: type[M]) -> tuple[M, ...]:
-    """Return the YAML file `path`, a list of mappings, as a tuple of `item`; errors as `load`."""
-    document = _read_yaml(path)
-    if not isinstance(document.value, list):
-        raise ConfigError([f"{path}:1: the file must hold a list of entries"])
-    form = types.GenericAlias(tuple, (item, ...))
-    loaded: tuple[M, ...] = validate(document.value, form, source=path, locate=document.line)
     return loaded
 
 
@@ -116,8 +106,8 @@ class _Document:
         return self.lines.get(location, 1)
 
 
-def _read_yaml(path: Path) -> _Document:
-    text = _read_text(path)
+def read_yaml(path: Path) -> _Document:
+    text = read_text(path)
     yaml = YAML(typ="safe", pure=True)
     try:
         node = yaml.compose(text)
@@ -137,7 +127,7 @@ def _read_yaml(path: Path) -> _Document:
     return _Builder(path, yaml).document(node)
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
@@ -218,7 +208,7 @@ class _Builder:
         try:
             return self._constructor.construct_object(node)
         except (ValueError, YAMLError):
-            self._problem(node.start_mark.line + 1, f"{_shown(node.value)} is not a value of {tag}")
+            self._problem(node.start_mark.line + 1, f"{shown(node.value)} is not a value of {tag}")
             return None
 
     def _problem(self, line: int, text: str) -> None:
@@ -278,7 +268,7 @@ def _message(error: ErrorDetails, location: Location, owner: Any, value: object)
         return _unknown_key(str(location[-1]), _keys_of(owner))
     if kind == "missing":
         return "this key is required"
-    got = f", got {_shown(_at(value, location))}"
+    got = f", got {shown(_at(value, location))}"
     if kind in ("literal_error", "enum"):
         return f"unknown value{got}; allowed: {context['expected']}"
     if kind == "union_tag_invalid":
@@ -332,8 +322,12 @@ def _unknown_key(key: str, allowed: Iterable[str]) -> str:
     return f"unknown key{hint}; allowed: {', '.join(names)}"
 
 
-def _shown(value: object) -> str:
-    """Return `value` short and on one line, passwords in URLs left out."""
+def shown(value: object) -> str:
+    """Return `value` short and on one line.
+
+    Left out are passwords in URLs, and most of long numbers: a slip in an identity must not carry
+    it into a log.
+    """
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, list):
@@ -343,6 +337,7 @@ def _shown(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     text = repr(re.sub(r"://[^@/\s]*@", "://***@", value) if isinstance(value, str) else value)
+    text = re.sub(r"\d{9,}", lambda digits: digits[0][:3] + "***", text)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -384,7 +379,7 @@ def _resolve(form: Any, parts: tuple[int | str, ...]) -> tuple[Location, Any, bo
     return tuple(location), owner, in_union
 
 
-def _plain(form: Any) -> Any:
+def plain_type(form: Any) -> Any:
     """Return `form` without Annotated and without `| None`, which pydantic does not label."""
     while True:
         if get_origin(form) is Annotated:
@@ -401,7 +396,7 @@ def _is_union(form: Any) -> bool:
 
 
 def _union_members(form: Any) -> list[Any] | None:
-    form = _plain(form)
+    form = plain_type(form)
     return [a for a in get_args(form) if a is not types.NoneType] if _is_union(form) else None
 
 
@@ -416,7 +411,7 @@ def _labels(member: Any) -> set[str]:
     """Return what pydantic may call `member`: its tag, its class, its discriminating literals."""
     metadata = get_args(member)[1:] if get_origin(member) is Annotated else ()
     labels = {entry.tag for entry in metadata if isinstance(entry, Tag)}
-    plain = _plain(member)
+    plain = plain_type(member)
     labels.add(getattr(plain, "__name__", str(plain)))
     if isinstance(plain, type) and issubclass(plain, BaseModel):
         for field in plain.model_fields.values():
@@ -427,7 +422,7 @@ def _labels(member: Any) -> set[str]:
 
 def _inner(form: Any, part: str | int) -> Any:
     """Return the type of what `part` names inside `form`, None where that is not known."""
-    form = _plain(form)
+    form = plain_type(form)
     if isinstance(form, type) and issubclass(form, BaseModel):
         field = form.model_fields.get(str(part))
         return field.annotation if field is not None else None
@@ -440,7 +435,7 @@ def _inner(form: Any, part: str | int) -> Any:
 
 
 def _keys_of(owner: Any) -> list[str]:
-    plain = _plain(owner)
+    plain = plain_type(owner)
     if isinstance(plain, type) and issubclass(plain, BaseModel):
         return list(plain.model_fields)
     return []
