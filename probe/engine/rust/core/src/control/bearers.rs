@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use crate::control::identity::{Rat, Slice};
 use crate::control::message::{
-    BearerEnd, ControlEnd, Location, MAX_BEARERS, MAX_ENDS, Protocol, Role, TunnelEnd,
+    BearerEnd, ControlEnd, Location, MAX_BEARERS, MAX_ENDS, Protocol, Role, Rule, TunnelEnd,
 };
+use crate::control::pfcp::Roles;
 use crate::decap::Address;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -64,6 +65,10 @@ pub struct Context {
     pub bearers: Vec<KnownBearer>,
     /// Ends that were given up at handovers.
     handed_over: Vec<TunnelEnd>,
+    /// What its rules are for (PFCP).
+    pub roles: Roles,
+    /// The tunnel ends that its rules lead to.
+    pub rules: Vec<(Rule, BearerEnd)>,
     controls: Vec<(Protocol, ControlEnd)>,
     ue_keys: Vec<UeKey>,
     heard_ns: u64,
@@ -112,8 +117,8 @@ pub struct Bearers {
     hand: usize,
     by_tunnel: HashMap<TunnelEnd, Waiting>,
     by_address: HashMap<Address, ContextId>,
-    by_control: HashMap<(Protocol, ControlEnd), ContextId>,
-    by_ue: HashMap<UeKey, ContextId>,
+    by_control: HashMap<(Protocol, ControlEnd), Vec<ContextId>>,
+    by_ue: HashMap<UeKey, Vec<ContextId>>,
     /// Contexts that went before their end was heard.
     pub shed: u64,
 }
@@ -184,12 +189,13 @@ impl Bearers {
         })
     }
 
-    pub fn by_control(&self, protocol: Protocol, end: ControlEnd) -> Option<ContextId> {
-        self.alive(self.by_control.get(&(protocol, end)))
+    /// All contexts of a key: on S11 and Gn a device has one for all its sessions.
+    pub fn by_control(&self, protocol: Protocol, end: ControlEnd) -> &[ContextId] {
+        self.by_control.get(&(protocol, end)).map_or(&[], |ids| ids)
     }
 
-    pub fn by_ue(&self, key: UeKey) -> Option<ContextId> {
-        self.alive(self.by_ue.get(&key))
+    pub fn by_ue(&self, key: UeKey) -> &[ContextId] {
+        self.by_ue.get(&key).map_or(&[], |ids| ids)
     }
 
     pub fn by_tunnel(&self, end: TunnelEnd) -> Option<ContextId> {
@@ -270,10 +276,10 @@ impl Bearers {
             remove_if(&mut self.by_address, &address, id);
         }
         for key in &context.controls {
-            remove_if(&mut self.by_control, key, id);
+            remove_from(&mut self.by_control, key, id);
         }
         for key in &context.ue_keys {
-            remove_if(&mut self.by_ue, key, id);
+            remove_from(&mut self.by_ue, key, id);
         }
         Some(context)
     }
@@ -285,9 +291,9 @@ impl Bearers {
             return;
         };
         let gone = push_key(&mut context.controls, key);
-        self.by_control.insert(key, id);
+        add_to(&mut self.by_control, key, id);
         if let Some(gone) = gone {
-            remove_if(&mut self.by_control, &gone, id);
+            remove_from(&mut self.by_control, &gone, id);
         }
     }
 
@@ -297,9 +303,9 @@ impl Bearers {
             return;
         };
         let gone = push_key(&mut context.ue_keys, key);
-        self.by_ue.insert(key, id);
+        add_to(&mut self.by_ue, key, id);
         if let Some(gone) = gone {
-            remove_if(&mut self.by_ue, &gone, id);
+            remove_from(&mut self.by_ue, &gone, id);
         }
     }
 
@@ -331,7 +337,12 @@ impl Bearers {
         let Some(known) = bearer_of(&mut context.bearers, bearer) else {
             return;
         };
-        let before = known.ends.iter().position(|known| known.role == end.role);
+        // A node may wait at an IPv4 and at an IPv6 address.
+        let takes_place = |known: &BearerEnd| {
+            let families = [known.end, end.end].map(|one| one.address.as_v4().is_some());
+            known.role == end.role && families[0] == families[1]
+        };
+        let before = known.ends.iter().position(takes_place);
         match before {
             Some(position) if known.ends[position].end == end.end => {}
             Some(position) => {
@@ -430,6 +441,29 @@ impl Bearers {
         }
     }
 
+    /// Takes in that there is a bearer of this number.
+    pub fn add_bearer(&mut self, id: ContextId, bearer: u8) {
+        if let Some(context) = self.get_mut(id) {
+            bearer_of(&mut context.bearers, bearer);
+        }
+    }
+
+    /// The end of a tunnel is gone, with nothing in its place.
+    pub fn remove_end(&mut self, id: ContextId, end: TunnelEnd, now_ns: u64) {
+        let Some(context) = self.get_mut(id) else {
+            return;
+        };
+        let located = context.located;
+        let mut gone = Vec::new();
+        for known in &mut context.bearers {
+            let ends = known.ends.extract_if(.., |one| one.end == end);
+            gone.extend(ends.map(|one| (known.id, one)));
+        }
+        for (bearer, end) in gone {
+            self.give_up(id, bearer, end, located, now_ns);
+        }
+    }
+
     /// Sets what class of service a bearer has.
     pub fn set_qos_class(&mut self, id: ContextId, bearer: u8, qos_class: u8) {
         let context = self.get_mut(id);
@@ -466,6 +500,26 @@ fn push_key<K: PartialEq>(keys: &mut Vec<K>, key: K) -> Option<K> {
 fn remove_if<K: Eq + std::hash::Hash>(map: &mut HashMap<K, ContextId>, key: &K, id: ContextId) {
     if map.get(key) == Some(&id) {
         map.remove(key);
+    }
+}
+
+fn add_to<K: Eq + std::hash::Hash>(map: &mut HashMap<K, Vec<ContextId>>, key: K, id: ContextId) {
+    let ids = map.entry(key).or_default();
+    if !ids.contains(&id) {
+        ids.push(id);
+    }
+}
+
+fn remove_from<K: Eq + std::hash::Hash>(
+    map: &mut HashMap<K, Vec<ContextId>>,
+    key: &K,
+    id: ContextId,
+) {
+    if let Some(ids) = map.get_mut(key) {
+        ids.retain(|known| *known != id);
+        if ids.is_empty() {
+            map.remove(key);
+        }
     }
 }
 

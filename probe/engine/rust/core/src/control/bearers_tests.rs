@@ -123,8 +123,8 @@ fn nothing_is_left_of_a_context_that_is_removed() {
     bearers.add_control(id, Protocol::Gtpv2, control);
     bearers.add_ue(id, ue);
     bearers.set_end(id, 5, access(2, 70), 2 * S);
-    assert_eq!(bearers.by_control(Protocol::Gtpv2, control), Some(id));
-    assert_eq!(bearers.by_ue(ue), Some(id));
+    assert_eq!(bearers.by_control(Protocol::Gtpv2, control), [id]);
+    assert_eq!(bearers.by_ue(ue), [id]);
     assert!(bearers.remove(id).is_some() && bearers.remove(id).is_none());
     assert!(bearers.is_empty());
     let left = (

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use crate::control::bearers::{Bearers, Context, ContextId, Located, Pseudonym, UeKey};
 use crate::control::message::{
-    BearerEnd, ControlEnd, Identity, Location, Message, Phase, Procedure, Protocol, Role,
-    TunnelEnd, UeAddresses,
+    BearerEnd, Cause, Change, ControlEnd, Identity, Location, MAX_RULES, Message, Phase, Procedure,
+    Protocol, Role, RuleChange, TunnelEnd, UeAddresses,
 };
-use crate::control::transactions::{Transaction, Transactions};
+use crate::control::transactions::{About, Transaction, Transactions};
 use crate::decap::Address;
 use crate::record::pseudonym::Pseudonyms;
 
@@ -77,13 +77,16 @@ impl Learner {
         let ended = self.transactions.take_unanswered(now_ns);
         let mut told = Vec::with_capacity(ended.len());
         for one in ended {
-            let context = one.context.and_then(|id| self.bearers.get(id)).cloned();
-            if is_new_session(one.procedure) && self.is_unborn(one.context) {
-                self.forget(one.context, &mut Changes::default());
-            }
-            told.push((one, context));
+            let contexts = one.about.contexts.clone();
+            told.push((one, self.first_of(&contexts)));
+            self.forget_unborn(&contexts, &mut Changes::default());
         }
         told
+    }
+
+    fn first_of(&self, contexts: &[ContextId]) -> Option<Context> {
+        let mut alive = contexts.iter().filter_map(|&id| self.bearers.get(id));
+        alive.next().cloned()
     }
 
     pub fn shed(&self) -> [(&'static str, u64); 2] {
@@ -112,8 +115,8 @@ impl Learner {
             Phase::Request => self.on_request(&said, &mut changes),
             Phase::Response => self.on_answer(&said, &mut changes),
             Phase::Indication => {
-                let id = self.context_of(&said);
-                self.learn(id, &said, &mut changes);
+                let ids = self.contexts_of(&said);
+                self.apply(ids, &said, &mut changes);
             }
         }
         self.learn_links(&said, pseudonyms);
@@ -121,89 +124,160 @@ impl Learner {
     }
 
     fn on_request(&mut self, said: &Said<'_>, changes: &mut Changes) {
+        let message = said.message;
         if !self
             .transactions
-            .on_request(said.message, said.ends, said.time_ns)
+            .on_request(message, said.ends, said.time_ns)
         {
             return;
         }
-        let id = self.context_of(said);
-        let id = self.learn(id, said, changes);
-        if let Some(id) = id {
-            self.transactions.set_context(said.message, said.ends, id);
-        }
-        if said.message.procedure == Procedure::AccountingStop {
-            self.forget(id, changes);
-        }
+        let ids = self.contexts_of(said);
+        let ids = match message.procedure {
+            // What is asked for here counts once it is agreed to.
+            Procedure::DeleteSession
+            | Procedure::DeleteBearer
+            | Procedure::ReleaseAccess
+            | Procedure::ContextRelease => ids,
+            _ => self.apply(ids, said, changes),
+        };
+        let about = About {
+            removed: said.removed().chain(message.linked_bearer).collect(),
+            contexts: ids,
+        };
+        self.transactions.set_about(message, said.ends, about);
     }
 
     fn on_answer(&mut self, said: &Said<'_>, changes: &mut Changes) {
         let ended = self
             .transactions
             .on_answer(said.message, said.ends, said.time_ns);
-        let asked = ended.and_then(|ended| ended.context);
-        let id = asked.filter(|&id| self.bearers.get(id).is_some());
-        let id = id.or_else(|| self.context_of(said));
-        changes.ended = ended.map(|ended| {
-            let context = id.and_then(|id| self.bearers.get(id));
-            (ended, context.cloned())
-        });
-        let refused = said.message.cause.is_some_and(|cause| !cause.accepted);
-        if refused {
-            if is_new_session(said.message.procedure) && self.is_unborn(id) {
-                self.forget(id, changes);
+        let about = ended.as_ref().map(|ended| ended.about.clone());
+        let about = about.unwrap_or_default();
+        let mut ids = about.contexts.clone();
+        ids.retain(|&id| self.bearers.get(id).is_some());
+        if ids.is_empty() {
+            ids = self.contexts_of(said);
+        }
+        changes.ended = ended.map(|ended| (ended, self.first_of(&ids)));
+        if said.message.cause.is_some_and(|cause| !cause.accepted) {
+            if is_new_session(said.message.procedure) {
+                self.forget_unborn(&ids, changes);
             }
             return;
         }
         match said.message.procedure {
-            Procedure::DeleteSession => self.forget(id, changes),
-            Procedure::ReleaseAccess | Procedure::ContextRelease => {
-                self.release_access(id, said, changes);
+            Procedure::DeleteSession => ids.into_iter().for_each(|id| self.forget(id, changes)),
+            Procedure::DeleteBearer => {
+                let removed = said.removed().chain(about.removed);
+                self.remove_bearers(&ids, &removed.collect::<Vec<_>>(), changes);
             }
-            Procedure::DeleteBearer => self.remove_bearers(id, said, changes),
             _ => {
-                self.learn(id, said, changes);
+                self.apply(ids, said, changes);
             }
         }
     }
 
-    /// Nothing but a request was heard of it: it has no tunnel towards the network yet.
-    fn is_unborn(&self, id: Option<ContextId>) -> bool {
-        let context = id.and_then(|id| self.bearers.get(id));
-        context.is_some_and(|context| {
-            let mut ends = context.bearers.iter().flat_map(|bearer| &bearer.ends);
-            !ends.any(|end| matches!(end.role, Role::Core | Role::TransitUp))
-        })
+    /// Does what a message says, for all contexts that it is about; of none it may make one.
+    fn apply(
+        &mut self,
+        mut ids: Vec<ContextId>,
+        said: &Said<'_>,
+        changes: &mut Changes,
+    ) -> Vec<ContextId> {
+        if ids.is_empty() && said.is_worth_keeping() {
+            ids.push(self.bearers.add(said.time_ns));
+        }
+        for &id in &ids {
+            self.learn(id, said, changes);
+        }
+        match said.message.procedure {
+            Procedure::AccountingStop => {
+                ids.iter().for_each(|&id| self.forget(id, changes));
+            }
+            Procedure::ReleaseAccess | Procedure::ContextRelease => {
+                for &id in &ids {
+                    self.note_keys(id, changes);
+                    self.bearers.release_access(id, None, said.time_ns);
+                }
+            }
+            _ => {
+                let removed: Vec<u8> = said.removed().collect();
+                self.remove_bearers(&ids, &removed, changes);
+            }
+        }
+        ids
     }
 
-    /// The context that a message is about, as far as its keys tell.
-    fn context_of(&self, said: &Said<'_>) -> Option<ContextId> {
-        let found = self
-            .by_keys(said)
-            .or_else(|| self.by_ends(said))
-            .or_else(|| self.by_subscriber(said))
-            .or_else(|| self.by_addresses(said))?;
+    /// Forgets those of which nothing but a request was heard: they have no tunnel towards the network.
+    fn forget_unborn(&mut self, ids: &[ContextId], changes: &mut Changes) {
+        for &id in ids {
+            let is_unborn = self.bearers.get(id).is_some_and(|context| {
+                let mut ends = context.bearers.iter().flat_map(|bearer| &bearer.ends);
+                !ends.any(|end| matches!(end.role, Role::Core | Role::TransitUp))
+            });
+            if is_unborn {
+                self.forget(id, changes);
+            }
+        }
+    }
+
+    /// The contexts that a message is about, as far as its keys tell: all sessions of a device where
+    /// it names none of them.
+    fn contexts_of(&self, said: &Said<'_>) -> Vec<ContextId> {
+        let mut found = self.by_keys(said);
+        if found.is_empty() {
+            let one = self
+                .by_ends(said)
+                .or_else(|| self.by_subscriber(said))
+                .or_else(|| self.by_addresses(said));
+            found.extend(one);
+        }
         // Keys are used again: who says that it is another subscriber is another context.
-        let known = self.bearers.get(found)?.subscriber;
-        let is_other = known.is_some() && said.subscriber.is_some() && known != said.subscriber;
-        (!is_other).then_some(found)
+        found.retain(|&id| {
+            let known = self.bearers.get(id).and_then(|context| context.subscriber);
+            known.is_none() || said.subscriber.is_none() || known == said.subscriber
+        });
+        found
     }
 
-    fn by_keys(&self, said: &Said<'_>) -> Option<ContextId> {
+    fn by_keys(&self, said: &Said<'_>) -> Vec<ContextId> {
         let message = said.message;
-        let receiver = ControlEnd {
+        let receiver = (message.receiver_key != 0).then_some(ControlEnd {
             address: said.ends[1],
             key: message.receiver_key,
+        });
+        let keys = [receiver, message.sender_end].into_iter().flatten();
+        let by_control = keys.map(|end| self.bearers.by_control(message.protocol, end));
+        let by_ue = said.ue_keys().map(|key| self.bearers.by_ue(key));
+        let mut all = by_control.chain(by_ue);
+        let found = all.find(|ids| !ids.is_empty()).unwrap_or_default();
+        self.narrowed(found, said)
+    }
+
+    /// Those of a device's sessions that a message means: by access point where it asks for one, by the
+    /// bearers it names, else all.
+    fn narrowed(&self, ids: &[ContextId], said: &Said<'_>) -> Vec<ContextId> {
+        let message = said.message;
+        let alive = ids.iter().copied();
+        let known = |id: &ContextId| self.bearers.get(*id);
+        if is_new_session(message.procedure) && message.phase == Phase::Request {
+            let same = |id: &ContextId| known(id).is_some_and(|one| one.apn == said.apn());
+            return alive.filter(same).collect();
+        }
+        let named: Vec<u8> = message
+            .linked_bearer
+            .into_iter()
+            .chain(said.bearer_ids())
+            .collect();
+        let has_one = |id: &ContextId| {
+            known(id).is_some_and(|one| one.bearers.iter().any(|one| named.contains(&one.id)))
         };
-        let by_receiver = (message.receiver_key != 0)
-            .then(|| self.bearers.by_control(message.protocol, receiver))
-            .flatten();
-        let by_sender = || {
-            self.bearers
-                .by_control(message.protocol, message.sender_end?)
-        };
-        let by_ue = || said.ue_keys().find_map(|key| self.bearers.by_ue(key));
-        by_receiver.or_else(by_sender).or_else(by_ue)
+        let narrowed: Vec<ContextId> = alive.clone().filter(has_one).collect();
+        if narrowed.is_empty() {
+            alive.filter(|id| known(id).is_some()).collect()
+        } else {
+            narrowed
+        }
     }
 
     fn by_ends(&self, said: &Said<'_>) -> Option<ContextId> {
@@ -237,23 +311,29 @@ impl Learner {
         (!is_other).then_some(found.id)
     }
 
-    /// Takes over what a message says of a context; of a new one, if it says enough to be found by.
-    fn learn(
-        &mut self,
-        id: Option<ContextId>,
-        said: &Said<'_>,
-        changes: &mut Changes,
-    ) -> Option<ContextId> {
-        let id = match id {
-            Some(id) => id,
-            None if said.is_worth_keeping() => self.bearers.add(said.time_ns),
-            None => return None,
-        };
+    /// Takes over what a message says of a context.
+    fn learn(&mut self, id: ContextId, said: &Said<'_>, changes: &mut Changes) {
+        if said.message.protocol == Protocol::Pfcp {
+            // The roles of its tunnels were told by earlier messages, its own request among them.
+            let mut settled = said.message.clone();
+            self.bearers.update(id, said.time_ns, |context| {
+                context.roles.settle(&mut settled)
+            });
+            let said = Said {
+                message: &settled,
+                ..*said
+            };
+            return self.take_over(id, &said, changes);
+        }
+        self.take_over(id, said, changes);
+    }
+
+    fn take_over(&mut self, id: ContextId, said: &Said<'_>, changes: &mut Changes) {
         self.learn_keys(id, said);
         self.learn_bearers(id, said, changes);
+        self.learn_rules(id, said, changes);
         self.learn_facts(id, said);
         self.note_keys(id, changes);
-        Some(id)
     }
 
     fn learn_keys(&mut self, id: ContextId, said: &Said<'_>) {
@@ -272,9 +352,10 @@ impl Learner {
 
     fn learn_bearers(&mut self, id: ContextId, said: &Said<'_>, changes: &mut Changes) {
         for bearer in &said.message.bearers {
-            if bearer.cause.is_some_and(|cause| !cause.accepted) {
+            if bearer.removed || bearer.cause.is_some_and(|cause| !cause.accepted) {
                 continue;
             }
+            self.bearers.add_bearer(id, bearer.id);
             for &end in bearer
                 .ends
                 .iter()
@@ -329,32 +410,53 @@ impl Learner {
         }
     }
 
-    fn release_access(&mut self, id: Option<ContextId>, said: &Said<'_>, changes: &mut Changes) {
-        if let Some(id) = id {
-            self.bearers.release_access(id, None, said.time_ns);
+    /// What changes of a session's rules (PFCP) does to its tunnels.
+    fn learn_rules(&mut self, id: ContextId, said: &Said<'_>, changes: &mut Changes) {
+        for &RuleChange { rule, change } in &said.message.rules {
+            let context = self.bearers.get(id);
+            let known = context.and_then(|context| {
+                let mut rules = context.rules.iter();
+                rules.find(|(one, _)| *one == rule).map(|(_, end)| *end)
+            });
+            match change {
+                Change::Leads(end) => self.bearers.update(id, said.time_ns, |context| {
+                    context.rules.retain(|(one, _)| *one != rule);
+                    if context.rules.len() < MAX_RULES {
+                        context.rules.push((rule, end));
+                    }
+                }),
+                Change::Ends => {
+                    let Some(known) = known else {
+                        continue;
+                    };
+                    changes.keys.push(DataKey::Tunnel(known.end));
+                    self.bearers.remove_end(id, known.end, said.time_ns);
+                }
+                Change::Awaits(_) | Change::Moves(_) => {}
+            }
+        }
+    }
+
+    fn remove_bearers(&mut self, ids: &[ContextId], removed: &[u8], changes: &mut Changes) {
+        if removed.is_empty() {
+            return;
+        }
+        for &id in ids {
             self.note_keys(id, changes);
+            for &bearer in removed {
+                self.bearers.remove_bearer(id, bearer);
+            }
+            let is_empty = |context: &Context| context.bearers.is_empty();
+            if self.bearers.get(id).is_some_and(is_empty) {
+                self.forget(id, changes);
+            }
         }
     }
 
-    fn remove_bearers(&mut self, id: Option<ContextId>, said: &Said<'_>, changes: &mut Changes) {
-        let Some(id) = id else {
-            return;
-        };
-        self.note_keys(id, changes);
-        for bearer in &said.message.bearers {
-            self.bearers.remove_bearer(id, bearer.id);
+    fn forget(&mut self, id: ContextId, changes: &mut Changes) {
+        if let Some(context) = self.bearers.remove(id) {
+            changes.keys.extend(keys_of(&context));
         }
-        let is_empty = |context: &Context| context.bearers.is_empty();
-        if self.bearers.get(id).is_some_and(is_empty) {
-            self.forget(Some(id), changes);
-        }
-    }
-
-    fn forget(&mut self, id: Option<ContextId>, changes: &mut Changes) {
-        let Some(context) = id.and_then(|id| self.bearers.remove(id)) else {
-            return;
-        };
-        changes.keys.extend(keys_of(&context));
     }
 
     /// No more packets come to a tunnel end that was given up.
@@ -395,6 +497,7 @@ impl Learner {
 }
 
 /// A message, with where it goes and whom it names.
+#[derive(Clone, Copy)]
 struct Said<'a> {
     message: &'a Message,
     ends: [Address; 2],
@@ -403,6 +506,22 @@ struct Said<'a> {
 }
 
 impl Said<'_> {
+    fn apn(&self) -> Option<Arc<str>> {
+        self.message.apn.as_deref().map(Arc::from)
+    }
+
+    fn bearer_ids(&self) -> impl Iterator<Item = u8> {
+        self.message.bearers.iter().map(|bearer| bearer.id)
+    }
+
+    /// Bearers that go.
+    fn removed(&self) -> impl Iterator<Item = u8> {
+        let refused = |cause: Option<Cause>| cause.is_some_and(|cause| !cause.accepted);
+        let gone = self.message.bearers.iter();
+        gone.filter(move |bearer| bearer.removed && !refused(bearer.cause))
+            .map(|bearer| bearer.id)
+    }
+
     /// Identities of the signalling connection, at whichever end gave them.
     fn ue_keys(&self) -> impl Iterator<Item = UeKey> {
         let ids = [

@@ -333,6 +333,8 @@ pub enum Malformed {
 }
 
 impl Malformed {
+    pub const ALL: [Self; 4] = [Self::Truncated, Self::Length, Self::Version, Self::Value];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Truncated => "truncated",

@@ -24,8 +24,9 @@ pub mod radius;
 mod ran;
 #[cfg(test)]
 mod ran_corpus;
+pub mod reader;
 pub mod s1ap;
 pub mod sctp;
 pub mod transactions;
 
-pub use paths::{PathLimits, PathReport, Paths};
+pub use paths::{END_MARKER, PathLimits, PathReport, Paths};

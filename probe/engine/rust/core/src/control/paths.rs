@@ -86,7 +86,8 @@ type Ends = (Address, Address);
 const ECHO_REQUEST: u8 = 1;
 const ECHO_RESPONSE: u8 = 2;
 const ERROR_INDICATION: u8 = 26;
-const END_MARKER: u8 = 254;
+/// The last packet of a tunnel that a handover moved (TS 29.281 7.3.2).
+pub const END_MARKER: u8 = 254;
 
 /// The same sequence number again within this time is a copy: one packet seen on several interfaces.
 /// T3-RESPONSE, after which a request is sent again, is of the order of seconds.

@@ -38,15 +38,24 @@ impl Key {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default)]
 struct Pending {
     first_ns: u64,
     retransmissions: u32,
-    context: Option<ContextId>,
+    about: About,
+}
+
+/// What an answer needs to know of its request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct About {
+    /// Contexts that the request turned out to be about.
+    pub contexts: Vec<ContextId>,
+    /// Bearers that are to go.
+    pub removed: Vec<u8>,
 }
 
 /// How a request ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transaction {
     pub protocol: Protocol,
     pub procedure: Procedure,
@@ -57,7 +66,7 @@ pub struct Transaction {
     pub answered_ns: Option<u64>,
     pub retransmissions: u32,
     pub cause: Option<Cause>,
-    pub context: Option<ContextId>,
+    pub about: About,
     /// Nothing was ever heard of the responder towards the requester: silence says nothing.
     pub is_one_way: bool,
     /// By which an answer found its request.
@@ -100,18 +109,17 @@ impl Transactions {
         }
         let pending = Pending {
             first_ns: time_ns,
-            retransmissions: 0,
-            context: None,
+            ..Pending::default()
         };
         self.pending.insert(key, pending);
         true
     }
 
-    /// Says which context a request turned out to be about.
-    pub fn set_context(&mut self, message: &Message, ends: [Address; 2], context: ContextId) {
+    /// Says what a request turned out to be about.
+    pub fn set_about(&mut self, message: &Message, ends: [Address; 2], about: About) {
         let key = Key::of(message, ends[0], ends[1]);
         if let Some(pending) = self.pending.get_mut(&key) {
-            pending.context = Some(context);
+            pending.about = about;
         }
     }
 
@@ -171,7 +179,7 @@ impl Key {
             answered_ns: None,
             retransmissions: pending.retransmissions,
             cause: None,
-            context: pending.context,
+            about: pending.about.clone(),
             is_one_way: false,
             sequence: self.sequence,
         }

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use rmp::encode;
 
 use crate::control::attribution::AttributionMap;
-use crate::control::{PathReport, Paths};
+use crate::control::learner::Link;
+use crate::control::message::TunnelEnd;
+use crate::control::reader::Reader;
+use crate::control::{END_MARKER, PathReport, Paths};
 use crate::decap::{Decoded, Decoder, FragmentLimits};
 use crate::engine::duplicates::Duplicates;
 use crate::engine::emit::Stamp;
@@ -29,6 +32,7 @@ pub struct Pipeline {
     duplicates: Duplicates,
     tracker: Tracker,
     paths: Paths,
+    control: Reader,
     ledger: Ledger,
     bodies: VecDeque<Vec<u8>>,
     capture_point: String,
@@ -68,6 +72,7 @@ impl Pipeline {
             duplicates: Duplicates::new(limits.copies, hash_seed),
             tracker: Tracker::new(site, &limits, options.batch_rows as usize, hash_seed),
             paths: Paths::default(),
+            control: Reader::new(),
             ledger: Ledger::default(),
             bodies: VecDeque::new(),
             capture_point: capture_point.into(),
@@ -99,8 +104,25 @@ impl Pipeline {
                 if let Err(why) = self.tracker.on_packet(inner, packet.time_ns) {
                     self.ledger.untracked(packet.interface, why);
                 }
+                if Reader::is_control(inner) {
+                    let Self {
+                        control, tracker, ..
+                    } = self;
+                    let ends = [inner.source, inner.destination];
+                    control.on_packet(inner, packet.time_ns, |message| {
+                        tracker.on_control(message, ends, packet.time_ns);
+                    });
+                }
             }
-            Ok(Decoded::TunnelSignal(signal)) => self.paths.on_signal(signal, packet.time_ns),
+            Ok(Decoded::TunnelSignal(signal)) => {
+                self.paths.on_signal(signal, packet.time_ns);
+                if signal.message_type == END_MARKER {
+                    self.tracker.on_end_marker(TunnelEnd {
+                        address: signal.destination,
+                        teid: signal.teid,
+                    });
+                }
+            }
             // The decoder keeps account of what it holds and of what it cannot read.
             Ok(Decoded::Held) | Err(_) => {}
         }
@@ -146,8 +168,7 @@ impl Pipeline {
         write_number_entry(&mut out, "rows", rows as u64);
         let _ = encode::write_str(&mut out, "columns");
         out.extend_from_slice(&columns);
-        let _ = encode::write_str(&mut out, "links");
-        let _ = encode::write_array_len(&mut out, 0);
+        write_links(&mut out, &self.tracker.take_links());
         write_paths(&mut out, &self.capture_point, &paths);
         let _ = encode::write_str(&mut out, "ledger");
         self.ledger.report(
@@ -194,8 +215,25 @@ impl Pipeline {
             ("records", totals.records),
         ];
         counters.extend(self.tracker.clients_shed());
+        counters.extend(self.tracker.control_shed());
+        counters.extend(self.control.counters());
         counters.extend(self.ledger.undecodable_totals(self.decoder.counters()));
         counters
+    }
+}
+
+/// Identities of one person: look-ups of the one lead to the other from `since` on.
+fn write_links(out: &mut Vec<u8>, links: &[Link]) {
+    let _ = encode::write_str(out, "links");
+    let _ = encode::write_array_len(out, links.len() as u32);
+    for link in links {
+        let _ = encode::write_map_len(out, 4);
+        for (name, pseudonym) in [("from", &link.from), ("to", &link.to)] {
+            let _ = encode::write_str(out, name);
+            let _ = encode::write_bin(out, pseudonym);
+        }
+        write_number_entry(out, "since", link.since_ns);
+        write_optional_entry(out, "until", None);
     }
 }
 

@@ -6,7 +6,7 @@ use crate::control::message::{BearerEnd, Change, Message, Role, Rule};
 /// The roles of one session's tunnel ends by rule. An answer gives the ends that its request left to the
 /// user plane to choose (the CH bit of TS 29.244 8.2.3), and an update may leave out the interface of a
 /// forwarding rule (7.5.4.3): neither says the end's role again.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Roles(Vec<(Rule, Role)>);
 
 impl Roles {
