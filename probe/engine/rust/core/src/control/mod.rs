@@ -13,6 +13,8 @@ mod per;
 mod ran;
 #[cfg(test)]
 mod ran_corpus;
+#[cfg(test)]
+mod ran_tests;
 pub mod s1ap;
 pub mod sctp;
 
