@@ -71,15 +71,15 @@ fn a_repeated_chunk_is_given_once() {
     let one = chunk(Head(3, u32::MAX, 1, S1AP), b"one");
     let two = chunk(Head(3, 0, 1, S1AP), b"two");
     let packets = [
-        packet(7, &[two.clone()]),
-        packet(7, &[one.clone()]),
+        packet(7, std::slice::from_ref(&two)),
+        packet(7, std::slice::from_ref(&one)),
         packet(7, &[one.clone(), two]),
     ];
     let (found, counters) = given(&packets);
     assert_eq!(found.len(), 2);
     assert_eq!(counters.repeated, 2);
     // Another tag is another association, or the same one after a restart.
-    let (found, _) = given(&[packet(7, &[one.clone()]), packet(8, &[one])]);
+    let (found, _) = given(&[packet(7, std::slice::from_ref(&one)), packet(8, &[one])]);
     assert_eq!(found.len(), 2);
 }
 
