@@ -10,6 +10,7 @@ use edgeqoe_core::app::http::Opening;
 use edgeqoe_core::app::quic::looks_like_quic;
 use edgeqoe_core::control::gtp::is_control;
 use edgeqoe_core::control::{pfcp, radius};
+use edgeqoe_core::control::sctp::{Payload, Sctp};
 use edgeqoe_core::decap::{Decoded, Decoder, FragmentLimits, Inner, Transport};
 use edgeqoe_core::source::{Event, LinkType, Packet, open_files};
 
@@ -52,6 +53,9 @@ struct Pieces {
     quic: HashMap<[u8; 36], Vec<u8>>,
     /// Datagrams of both directions from a ClientHello of DTLS on.
     dtls: HashMap<[u8; 36], Vec<u8>>,
+    /// SCTP packets of both directions.
+    sctp: HashMap<[u8; 36], Vec<u8>>,
+    associations: Sctp,
 }
 
 fn main() -> io::Result<()> {
@@ -144,6 +148,7 @@ fn inner_seeds(seeds: &mut Seeds, pieces: &mut Pieces, inner: &Inner<'_>) -> io:
             [_, _, _, _, _, _, _, _, payload @ ..] => datagram_seeds(seeds, pieces, inner, payload),
             _ => Ok(()),
         },
+        Transport::Sctp if inner.segment.len() >= 4 => sctp_seeds(seeds, pieces, inner),
         // Type, code, checksum and a word stand before the packet that an error quotes.
         Transport::Icmp => seeds.write("icmp", inner.segment.get(8..).unwrap_or_default()),
         _ => Ok(()),
@@ -205,6 +210,26 @@ fn datagram_seeds(
     Ok(())
 }
 
+/// A packet as the target `sctp` reads it: by whom, its length; and the messages in it.
+fn sctp_seeds(seeds: &mut Seeds, pieces: &mut Pieces, inner: &Inner<'_>) -> io::Result<()> {
+    let key = both_ends(inner);
+    let [high, low] = (inner.segment.len() as u16).to_be_bytes();
+    let head = [u8::from(five_tuple(inner) != key), high, low];
+    let packets = pieces.sctp.entry(key).or_default();
+    packets.extend([&head, inner.segment].concat());
+    let mut result = Ok(());
+    let (source, destination) = (inner.source, inner.destination);
+    let associations = &mut pieces.associations;
+    associations.on_packet(source, destination, inner.segment, 0, |payload, message| {
+        let target = match payload {
+            Payload::S1ap => "s1ap",
+            Payload::Ngap => "ngap",
+        };
+        result = seeds.write(target, message);
+    });
+    result
+}
+
 /// A datagram as the target `dtls` reads it: by whom, its length.
 fn dtls_seed(is_second: bool, datagram: &[u8]) -> Vec<u8> {
     let [high, low] = (datagram.len() as u16).to_be_bytes();
@@ -248,6 +273,7 @@ fn put_together(seeds: &mut Seeds, pieces: Pieces) -> io::Result<()> {
     write_sorted(seeds, "quic", &pieces.quic)?;
     write_sorted(seeds, "dtls", &pieces.dtls)?;
     write_sorted(seeds, "tcp", &pieces.tcp)?;
+    write_sorted(seeds, "sctp", &pieces.sctp)?;
     let mut keys: Vec<_> = pieces.streams.keys().copied().collect();
     keys.sort_unstable();
     for key in keys {

@@ -25,6 +25,8 @@ mod ran;
 #[cfg(test)]
 mod ran_corpus;
 pub mod reader;
+#[cfg(test)]
+mod ran_tests;
 pub mod s1ap;
 pub mod sctp;
 pub mod transactions;

@@ -270,7 +270,7 @@ fn read_reset_type(reader: &mut Reader<'_>, message: &mut Message) -> Result<(),
 }
 
 fn read_connections(reader: &mut Reader<'_>, message: &mut Message) -> Result<(), Malformed> {
-    for _ in 0..reader.integer(1, 65_536)? {
+    for _ in 0..reader.length()? {
         let mut preamble = reader.sequence(3)?;
         let (has_core, has_access) = (preamble.has_next(), preamble.has_next());
         let connection = UeIds {

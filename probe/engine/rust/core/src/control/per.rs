@@ -138,9 +138,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A length without bounds (X.691 11.9.3.6, 11.9.3.7). Fragments of 16 K (11.9.3.8), which no
+    /// A length without bounds, or with one of 64 K and more (X.691 11.9.3.6, 11.9.3.7, 11.9.4.2). Fragments of 16 K (11.9.3.8), which no
     /// message needs that is read here, are refused.
-    fn length(&mut self) -> Result<usize, Malformed> {
+    pub fn length(&mut self) -> Result<usize, Malformed> {
         match self.octets(1)?[0] {
             short @ 0..=0x7f => Ok(short.into()),
             long @ 0x80..=0xbf => {

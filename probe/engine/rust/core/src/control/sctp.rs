@@ -229,6 +229,10 @@ impl Sctp {
 
     /// Keeps a fragment; true if it makes a message whole, which then stands in `whole`.
     fn keep(&mut self, place: u32, data: &Data<'_>) -> bool {
+        // Numbers come back where an association began anew.
+        if self.take(place, data.tsn).is_some() {
+            self.counters.fragments_shed += 1;
+        }
         let direction = &self.directions[place as usize];
         let is_full = direction.waiting >= MAX_WAITING
             || direction.waiting_bytes + data.bytes.len() > MAX_WAITING_BYTES;
@@ -506,3 +510,7 @@ impl<'a> Data<'a> {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "sctp_tests.rs"]
+mod tests;
