@@ -227,7 +227,9 @@ def _user_location(cell: Cell) -> bytes:
     """TAI and cell of 4G (130) or 5G (137), TS 29.061 16.4.7.2."""
     area, number = area_number(cell), cell_number(cell)
     if cell.rat == "nr":
-        return b"\x89" + PLMN + area.to_bytes(3, "big") + PLMN + number.to_bytes(5, "big")
+        # 36 bits and four spare ones behind them, as the bit string of TS 38.413 9.3.1.7.
+        cell_identity = (number << 4).to_bytes(5, "big")
+        return b"\x89" + PLMN + area.to_bytes(3, "big") + PLMN + cell_identity
     return b"\x82" + PLMN + struct.pack("!H", area) + PLMN + struct.pack("!I", number)
 
 

@@ -83,7 +83,7 @@ def test_no_map_is_written_where_the_control_plane_says_who_is_who(
     assert not any(path.with_suffix(".map.csv").exists() for path in captures.values())
 
 
-# ------------------------------------------------------------- each byte at the cell that carried it
+# ------------------------------------------------------- each byte at the cell that carried it
 
 
 class Frame(NamedTuple):
@@ -269,9 +269,7 @@ def test_every_kind_of_answer_comes_up(truths: dict[str, Row]) -> None:
 
 def test_a_wrong_apn_is_refused_and_the_right_one_is_not(truths: dict[str, Row]) -> None:
     created = [
-        row
-        for row in truths["s1u+s11+s1ap"]["signalling"]
-        if row["procedure"] == "create_session"
+        row for row in truths["s1u+s11+s1ap"]["signalling"] if row["procedure"] == "create_session"
     ]
     wrong = [row for row in created if row["apn"] == "internett"]
     assert wrong and {row["cause"] for row in wrong} <= {78, None}
@@ -435,10 +433,8 @@ def test_tshark_reads_the_target_of_each_path_switch(
     code = 3 if protocol == "s1ap" else 25
     switch = f"{protocol}.procedureCode == {code} && {protocol}.initiatingMessage_element"
     seen = tshark(captures[view], switch, *fields)
-    shift = 4  # tshark shows the bit string filled up to whole bytes
     switched = {
-        (int(cell.replace(":", ""), 16) >> shift, int(teid.replace(":", ""), 16), address)
-        for cell, teid, address in seen
+        (int(cell, 16), int(teid.replace(":", ""), 16), address) for cell, teid, address in seen
     }
     moves = requests(truths[view], "s1ap" if protocol == "s1ap" else "n2", "path_switch")
     assert Counter(cell for cell, *_ in switched).keys() == {number(m["cell_id"]) for m in moves}
@@ -455,7 +451,13 @@ def test_tshark_reads_who_and_which_tunnels_on_n4(
     captures: dict[str, Path], truths: dict[str, Row], tshark: Tshark
 ) -> None:
     capture, truth = captures["n3+n4+n2"], truths["n3+n4+n2"]
-    fields = ("e212.imsi", "e164.msisdn", "pfcp.user_id.imei", "pfcp.apn_dnn", "pfcp.f_teid_flags.ch")
+    fields = (
+        "e212.imsi",
+        "e164.msisdn",
+        "pfcp.user_id.imei",
+        "pfcp.apn_dnn",
+        "pfcp.f_teid_flags.ch",
+    )
     asked = tshark(capture, "pfcp.msg_type == 50", *fields)
     people = identity_of(truth)
     assert Counter((imsi, msisdn, dnn) for imsi, msisdn, _, dnn, _ in asked) == Counter(
@@ -489,7 +491,7 @@ def test_tshark_reads_where_each_device_registers_on_n2(
     truth = truths["n3+n4+n2"]
     seen = tshark(captures["n3+n4+n2"], "ngap.procedureCode == 15", "ngap.NRCellIdentity")
     told = requests(truth, "n2", "initial_ue_message")
-    assert Counter(int(cell.replace(":", ""), 16) >> 4 for (cell,) in seen) == Counter(
+    assert Counter(int(cell, 16) for (cell,) in seen) == Counter(
         number(row["cell_id"]) for row in told
     )
 
@@ -501,16 +503,16 @@ def test_tshark_reads_who_where_and_which_address_in_radius(
     people, sessions = identity_of(truth), truth["attachments"]
     seen = tshark(
         captures["sgi+radius"],
-        "radius.code == 4 && radius.3GPP_IMSI",
+        "radius.code == 4 && e212.imsi",
         "radius.Acct_Status_Type",
-        "radius.3GPP_IMSI",
+        "e212.imsi",
         "radius.3GPP_IMEISV",
-        "radius.Framed_IP_Address",
-        "radius.3GPP_User_Location_Info",
+        "radius.Framed-IP-Address",
+        "gtpv2.ecgi_eci",
     )
     status = {"accounting_start": "1", "accounting_interim": "3", "accounting_stop": "2"}
     assert Counter(
-        (kind, imsi, imei, address, int(place[-8:], 16)) for kind, imsi, imei, address, place in seen
+        (kind, imsi, imei, address, int(cell)) for kind, imsi, imei, address, cell in seen
     ) == Counter(
         (
             status[row["procedure"]],
@@ -535,8 +537,8 @@ def test_nr_cells_may_be_told_by_radius(tmp_path: Path, tshark: Tshark) -> None:
     capture = simulate(tmp_path / "nr.pcap", "sgi+radius", "--rat", "nr", "--duration", "10s")
     assert tshark(capture, "_ws.malformed", "frame.number") == []
     cells = {row["cell_id"] for row in truth_of(capture)["cells"]}
-    seen = tshark(capture, "radius.3GPP_User_Location_Info", "radius.3GPP_User_Location_Info")
-    found = {f"001-01-{text[-9:].upper()}" for (text,) in seen}
+    seen = tshark(capture, "radius && gtpv2.ncgi_nrci", "gtpv2.ncgi_nrci")
+    found = {f"001-01-{int(text, 16):09X}" for (text,) in seen}
     assert found and found <= cells
 
 
