@@ -16,6 +16,8 @@ MAX_RESTARTS: Final = 9
 MIN_SNAP_LENGTH: Final = 96
 MAX_SNAP_LENGTH: Final = 262_144
 DEFAULT_START: Final = "2026-01-05T08:00:00Z"  # fixed, so that a seed names one file
+DEFAULT_BAD_SERVER: Final = "api.farapi.example"
+_DEFAULT_CONGESTED_CELL: Final = 5
 _DEFAULT_BAD_CELL, _DEFAULT_BAD_SUBSCRIBER, _DEFAULT_OLD_DEVICE = 3, 7, 11
 
 
@@ -66,6 +68,8 @@ class SimulationSettings:
     handovers: int
     restarts: int
     old_device: int
+    congested_cell: int
+    bad_server: str | None
     skip_us: int
     mean_pause_us: int
 
@@ -123,6 +127,12 @@ def _add_control_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--restarts", type=int, metavar="N", help="of gateways, default 1, 0 for none"
     )
+    group.add_argument("--congested-cell", type=int, metavar="N", help="default 5, 0 for none")
+    group.add_argument(
+        "--bad-server",
+        metavar="NAME",
+        help=f"far away behind a lossy path, default {DEFAULT_BAD_SERVER}, 'none' for none",
+    )
     group.add_argument("--old-device", type=int, metavar="N", help="default 11, 0 for none")
     group.add_argument(
         "--rat", choices=("eutran", "nr"), help="of sgi+radius, whose cells may be either"
@@ -162,9 +172,16 @@ def read_arguments(arguments: argparse.Namespace) -> SimulationSettings:
         handovers=_default(arguments.handovers, arguments.subscribers // 4),
         restarts=_default(arguments.restarts, 1),
         old_device=_chosen(arguments.old_device, _DEFAULT_OLD_DEVICE, arguments.subscribers),
+        congested_cell=_chosen(arguments.congested_cell, _DEFAULT_CONGESTED_CELL, arguments.cells),
+        bad_server=_bad_server(arguments),
         skip_us=skip_us,
         mean_pause_us=pause_us,
     )
+
+
+def _bad_server(arguments: argparse.Namespace) -> str | None:
+    name: str = arguments.bad_server or DEFAULT_BAD_SERVER
+    return None if name == "none" or "+" not in arguments.view else name
 
 
 def _rat(arguments: argparse.Namespace) -> str:
@@ -180,7 +197,15 @@ def _default(asked: int | None, default: int) -> int:
 def _check_control(
     arguments: argparse.Namespace, skip_us: int, duration_us: int, problems: list[str]
 ) -> None:
-    control = ("handovers", "restarts", "old_device", "rat", "skip")
+    control = (
+        "handovers",
+        "restarts",
+        "congested_cell",
+        "bad_server",
+        "old_device",
+        "rat",
+        "skip",
+    )
     if "+" not in arguments.view:
         problems += [
             f"--{name.replace('_', '-')}: is for views with a control plane: {', '.join(VIEWS[2:])}"
@@ -205,6 +230,7 @@ def _check_ranges(arguments: argparse.Namespace, problems: list[str]) -> None:
         ("--bad-subscriber", arguments.bad_subscriber, 0, arguments.subscribers),
         ("--handovers", arguments.handovers, 0, MAX_HANDOVERS),
         ("--restarts", arguments.restarts, 0, MAX_RESTARTS),
+        ("--congested-cell", arguments.congested_cell, 0, arguments.cells),
         ("--old-device", arguments.old_device, 0, arguments.subscribers),
         ("--snap-length", arguments.snap_length, MIN_SNAP_LENGTH, MAX_SNAP_LENGTH),
     )

@@ -6,14 +6,22 @@ from collections.abc import Iterable, Sequence
 from probe.simulate.control.connection import Connection, Identity, Interval, Row, Volume
 from probe.simulate.control.core import Core
 from probe.simulate.control.signalling import Signalling
+from probe.simulate.network import Cell
 
 
 class ControlTruth:
     """Sessions with their intervals, transactions, and who the subscribers are."""
 
     def __init__(
-        self, core: Core, signalling: Signalling, people: Sequence[Identity], *, skip_us: int
+        self,
+        core: Core,
+        signalling: Signalling,
+        people: Sequence[Identity],
+        cells: Sequence[Cell],
+        *,
+        skip_us: int,
     ) -> None:
+        self._congested = {cell.cell_id for cell in cells if cell.congested}
         self._core = core
         self._signalling = signalling
         self._people = people
@@ -22,6 +30,10 @@ class ControlTruth:
     @property
     def moves(self) -> int:
         return self._core.moves
+
+    @property
+    def congested_cells(self) -> set[str]:
+        return self._congested
 
     def rows(self, start_ns: int) -> Row:
         """Return the parts of the truth file. Times in ns since the Unix epoch."""

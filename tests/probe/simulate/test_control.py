@@ -294,6 +294,27 @@ def test_an_old_device_is_turned_away_by_most_servers(truths: dict[str, Row]) ->
     assert causes.count("tls_version_unsupported") > len(causes) / 2 > 1
 
 
+def test_devices_of_the_congested_cell_wait_for_each_other(truths: dict[str, Row]) -> None:
+    """Its handshakes take longer than its radio alone would make them."""
+    spread = {True: [], False: []}  # type: dict[bool, list[float]]
+    for cell in truths["s1u+s11+s1ap"]["cells"]:
+        if not cell["bad"]:
+            slowest_us = cell["handshake_rtt_client_us"]["max"]
+            spread[cell["congested"]].append(slowest_us / cell["rtt_client_us"])
+    assert min(spread[True]) > 3 > sorted(spread[False])[len(spread[False]) // 2]
+
+
+def test_the_bad_server_is_far_for_everyone(truths: dict[str, Row]) -> None:
+    truth = truths["n3+n4+n2"]
+    far: dict[bool, list[int]] = {True: [], False: []}
+    for row in truth["sessions"]:
+        if row["handshake_rtt_server_us"] is not None:
+            is_bad = row["server_name"] == truth["bad_server"]
+            far[is_bad].append(row["handshake_rtt_server_us"])
+    assert len(far[True]) > 10
+    assert min(far[True]) > 300_000 > max(far[False])
+
+
 def test_what_is_skipped_leaves_sessions_that_began_unseen(tmp_path: Path) -> None:
     capture = simulate(tmp_path / "x.pcap", "s1u+s11", "--skip", "15s", "--restarts", "0")
     truth = truth_of(capture)
