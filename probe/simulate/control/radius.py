@@ -187,7 +187,7 @@ def _addresses(connection: Connection) -> bytes:
 
 def _counters(exchange: Exchange) -> bytes:
     """Bytes and packets so far (RFC 2866 5.3 on; RFC 2869 5.1 for their upper halves)."""
-    volumes = [interval.volume for interval in exchange.connection.intervals]
+    volumes = [stay.volume for stay in exchange.connection.stays]
     up, down = sum(v.bytes_up for v in volumes), sum(v.bytes_down for v in volumes)
     length_s = (exchange.now_us - exchange.connection.start_us) // 1_000_000
     return b"".join(
