@@ -8,6 +8,7 @@ from typing import Final
 
 from probe.errors import ConfigError
 from probe.settings import parse_duration
+from probe.simulate.services import SERVICES
 
 MAX_CELLS: Final = 500
 MAX_SUBSCRIBERS: Final = 50_000
@@ -16,6 +17,9 @@ MAX_RESTARTS: Final = 9
 MIN_SNAP_LENGTH: Final = 96
 MAX_SNAP_LENGTH: Final = 262_144
 DEFAULT_START: Final = "2026-01-05T08:00:00Z"  # fixed, so that a seed names one file
+DEFAULT_BAD_SERVER: Final = "api.farapi.example"
+_DEFAULT_CONGESTED_CELL: Final = 5
+_SHORTEST_PAUSE_US: Final = 100_000
 _DEFAULT_BAD_CELL, _DEFAULT_BAD_SUBSCRIBER, _DEFAULT_OLD_DEVICE = 3, 7, 11
 
 
@@ -42,8 +46,8 @@ traffic in each of them. Devices attach, move between cells in the middle of flo
 come back, detach and attach again with addresses and TEIDs that others have had; a gateway
 restarts; requests are refused (no resources, wrong APN, no radio), repeated, or never answered.
 The truth file then has, besides the sessions, `identities`, `attachments` (each with its
-intervals: cell, tunnels and bytes) and `signalling` (each request with result, cause and time),
-and each session has `carried`: its bytes by interval. A move takes effect when the gateway
+stays: cell, tunnels and bytes) and `signalling` (each request with result, cause and time),
+and each session has `carried`: its bytes by stay. A move takes effect when the gateway
 accepts it. No OUT.map.csv is written: the control plane says who is who."""
 
 
@@ -66,6 +70,8 @@ class SimulationSettings:
     handovers: int
     restarts: int
     old_device: int
+    congested_cell: int
+    bad_server: str | None
     skip_us: int
     mean_pause_us: int
 
@@ -77,8 +83,8 @@ class SimulationSettings:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command on `parser`."""
     parser.description = (
-        "Write the traffic of a small mobile network with labelled faults: OUT.pcap, and beside it "
-        "OUT.truth.json (what is in it) and OUT.map.csv (the attribution map)."
+        "Write the traffic of a small mobile network with labelled faults: OUT.pcap, and beside\n"
+        "it OUT.truth.json (what is in it) and OUT.map.csv (the attribution map)."
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
@@ -123,6 +129,12 @@ def _add_control_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--restarts", type=int, metavar="N", help="of gateways, default 1, 0 for none"
     )
+    group.add_argument("--congested-cell", type=int, metavar="N", help="default 5, 0 for none")
+    group.add_argument(
+        "--bad-server",
+        metavar="NAME",
+        help=f"far away behind a lossy path, default {DEFAULT_BAD_SERVER}, 'none' for none",
+    )
     group.add_argument("--old-device", type=int, metavar="N", help="default 11, 0 for none")
     group.add_argument(
         "--rat", choices=("eutran", "nr"), help="of sgi+radius, whose cells may be either"
@@ -140,7 +152,7 @@ def read_arguments(arguments: argparse.Namespace) -> SimulationSettings:
     _check_ranges(arguments, problems)
     duration_us = _duration_us(arguments.duration, problems)
     start_ns = _start_ns(arguments.start, problems)
-    pause_us = _duration_us(arguments.pause, problems, "--pause")
+    pause_us = _pause_us(arguments.pause, problems)
     skip_us = _duration_us(arguments.skip, problems, "--skip") if arguments.skip else 0
     _check_control(arguments, skip_us, duration_us, problems)
     if problems:
@@ -162,9 +174,16 @@ def read_arguments(arguments: argparse.Namespace) -> SimulationSettings:
         handovers=_default(arguments.handovers, arguments.subscribers // 4),
         restarts=_default(arguments.restarts, 1),
         old_device=_chosen(arguments.old_device, _DEFAULT_OLD_DEVICE, arguments.subscribers),
+        congested_cell=_chosen(arguments.congested_cell, _DEFAULT_CONGESTED_CELL, arguments.cells),
+        bad_server=_bad_server(arguments),
         skip_us=skip_us,
         mean_pause_us=pause_us,
     )
+
+
+def _bad_server(arguments: argparse.Namespace) -> str | None:
+    name: str = arguments.bad_server or DEFAULT_BAD_SERVER
+    return None if name == "none" or "+" not in arguments.view else name
 
 
 def _rat(arguments: argparse.Namespace) -> str:
@@ -180,13 +199,26 @@ def _default(asked: int | None, default: int) -> int:
 def _check_control(
     arguments: argparse.Namespace, skip_us: int, duration_us: int, problems: list[str]
 ) -> None:
-    control = ("handovers", "restarts", "old_device", "rat", "skip")
+    control = (
+        "handovers",
+        "restarts",
+        "congested_cell",
+        "bad_server",
+        "old_device",
+        "rat",
+        "skip",
+    )
     if "+" not in arguments.view:
         problems += [
             f"--{name.replace('_', '-')}: is for views with a control plane: {', '.join(VIEWS[2:])}"
             for name in control
             if getattr(arguments, name) is not None
         ]
+    names = [service.server_name for service in SERVICES]
+    if arguments.bad_server not in (None, "none", *names):
+        problems.append(
+            f"--bad-server: {arguments.bad_server!r} is none of them; allowed: {', '.join(names)}"
+        )
     if arguments.rat and arguments.view != "sgi+radius":
         problems.append("--rat: is for the view sgi+radius; the others have their own")
     if skip_us and skip_us >= duration_us:
@@ -205,6 +237,7 @@ def _check_ranges(arguments: argparse.Namespace, problems: list[str]) -> None:
         ("--bad-subscriber", arguments.bad_subscriber, 0, arguments.subscribers),
         ("--handovers", arguments.handovers, 0, MAX_HANDOVERS),
         ("--restarts", arguments.restarts, 0, MAX_RESTARTS),
+        ("--congested-cell", arguments.congested_cell, 0, arguments.cells),
         ("--old-device", arguments.old_device, 0, arguments.subscribers),
         ("--snap-length", arguments.snap_length, MIN_SNAP_LENGTH, MAX_SNAP_LENGTH),
     )
@@ -222,6 +255,14 @@ def _duration_us(text: str, problems: list[str], option: str = "--duration") -> 
         problems.append(f"{option}: {text!r}: {error}")
         return 0
     return round(duration.total_seconds() * 1_000_000)
+
+
+def _pause_us(text: str, problems: list[str]) -> int:
+    others = len(problems)
+    pause_us = _duration_us(text, problems, "--pause")
+    if len(problems) == others and pause_us < _SHORTEST_PAUSE_US:
+        problems.append(f"--pause: {text} is too short; allowed: 100ms and more")
+    return pause_us
 
 
 def _start_ns(text: str, problems: list[str]) -> int:

@@ -70,11 +70,11 @@ class BearerView(S1uView):
 
     def _tunnel(self, flow: Flow, up: bool) -> tuple[bytes, bytes, bytes]:
         connection = flow.connection
-        assert connection is not None and connection.interval is not None
-        interval = connection.interval
-        ends = (interval.node_address, interval.gateway_address)
-        teid = interval.teid_up if up else interval.teid_down
-        return _ends_and_header(*ends, teid, up, interval.cell.rat == "nr")
+        assert connection is not None and connection.stay is not None
+        stay = connection.stay
+        ends = (stay.node_address, stay.gateway_address)
+        teid = stay.teid_up if up else stay.teid_down
+        return _ends_and_header(*ends, teid, up, stay.cell.rat == "nr")
 
 
 @lru_cache(maxsize=4)

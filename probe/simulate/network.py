@@ -6,9 +6,11 @@ network.
 """
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
+
+from probe.simulate.links import Queue
 
 MCC_MNC: Final = "001-01"
 APN: Final = "internet"
@@ -17,6 +19,8 @@ RAN_PREFIX: Final = "10.20.0.0/16"  # eNB and gNB ends of the GTP-U tunnels
 GATEWAY_ADDRESS: Final = "10.30.0.1"  # the SGW's or UPF's end
 CELLS_PER_NODE: Final = 2
 NODES_PER_AREA: Final = 4
+_CONGESTED_RATE_BPS: Final = 1_500_000  # for all devices of the cell together
+_LONGEST_QUEUE_US: Final = 400_000
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,11 @@ class Cell:
     loss: float  # of packets from tap to device
     rate_bps: int
     bad: bool
+    queue_down: Queue | None = None  # of a congested cell: all its devices share the rate
+
+    @property
+    def congested(self) -> bool:
+        return self.queue_down is not None
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,7 @@ def build_network(
     bad_subscriber: int,
     *,
     rat: str | None = None,
+    congested_cell: int = 0,
 ) -> Network:
     """Return a network; cells and subscribers are numbered from 1, bad number 0 means none.
 
@@ -82,6 +92,11 @@ def build_network(
     all_cells = tuple(
         _cell(random, number, number == bad_cell, rat) for number in range(1, cells + 1)
     )
+    if congested_cell:
+        all_cells = tuple(
+            _congested(cell) if number == congested_cell else cell
+            for number, cell in enumerate(all_cells, start=1)
+        )
     teids = iter(random.sample(range(0x1000, 0xFFFF_FFFF), 2 * subscribers))
     all_subscribers = tuple(
         _subscriber(number, all_cells, next(teids), next(teids), number == bad_subscriber)
@@ -115,6 +130,10 @@ def _cell(random: Random, number: int, bad: bool, rat: str | None) -> Cell:
         rate_bps=(10 if bad else rate_mbps) * 1_000_000,
         bad=bad,
     )
+
+
+def _congested(cell: Cell) -> Cell:
+    return replace(cell, rate_bps=_CONGESTED_RATE_BPS, queue_down=Queue(_LONGEST_QUEUE_US))
 
 
 def _subscriber(

@@ -64,8 +64,9 @@ def write_truth(
 
 def _add_control(document: Row, control: ControlTruth) -> None:
     """Add what the control plane knows; where a subscriber is depends on the time then."""
-    carried = control.carried()
+    carried, congested = control.carried(), control.congested_cells
     for row in document["cells"]:
+        row["congested"] = row["cell_id"] in congested
         row["carried"] = carried.get(row["cell_id"])
     for row in document["subscribers"]:
         del row["cell_id"], row["client_prefixes"], row["loss_down"]

@@ -32,6 +32,7 @@ def simulate(settings: SimulationSettings, *, show_progress: bool = False) -> st
         settings.bad_cell,
         settings.bad_subscriber,
         rat=settings.rat if settings.has_control else None,
+        congested_cell=settings.congested_cell if settings.has_control else 0,
     )
     tap, control = _write_capture(settings, network, show_progress)
     rows = [session.row(settings.start_ns) for session in tap.sessions]
@@ -55,7 +56,8 @@ def _write_capture(
     view = shown.view if shown else VIEWS[settings.view]()
     length, skip_us = settings.snap_length, settings.skip_us
     with Tap(settings.output, view, settings.start_ns, length, skip_us) as tap:
-        traffic = Traffic(timeline, tap, network, settings.seed, settings.mean_pause_us)
+        pause_us, bad_server = settings.mean_pause_us, settings.bad_server
+        traffic = Traffic(timeline, tap, network, settings.seed, pause_us, bad_server=bad_server)
         if shown:
             control = begin(settings, network, shown, timeline=timeline, tap=tap, traffic=traffic)
         quiet = min(_QUIET_US, settings.duration_us // 4)
@@ -89,10 +91,12 @@ def _beside(output: Path, suffix: str) -> Path:
 
 
 def _made(settings: SimulationSettings) -> dict[str, object]:
+    added = {"skip_us": settings.skip_us, "bad_server": settings.bad_server}
     return {
         "seed": settings.seed,
         "view": settings.view,
         "start_time": settings.start_ns,
         "duration_us": settings.duration_us,
         "snap_length": settings.snap_length,
+        **(added if settings.has_control else {}),
     }

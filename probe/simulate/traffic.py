@@ -30,6 +30,7 @@ _OLD_DEVICE_REFUSED: Final = 0.8  # share of its sessions
 _EPHEMERAL_PORTS: Final = range(32_768, 61_000)
 _NOISE_BYTES: Final = 1 << 18
 _CORE_LOSS: Final = 0.0005
+_BAD_SERVER_RTT_MS, _BAD_SERVER_LOSS = 320, 0.04  # between tap and server
 _CORE_RATE_BPS: Final = 1_000_000_000
 _HTTPS, _DNS = 443, 53
 _RESET_RESPONSE_BYTES: Final = 90_000  # long enough that a reset comes in its middle
@@ -108,12 +109,15 @@ class Traffic:
         network: Network,
         seed: int,
         mean_pause_us: int = MEAN_PAUSE_US,
+        *,
+        bad_server: str | None = None,
     ) -> None:
         self._timeline = timeline
         self._tap = tap
         self._seed = seed
         self._noise = Random(f"{seed}:noise").randbytes(_NOISE_BYTES)
         self._deck = FaultDeck(Random(f"{seed}:faults"))
+        self._bad_server = bad_server
         self._mean_pause_us = mean_pause_us
         self.devices = [self._device(subscriber) for subscriber in network.subscribers]
 
@@ -191,7 +195,7 @@ class Traffic:
         truth = _truth(device, service, "udp", _addresses(device, service), _HTTPS)
         truth.app_protocol = "quic"
         size = device.random.randint(*service.exchange.response)
-        flow, path = _flow(device, UDP, truth), self._path(device, service.rtt_ms)
+        flow, path = _flow(device, UDP, truth), self._path_to(device, service)
         QuicTransfer(
             self._timeline,
             path,
@@ -209,7 +213,7 @@ class Traffic:
         truth.alpn = ",".join(offered_protocols(alpn))
         truth.tls_version = None if fault in ALERTS else version
         truth.planned_cause = fault.cause
-        flow, path = _flow(device, TCP, truth), self._path(device, service.rtt_ms)
+        flow, path = _flow(device, TCP, truth), self._path_to(device, service)
         attitude = _ATTITUDES.get(fault, ServerAttitude.ACCEPT)
         client, server = connect_ends(self._timeline, path, flow, attitude, device.random)
         session = TlsSession(device.random, service.server_name, alpn, version, self._noise)
@@ -217,10 +221,13 @@ class Traffic:
         Dialogue(self._timeline, client, server, turns, _ending(service, fault))
         client.connect()
 
-    def _path(self, device: Device, rtt_ms: int) -> Path:
-        quality = LinkQuality(
-            rtt_ms * 500, _CORE_LOSS, _CORE_RATE_BPS, jitter_us=max(rtt_ms * 25, 50)
-        )
+    def _path_to(self, device: Device, service: Service) -> Path:
+        if service.server_name == self._bad_server:
+            return self._path(device, _BAD_SERVER_RTT_MS, _BAD_SERVER_LOSS)
+        return self._path(device, service.rtt_ms)
+
+    def _path(self, device: Device, rtt_ms: int, loss: float = _CORE_LOSS) -> Path:
+        quality = LinkQuality(rtt_ms * 500, loss, _CORE_RATE_BPS, jitter_us=max(rtt_ms * 25, 50))
         core_up, core_down = Link(device.random, quality), Link(device.random, quality)
         links = Links(device.access_up, device.access_down, core_up, core_down)
         return Path(self._timeline, self._tap, links)
@@ -242,10 +249,10 @@ def _qualities(subscriber: Subscriber) -> tuple[LinkQuality, LinkQuality]:
     """Return those of the access links, up and down."""
     cell = subscriber.cell
     up, down = (
-        LinkQuality(cell.rtt_us // 2, loss, rate, jitter_us=cell.rtt_us // 20)
-        for loss, rate in (
-            (subscriber.loss / 4, cell.rate_bps // 4),
-            (subscriber.loss, cell.rate_bps),
+        LinkQuality(cell.rtt_us // 2, loss, rate, jitter_us=cell.rtt_us // 20, queue=queue)
+        for loss, rate, queue in (
+            (subscriber.loss / 4, cell.rate_bps // 4, None),
+            (subscriber.loss, cell.rate_bps, cell.queue_down),
         )
     )
     return up, down

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from probe.simulate.control.connection import Interval, Volume
+from probe.simulate.control.connection import Stay, Volume
 
 FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10  # TCP flags, RFC 9293 3.1
 
@@ -121,7 +121,7 @@ class SessionTruth:
     first_query_us: int | None = None
     dns_response_us: int | None = None
     dns_rcode: int | None = None
-    carried: list[tuple[Interval, Volume]] = field(default_factory=list)  # in order of time
+    carried: list[tuple[Stay, Volume]] = field(default_factory=list)  # in order of time
 
     def direction(self, up: bool) -> DirectionTruth:
         return self.up if up else self.down
@@ -132,10 +132,10 @@ class SessionTruth:
         self.end_us = now_us
         self.direction(up).count(ip_length, payload_length)
 
-    def saw_carried(self, interval: Interval, up: bool, ip_length: int) -> None:
+    def saw_carried(self, stay: Stay, up: bool, ip_length: int) -> None:
         """Count the packet for the cell that carried it."""
-        if not self.carried or self.carried[-1][0] is not interval:
-            self.carried.append((interval, Volume()))
+        if not self.carried or self.carried[-1][0] is not stay:
+            self.carried.append((stay, Volume()))
         self.carried[-1][1].count(up, ip_length)
 
     def saw_segment(
@@ -202,7 +202,7 @@ class SessionTruth:
         """Return the first cell and the share of each; nothing where subscribers do not move."""
         if not self.carried:
             return {}
-        shares = [{**interval.key(), **volume.row()} for interval, volume in self.carried]
+        shares = [{**stay.key(), **volume.row()} for stay, volume in self.carried]
         return {"cell_id": shares[0]["cell_id"], "carried": shares}
 
 

@@ -62,7 +62,7 @@ class Gateway:
 
 
 @dataclass(eq=False, slots=True)
-class Interval:
+class Stay:
     """A time in which a session stayed in one cell, with the same tunnels."""
 
     attachment: int  # number of its session
@@ -77,10 +77,10 @@ class Interval:
     volume: Volume = field(default_factory=Volume)
 
     def key(self) -> Row:
-        """Return what names the interval, its cell and its tunnels."""
+        """Return what names the stay, its cell and its tunnels."""
         return {
             "attachment": self.attachment,
-            "interval": self.number,
+            "stay": self.number,
             "cell_id": self.cell.cell_id,
             "ran_node_id": self.cell.ran_node_id,
             "tracking_area": self.cell.tracking_area,
@@ -134,8 +134,8 @@ class Connection:
     state: State = State.STARTING
     end_us: int | None = None
     end_reason: str | None = None
-    intervals: list[Interval] = field(default_factory=list)
-    interval: Interval | None = None  # the present one
+    stays: list[Stay] = field(default_factory=list)
+    stay: Stay | None = None  # the present one
     last_packet_us: int = 0
     wanted: Callable[["Connection"], None] | None = None  # called once packets wait
     _waiting: list[Callable[[], None]] = field(default_factory=list)
@@ -148,9 +148,9 @@ class Connection:
         """Carry packets in `cell` from now on."""
         self.leave(now_us)
         self.cell, self.teid_down = cell, teid_down
-        self.interval = Interval(
+        self.stay = Stay(
             attachment=self.number,
-            number=len(self.intervals),
+            number=len(self.stays),
             cell=cell,
             node_address=cell.node_address,
             gateway_address=self.gateway.address,
@@ -158,15 +158,15 @@ class Connection:
             teid_down=teid_down,
             start_us=now_us,
         )
-        self.intervals.append(self.interval)
+        self.stays.append(self.stay)
         self.state = State.ACTIVE
         self._release_waiting()
 
     def leave(self, now_us: int) -> None:
-        """End the present interval, if there is one."""
-        if self.interval is not None:
-            self.interval.end_us = now_us
-            self.interval = None
+        """End the present stay, if there is one."""
+        if self.stay is not None:
+            self.stay.end_us = now_us
+            self.stay = None
 
     def end(self, now_us: int, reason: str) -> None:
         self.leave(now_us)
@@ -174,12 +174,12 @@ class Connection:
         self.end_us, self.end_reason = now_us, reason
         self._waiting.clear()
 
-    def carry(self, now_us: int, up: bool, ip_length: int) -> Interval:
+    def carry(self, now_us: int, up: bool, ip_length: int) -> Stay:
         """Count a packet that passes the tap now."""
-        assert self.interval is not None
+        assert self.stay is not None
         self.last_packet_us = now_us
-        self.interval.volume.count(up, ip_length)
-        return self.interval
+        self.stay.volume.count(up, ip_length)
+        return self.stay
 
     def wait(self, action: Callable[[], None]) -> bool:
         """Keep `action` for when the device is back; False if it will not be."""

@@ -205,7 +205,7 @@ class Core:
             self._ask(exchange, 3, arrive, lost_answers=lost_answers)
 
     def _arrive(self, connection: Connection, switch: Exchange) -> None:
-        left = connection.interval
+        left = connection.stay
         if left is not None and self._tunnels is not None:
             self._tap.write(self._timeline.now, self._tunnels.end_marker(left))
         self._leave_node(connection)

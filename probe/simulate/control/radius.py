@@ -187,7 +187,7 @@ def _addresses(connection: Connection) -> bytes:
 
 def _counters(exchange: Exchange) -> bytes:
     """Bytes and packets so far (RFC 2866 5.3 on; RFC 2869 5.1 for their upper halves)."""
-    volumes = [interval.volume for interval in exchange.connection.intervals]
+    volumes = [stay.volume for stay in exchange.connection.stays]
     up, down = sum(v.bytes_up for v in volumes), sum(v.bytes_down for v in volumes)
     length_s = (exchange.now_us - exchange.connection.start_us) // 1_000_000
     return b"".join(
@@ -227,7 +227,9 @@ def _user_location(cell: Cell) -> bytes:
     """TAI and cell of 4G (130) or 5G (137), TS 29.061 16.4.7.2."""
     area, number = area_number(cell), cell_number(cell)
     if cell.rat == "nr":
-        return b"\x89" + PLMN + area.to_bytes(3, "big") + PLMN + number.to_bytes(5, "big")
+        # 36 bits and four spare ones behind them, as the bit string of TS 38.413 9.3.1.7.
+        cell_identity = (number << 4).to_bytes(5, "big")
+        return b"\x89" + PLMN + area.to_bytes(3, "big") + PLMN + cell_identity
     return b"\x82" + PLMN + struct.pack("!H", area) + PLMN + struct.pack("!I", number)
 
 

@@ -3,17 +3,25 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from probe.simulate.control.connection import Connection, Identity, Interval, Row, Volume
+from probe.simulate.control.connection import Connection, Identity, Row, Stay, Volume
 from probe.simulate.control.core import Core
 from probe.simulate.control.signalling import Signalling
+from probe.simulate.network import Cell
 
 
 class ControlTruth:
-    """Sessions with their intervals, transactions, and who the subscribers are."""
+    """Sessions with their stays, transactions, and who the subscribers are."""
 
     def __init__(
-        self, core: Core, signalling: Signalling, people: Sequence[Identity], *, skip_us: int
+        self,
+        core: Core,
+        signalling: Signalling,
+        people: Sequence[Identity],
+        cells: Sequence[Cell],
+        *,
+        skip_us: int,
     ) -> None:
+        self._congested = {cell.cell_id for cell in cells if cell.congested}
         self._core = core
         self._signalling = signalling
         self._people = people
@@ -22,6 +30,10 @@ class ControlTruth:
     @property
     def moves(self) -> int:
         return self._core.moves
+
+    @property
+    def congested_cells(self) -> set[str]:
+        return self._congested
 
     def rows(self, start_ns: int) -> Row:
         """Return the parts of the truth file. Times in ns since the Unix epoch."""
@@ -44,17 +56,17 @@ class ControlTruth:
 
     def carried(self) -> dict[str, Row]:
         """Return what passed the tap, by cell."""
-        by_cell: dict[str, list[Interval]] = {}
+        by_cell: dict[str, list[Stay]] = {}
         for connection in self._core.connections:
-            for interval in connection.intervals:
-                by_cell.setdefault(interval.cell.cell_id, []).append(interval)
-        return {cell_id: _sum(intervals) for cell_id, intervals in by_cell.items()}
+            for stay in connection.stays:
+                by_cell.setdefault(stay.cell.cell_id, []).append(stay)
+        return {cell_id: _sum(stays) for cell_id, stays in by_cell.items()}
 
 
-def _sum(intervals: Iterable[Interval]) -> Row:
+def _sum(stays: Iterable[Stay]) -> Row:
     total = Volume()
-    for interval in intervals:
-        total.add(interval.volume)
+    for stay in stays:
+        total.add(stay.volume)
     return total.row()
 
 
@@ -91,16 +103,16 @@ def _attachment_row(connection: Connection, start_ns: int, skip_us: int) -> Row:
             "smf_seid": connection.keys.smf_seid,
             "upf_seid": connection.keys.upf_seid,
         },
-        "intervals": [_interval_row(interval, start_ns) for interval in connection.intervals],
+        "stays": [_stay_row(stay, start_ns) for stay in connection.stays],
     }
 
 
-def _interval_row(interval: Interval, start_ns: int) -> Row:
+def _stay_row(stay: Stay, start_ns: int) -> Row:
     return {
-        **interval.key(),
-        "start_time": start_ns + 1000 * interval.start_us,
-        "end_time": _time(interval.end_us, start_ns),
-        **interval.volume.row(),
+        **stay.key(),
+        "start_time": start_ns + 1000 * stay.start_us,
+        "end_time": _time(stay.end_us, start_ns),
+        **stay.volume.row(),
     }
 
 

@@ -36,4 +36,4 @@ def begin(
     mobility = Mobility(timeline, core, traffic.devices, network.cells, random)
     plan = Plan(settings.duration_us, settings.handovers, settings.restarts)
     mobility.schedule(plan, GATEWAYS)
-    return ControlTruth(core, signalling, people, skip_us=settings.skip_us)
+    return ControlTruth(core, signalling, people, network.cells, skip_us=settings.skip_us)

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
-from probe.simulate.control.connection import Gateway, Interval
+from probe.simulate.control.connection import Gateway, Stay
 from probe.simulate.control.frames import Framer
 from probe.simulate.control.signalling import (
     Answer,
@@ -36,10 +36,10 @@ class Tunnels:
         self._framer = framer
         self._sequence = 0
 
-    def end_marker(self, interval: Interval) -> bytes:
+    def end_marker(self, stay: Stay) -> bytes:
         """Return the last message to the node that a device has left (TS 29.281 7.3.2)."""
-        message = struct.pack("!BBHI", 0x30, _END_MARKER, 0, interval.teid_down)
-        return self._frame(interval.gateway_address, interval.node_address, False, message)
+        message = struct.pack("!BBHI", 0x30, _END_MARKER, 0, stay.teid_down)
+        return self._frame(stay.gateway_address, stay.node_address, False, message)
 
     def greetings(self) -> Sequence[Greeting]:
         return [self._echo(node, way) for way in self._gateways for node in self._nodes]

@@ -69,7 +69,7 @@ def test_all_views_show_the_same_user_traffic(truths: dict[str, Row]) -> None:
         for truth in truths.values()
     ]
     volumes = [
-        [[(c["interval"], c["bytes_up"], c["bytes_down"]) for c in row["carried"]]
+        [[(c["stay"], c["bytes_up"], c["bytes_down"]) for c in row["carried"]]
          for row in truth["sessions"]]
         for truth in truths.values()
     ]  # fmt: skip
@@ -83,7 +83,7 @@ def test_no_map_is_written_where_the_control_plane_says_who_is_who(
     assert not any(path.with_suffix(".map.csv").exists() for path in captures.values())
 
 
-# ------------------------------------------------------------- each byte at the cell that carried it
+# ------------------------------------------------------- each byte at the cell that carried it
 
 
 class Frame(NamedTuple):
@@ -112,28 +112,28 @@ def tunnelled(capture: Path) -> Iterator[tuple[Frame, int, int, bytes]]:
             yield frame, kind, teid, body[16 + (8 if flags & 0x07 else 0) :]
 
 
-class Intervals:
-    """The truth's intervals, found by tunnel end or device address, and time."""
+class Stays:
+    """The truth's stays, found by tunnel end or device address, and time."""
 
     def __init__(self, truth: Row) -> None:
         self._found: dict[tuple[str, int | str], list[tuple[Row, Row]]] = defaultdict(list)
         for attachment in truth["attachments"]:
-            for interval in attachment["intervals"]:
-                row = (attachment, interval)
-                self._found[interval["gateway_address"], interval["teid_up"]].append(row)
-                self._found[interval["node_address"], interval["teid_down"]].append(row)
+            for stay in attachment["stays"]:
+                row = (attachment, stay)
+                self._found[stay["gateway_address"], stay["teid_up"]].append(row)
+                self._found[stay["node_address"], stay["teid_down"]].append(row)
                 self._found["device", attachment["client_ipv4"]].append(row)
                 self._found["device", str(attachment["client_ipv6_prefix"])].append(row)
 
     def at(self, place: str, key: int | str, time_us: int) -> tuple[Row, Row]:
-        """Return the one interval that a packet belongs to."""
+        """Return the one stay that a packet belongs to."""
         fits = [
             row
             for row in self._found[place, key]
             if row[1]["start_time"] <= 1000 * time_us
             and (row[1]["end_time"] is None or 1000 * time_us <= row[1]["end_time"])
         ]
-        # A time at which one interval ends and the next begins belongs to both.
+        # A time at which one stay ends and the next begins belongs to both.
         assert fits, (place, key, time_us)
         return fits[-1]
 
@@ -156,16 +156,16 @@ def length_of(packet: bytes) -> int:
 def test_each_tunnelled_byte_is_labelled_with_the_tunnel_it_was_in(
     view: str, captures: dict[str, Path], truths: dict[str, Row]
 ) -> None:
-    intervals, seen = Intervals(truths[view]), Counter[tuple[int, int, bool]]()
+    stays, seen = Stays(truths[view]), Counter[tuple[int, int, bool]]()
     for frame, kind, teid, packet in tunnelled(captures[view]):
         if kind == GPDU:
-            attachment, interval = intervals.at(frame.destination, teid, frame.time_us)
-            up = frame.destination == interval["gateway_address"]
-            other = interval["node_address"] if up else interval["gateway_address"]
+            attachment, stay = stays.at(frame.destination, teid, frame.time_us)
+            up = frame.destination == stay["gateway_address"]
+            other = stay["node_address"] if up else stay["gateway_address"]
             assert frame.source == other
             address = client_key(packet, up)
             assert address in (attachment["client_ipv4"], attachment["client_ipv6_prefix"])
-            seen[interval["attachment"], interval["interval"], up] += length_of(packet)
+            seen[stay["attachment"], stay["stay"], up] += length_of(packet)
     assert seen == labelled_bytes(truths[view])
 
 
@@ -173,13 +173,13 @@ def test_each_plain_byte_is_labelled_with_the_cell_of_its_address_then(
     captures: dict[str, Path], truths: dict[str, Row]
 ) -> None:
     truth = truths["sgi+radius"]
-    intervals, total = Intervals(truth), 0
+    stays, total = Stays(truth), 0
     for frame in frames(captures["sgi+radius"]):
         packet = frame.payload
         up = client_key(packet, True).startswith(("100.64.", "2001:db8:64:"))
         key = client_key(packet, up)
         if key.startswith(("100.64.", "2001:db8:64:")):
-            intervals.at("device", key, frame.time_us)
+            stays.at("device", key, frame.time_us)
             total += length_of(packet)
     assert total == sum(labelled_bytes(truth).values())
 
@@ -187,10 +187,10 @@ def test_each_plain_byte_is_labelled_with_the_cell_of_its_address_then(
 def labelled_bytes(truth: Row) -> Counter[tuple[int, int, bool]]:
     found = Counter[tuple[int, int, bool]]()
     for attachment in truth["attachments"]:
-        for row in attachment["intervals"]:
+        for row in attachment["stays"]:
             for up, name in ((True, "bytes_up"), (False, "bytes_down")):
                 if row[name]:
-                    found[row["attachment"], row["interval"], up] = row[name]
+                    found[row["attachment"], row["stay"], up] = row[name]
     return found
 
 
@@ -202,7 +202,7 @@ def test_the_shares_of_sessions_add_up(truths: dict[str, Row]) -> None:
                 shares = [share[f"bytes_{way}"] for share in session["carried"]]
                 assert sum(shares) == session[f"bytes_{way}"]
             for share in session["carried"]:
-                key = (share["attachment"], share["interval"])
+                key = (share["attachment"], share["stay"])
                 sums[*key, True] += share["bytes_up"]
                 sums[*key, False] += share["bytes_down"]
         assert +sums == labelled_bytes(truth)
@@ -227,9 +227,9 @@ def test_an_end_marker_closes_the_old_tunnel_of_a_move(
         if kind == END_MARKER
     ]
     ended = {
-        (interval["node_address"], interval["teid_down"], interval["end_time"])
+        (stay["node_address"], stay["teid_down"], stay["end_time"])
         for attachment in truth["attachments"]
-        for interval in attachment["intervals"]
+        for stay in attachment["stays"]
     }
     assert len(markers) == truth["handovers"] > 30
     assert ended.issuperset(markers)
@@ -238,9 +238,9 @@ def test_an_end_marker_closes_the_old_tunnel_of_a_move(
 def test_addresses_and_tunnels_go_to_others_once_they_are_free(truths: dict[str, Row]) -> None:
     owners: dict[Any, set[str]] = defaultdict(set)
     for attachment in truths["s1u+s11+s1ap"]["attachments"]:
-        if attachment["intervals"]:
+        if attachment["stays"]:
             owners[attachment["client_ipv4"]].add(attachment["subscriber"])
-        for row in attachment["intervals"]:
+        for row in attachment["stays"]:
             for end in ("gateway_address", "teid_up"), ("node_address", "teid_down"):
                 owners[row[end[0]], row[end[1]]].add(attachment["subscriber"])
     shared = Counter(type(key) for key, subscribers in owners.items() if len(subscribers) > 1)
@@ -269,9 +269,7 @@ def test_every_kind_of_answer_comes_up(truths: dict[str, Row]) -> None:
 
 def test_a_wrong_apn_is_refused_and_the_right_one_is_not(truths: dict[str, Row]) -> None:
     created = [
-        row
-        for row in truths["s1u+s11+s1ap"]["signalling"]
-        if row["procedure"] == "create_session"
+        row for row in truths["s1u+s11+s1ap"]["signalling"] if row["procedure"] == "create_session"
     ]
     wrong = [row for row in created if row["apn"] == "internett"]
     assert wrong and {row["cause"] for row in wrong} <= {78, None}
@@ -280,7 +278,7 @@ def test_a_wrong_apn_is_refused_and_the_right_one_is_not(truths: dict[str, Row])
 
 def test_a_restart_ends_the_sessions_of_one_gateway(truths: dict[str, Row]) -> None:
     ended = [a for a in truths["n3+n4+n2"]["attachments"] if a["end_reason"] == "restart"]
-    gateways = {row["gateway_address"] for a in ended for row in a["intervals"]}
+    gateways = {row["gateway_address"] for a in ended for row in a["stays"]}
     assert len(ended) > 20 and gateways == {"10.30.0.2"}
     assert len({a["end_time"] for a in ended}) == 1
 
@@ -296,13 +294,34 @@ def test_an_old_device_is_turned_away_by_most_servers(truths: dict[str, Row]) ->
     assert causes.count("tls_version_unsupported") > len(causes) / 2 > 1
 
 
+def test_devices_of_the_congested_cell_wait_for_each_other(truths: dict[str, Row]) -> None:
+    """Its handshakes take longer than its radio alone would make them."""
+    spread = {True: [], False: []}  # type: dict[bool, list[float]]
+    for cell in truths["s1u+s11+s1ap"]["cells"]:
+        if not cell["bad"]:
+            slowest_us = cell["handshake_rtt_client_us"]["max"]
+            spread[cell["congested"]].append(slowest_us / cell["rtt_client_us"])
+    assert min(spread[True]) > 3 > sorted(spread[False])[len(spread[False]) // 2]
+
+
+def test_the_bad_server_is_far_for_everyone(truths: dict[str, Row]) -> None:
+    truth = truths["n3+n4+n2"]
+    far: dict[bool, list[int]] = {True: [], False: []}
+    for row in truth["sessions"]:
+        if row["handshake_rtt_server_us"] is not None:
+            is_bad = row["server_name"] == truth["bad_server"]
+            far[is_bad].append(row["handshake_rtt_server_us"])
+    assert len(far[True]) > 10
+    assert min(far[True]) > 300_000 > max(far[False])
+
+
 def test_what_is_skipped_leaves_sessions_that_began_unseen(tmp_path: Path) -> None:
     capture = simulate(tmp_path / "x.pcap", "s1u+s11", "--skip", "15s", "--restarts", "0")
     truth = truth_of(capture)
     first = next(frames(capture))
     assert first.time_us * 1000 >= truth["start_time"] + 15 * 10**9
     hidden = [a for a in truth["attachments"] if not a["start_shown"]]
-    assert sum(row["bytes_down"] for a in hidden for row in a["intervals"]) > 1_000_000
+    assert sum(row["bytes_down"] for a in hidden for row in a["stays"]) > 1_000_000
     packets = sum(kind == GPDU for _, kind, *_ in tunnelled(capture))
     totals = truth["totals"]
     assert packets == totals["packets_up"] + totals["packets_down"]
@@ -411,7 +430,7 @@ def test_tshark_reads_both_ends_of_each_tunnel_on_s11(
         for eci, teid, address in tshark(capture, "gtpv2.message_type == 34", *fields)
     }
     for attachment in truth["attachments"]:
-        for row in attachment["intervals"]:
+        for row in attachment["stays"]:
             up = (attachment["client_ipv4"], row["teid_up"], row["gateway_address"])
             assert up in created
             assert (number(row["cell_id"]), row["teid_down"], row["node_address"]) in modified
@@ -435,27 +454,38 @@ def test_tshark_reads_the_target_of_each_path_switch(
     code = 3 if protocol == "s1ap" else 25
     switch = f"{protocol}.procedureCode == {code} && {protocol}.initiatingMessage_element"
     seen = tshark(captures[view], switch, *fields)
-    shift = 4  # tshark shows the bit string filled up to whole bytes
-    switched = {
-        (int(cell.replace(":", ""), 16) >> shift, int(teid.replace(":", ""), 16), address)
-        for cell, teid, address in seen
-    }
     moves = requests(truths[view], "s1ap" if protocol == "s1ap" else "n2", "path_switch")
-    assert Counter(cell for cell, *_ in switched).keys() == {number(m["cell_id"]) for m in moves}
-    assert len(seen) == len(moves)
-    reached = {
-        (number(row["cell_id"]), row["teid_down"], row["node_address"])
-        for attachment in truths[view]["attachments"]
-        for row in attachment["intervals"]
-    }
-    assert len(switched & reached) >= truths[view]["handovers"] * 0.9
+    assert [int(cell, 16) for cell, *_ in seen] == [number(move["cell_id"]) for move in moves]
+    accepted = 0
+    for (_, teid, address), move in zip(seen, moves, strict=True):
+        if move["result"] == "accepted":
+            stay = stay_from(truths[view]["attachments"][move["attachment"]], move)
+            assert stay["cell_id"] == move["cell_id"]
+            assert stay["teid_down"] == int(teid.replace(":", ""), 16)
+            assert stay["node_address"] == address
+            accepted += 1
+    assert accepted >= 30
+
+
+def stay_from(attachment: Row, move: Row) -> Row:
+    """Return the stay that began while a move was under way."""
+    start, end = move["start_time"], move["end_time"]
+    (found,) = [row for row in attachment["stays"] if start <= row["start_time"] <= end]
+    row: Row = found
+    return row
 
 
 def test_tshark_reads_who_and_which_tunnels_on_n4(
     captures: dict[str, Path], truths: dict[str, Row], tshark: Tshark
 ) -> None:
     capture, truth = captures["n3+n4+n2"], truths["n3+n4+n2"]
-    fields = ("e212.imsi", "e164.msisdn", "pfcp.user_id.imei", "pfcp.apn_dnn", "pfcp.f_teid_flags.ch")
+    fields = (
+        "e212.imsi",
+        "e164.msisdn",
+        "pfcp.user_id.imei",
+        "pfcp.apn_dnn",
+        "pfcp.f_teid_flags.ch",
+    )
     asked = tshark(capture, "pfcp.msg_type == 50", *fields)
     people = identity_of(truth)
     assert Counter((imsi, msisdn, dnn) for imsi, msisdn, _, dnn, _ in asked) == Counter(
@@ -478,7 +508,7 @@ def test_tshark_reads_who_and_which_tunnels_on_n4(
         )
     }  # fmt: skip
     for attachment in truth["attachments"]:
-        for row in attachment["intervals"]:
+        for row in attachment["stays"]:
             assert (row["teid_up"], row["gateway_address"]) in chosen
             assert (row["teid_down"], row["node_address"]) in pointed
 
@@ -489,7 +519,7 @@ def test_tshark_reads_where_each_device_registers_on_n2(
     truth = truths["n3+n4+n2"]
     seen = tshark(captures["n3+n4+n2"], "ngap.procedureCode == 15", "ngap.NRCellIdentity")
     told = requests(truth, "n2", "initial_ue_message")
-    assert Counter(int(cell.replace(":", ""), 16) >> 4 for (cell,) in seen) == Counter(
+    assert Counter(int(cell, 16) for (cell,) in seen) == Counter(
         number(row["cell_id"]) for row in told
     )
 
@@ -501,16 +531,16 @@ def test_tshark_reads_who_where_and_which_address_in_radius(
     people, sessions = identity_of(truth), truth["attachments"]
     seen = tshark(
         captures["sgi+radius"],
-        "radius.code == 4 && radius.3GPP_IMSI",
+        "radius.code == 4 && e212.imsi",
         "radius.Acct_Status_Type",
-        "radius.3GPP_IMSI",
+        "e212.imsi",
         "radius.3GPP_IMEISV",
-        "radius.Framed_IP_Address",
-        "radius.3GPP_User_Location_Info",
+        "radius.Framed-IP-Address",
+        "gtpv2.ecgi_eci",
     )
     status = {"accounting_start": "1", "accounting_interim": "3", "accounting_stop": "2"}
     assert Counter(
-        (kind, imsi, imei, address, int(place[-8:], 16)) for kind, imsi, imei, address, place in seen
+        (kind, imsi, imei, address, int(cell)) for kind, imsi, imei, address, cell in seen
     ) == Counter(
         (
             status[row["procedure"]],
@@ -535,8 +565,8 @@ def test_nr_cells_may_be_told_by_radius(tmp_path: Path, tshark: Tshark) -> None:
     capture = simulate(tmp_path / "nr.pcap", "sgi+radius", "--rat", "nr", "--duration", "10s")
     assert tshark(capture, "_ws.malformed", "frame.number") == []
     cells = {row["cell_id"] for row in truth_of(capture)["cells"]}
-    seen = tshark(capture, "radius.3GPP_User_Location_Info", "radius.3GPP_User_Location_Info")
-    found = {f"001-01-{text[-9:].upper()}" for (text,) in seen}
+    seen = tshark(capture, "radius && gtpv2.ncgi_nrci", "gtpv2.ncgi_nrci")
+    found = {f"001-01-{int(text, 16):09X}" for (text,) in seen}
     assert found and found <= cells
 
 
@@ -577,6 +607,13 @@ def test_options_of_the_control_plane_are_refused_without_one(tmp_path: Path) ->
         "--handovers",
         "--skip",
     ]
+
+
+def test_a_server_that_does_not_exist_and_a_pause_of_nothing_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        simulate(tmp_path / "x.pcap", "n3+n4", "--bad-server", "x.example", "--pause", "0s")
+    named = [problem.partition(":")[0] for problem in caught.value.problems]
+    assert sorted(named) == ["--bad-server", "--pause"]
 
 
 def test_a_skip_that_leaves_nothing_is_refused(tmp_path: Path) -> None:
