@@ -89,7 +89,7 @@ async def person(
 
 
 async def _links(fetch: Fetch, ids: Iterable[str], span: Period) -> list[Link]:
-    """Return the links of any of `ids` that touch `span`, those that go on first, then the newest."""
+    """Return the links of any of `ids` that touch `span`: those that go on, then the newest."""
     found: list[Link] = []
     for some in _chunks(list(ids)):
         bounds = {"start": span[0], "end": span[1], "open": OPEN_NS, "most": _MAX_LINKS}

@@ -268,7 +268,7 @@ def test_a_map_set_before_the_start_replaces_that_of_the_options(tmp_path: Path)
     old, new = (rule(client_prefix="10.0.0.0/24", rat=name) for name in ("old", "new"))
     engine = Engine(json.dumps(options([str(path)], attribution=[old])), SITE_KEY)
     engine.set_attribution(json.dumps([new]))
-    for faulty in ("{", "[{}]", json.dumps([new | {"client_prefix": "10.0.0.0/64"}])):
+    for faulty in ("{", '[{"colour": 1}]', json.dumps([new | {"client_prefix": "10.0.0.0/64"}])):
         with pytest.raises(EngineError, match="attribution"):
             engine.set_attribution(faulty)
     engine.start()
