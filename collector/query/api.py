@@ -78,6 +78,8 @@ def operations(
              api.subscriber_sessions, RecordsQuestion, answers.RecordList),
         _get("/subscribers/{id}/services", "Services of one subscriber",
              api.subscriber_services, ListQuestion, answers.AggregateList),
+        _get("/subscribers/{id}/failures", "Failure causes of one subscriber", api.failures,
+             ListQuestion, answers.FailureList),
         _get("/services", "Services, the worst first", api.list_of("service", "service_class"),
              ListQuestion, answers.AggregateList),
         _get("/devices", "Device types, the worst first", api.list_of("imei_tac"),

@@ -17,7 +17,7 @@ Periods = tuple[Period, ...]  # in order, apart from each other
 
 OPEN_NS: Final = (1 << 63) - 1  # the end of a link whose end was not told
 EVER: Final[Period] = (0, OPEN_NS)
-MAX_LINKED: Final = 32  # pseudonyms of one person in a question
+MAX_LINKED: Final = 256  # pseudonyms of one person in a question
 _HOPS: Final = 4
 _IDS_AT_ONCE: Final = 500
 _MAX_LINKS: Final = 100_000  # of one question
@@ -29,7 +29,7 @@ FROM links
 WHERE (from_id IN {ids:Array(String)} OR to_id IN {ids:Array(String)})
     AND from_id != '' AND to_id != '' AND from_id != to_id AND since_ns < {end:Int64}
 GROUP BY from_id, to_id, since_ns HAVING ends_ns > {start:Int64}
-ORDER BY since_ns DESC, from_id, to_id LIMIT {most:UInt32}
+ORDER BY closed, since_ns DESC, from_id, to_id LIMIT {most:UInt32}
 """
 _OWNERS: Final = """
 SELECT to_id, from_id, since_ns FROM links WHERE to_id IN {ids:Array(String)} AND from_id != ''
@@ -64,7 +64,8 @@ async def person(
 ) -> Person:
     """Return the person behind a pseudonym, as far as links that touch `span` tell.
 
-    Four links are followed at most and `most` pseudonyms told, those of the newest links first.
+    Four links are followed at most and `most` pseudonyms told: those of links that go on first,
+    so that many addresses do not crowd out a number, then those of the newest.
     """
     periods: dict[str, Periods] = {subscriber_id: (EVER,)}
     used: dict[Link, None] = {}
@@ -88,7 +89,7 @@ async def person(
 
 
 async def _links(fetch: Fetch, ids: Iterable[str], span: Period) -> list[Link]:
-    """Return the links of any of `ids` that touch `span`, those that began last first."""
+    """Return the links of any of `ids` that touch `span`: those that go on, then the newest."""
     found: list[Link] = []
     for some in _chunks(list(ids)):
         bounds = {"start": span[0], "end": span[1], "open": OPEN_NS, "most": _MAX_LINKS}

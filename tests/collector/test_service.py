@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 import zstandard
 
+from probe.record import codec
+
 MIB = 1 << 20
 SUBSCRIBER = "0123456789abcdef0123456789abcdef"
 NETWORK = "/api/v1/network?from=0&to=now"

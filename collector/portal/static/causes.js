@@ -29,7 +29,7 @@ export function textsOf(texts, cause) {
 export const ownerName = (owner) => OWNERS[owner] ?? owner;
 
 /** Return the panel of causes; `narrowed` are further filters of the interface. */
-export function causesPanel(narrowed = {}) {
+export function causesPanel(narrowed = {}, path = "/failures") {
   const bars = causesPlot();
   const table = sortableTable({
     caption: "Failure causes, the most frequent first", className: "causes cards",
@@ -40,7 +40,7 @@ export function causesPanel(narrowed = {}) {
     className: "wide",
     load: async (question) => {
       const [answer, texts] = await Promise.all([
-        question.ask("/failures", { limit: 100, ...narrowed }), causeTexts(),
+        question.ask(path, { limit: 100, ...narrowed }), causeTexts(),
       ]);
       return answer.data.map((row) => ({ ...row, texts: textsOf(texts, row.failure_cause) }));
     },

@@ -65,7 +65,7 @@ function subscriberView(id, { onNarrow }) {
       tilesPanel(path, { withSubscribers: false }),
       sessionsPanel(`${path}/sessions`),
       timelinePanel(path, onNarrow),
-      causesPanel({ subscriber_id: id }),
+      causesPanel({}, `${path}/failures`),
       servicesPanel(`${path}/services`),
     ],
   };

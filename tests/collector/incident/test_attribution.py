@@ -11,11 +11,13 @@ import pytest
 
 from collector.errors import StateError
 from collector.identity.state import StateDatabase
-from collector.incident import book
+from collector.incident import book, measure
 from collector.incident.incident import opened
 from collector.incident.judgement import Kind, Thresholds, Verdict, judge
 from collector.incident.window import CellWindow
+from collector.qoe import Models
 
+ROOT = Path(__file__).parents[3]
 BEGIN = int(datetime(2009, 4, 8, 12, 0, tzinfo=UTC).timestamp())
 SETTINGS = (
     "open_on_loopback: true\n"
@@ -112,3 +114,27 @@ def test_incidents_of_the_released_program_are_kept(tmp_path: Path):
     with pytest.raises(StateError, match="UNIQUE"), database.transaction() as connection:
         connection.execute("UPDATE incidents SET capture_point = 'sgi', id = 'x' WHERE id = 's1u'")
     database.close()
+
+
+class Rows:
+    """A store in which two capture points see one cell; sgi has more sessions."""
+
+    async def fetch(self, sql: str, _: Any) -> list[dict[str, Any]]:
+        if "sum(s.attempts)" not in sql:
+            return []
+        common = {"cell_id": "c", "start": 0, "attempts": 0, "subscribers": 0, "causes": {}}
+        return [  # in the order of sessions, as the store gives them
+            {**common, "capture_point": "s1u", "failures": 1},
+            {**common, "capture_point": "sgi", "failures": 2},
+        ]
+
+
+@pytest.mark.parametrize(
+    ("preferred", "failures"), [((), 2), (("s1u",), 1), (("n3", "s1u", "sgi"), 1), (("sgi",), 2)]
+)
+async def test_the_preferred_capture_point_speaks_for_a_cell_else_the_busiest(
+    preferred: tuple[str, ...], failures: int
+):
+    models = Models.load(ROOT / "configs/models/default.yaml")
+    found = await measure.windows(Rows(), models, measure.Span(0, 300, 300), preferred)
+    assert [window.failures for window in found[0]] == [failures]

@@ -152,3 +152,12 @@ async def test_the_share_of_bytes_that_is_attributed_is_told(filled):
         assert shares == [0.2, 0.2, 0.2]
         assert told["subscriber_bytes"] == 100
     assert (await api.ask("/network", service="none"))["data"]["cell_share"] is None
+
+
+async def test_failures_of_a_person_are_those_under_all_pseudonyms(filled):
+    failed = {"outcome": "failed", "failure_cause": "connect_timeout"}
+    api, _ = await filled([row | failed for row in ROWS], LINKS)
+    (cause,) = (await api.ask(f"/subscribers/{IMSI}/failures", **RANGE))["data"]
+    assert (cause["failure_cause"], cause["failures"]) == ("connect_timeout", 3)
+    (cause,) = (await api.ask("/failures", subscriber_id=IMSI, **RANGE))["data"]
+    assert cause["failures"] == 1, "a filter stands for the very pseudonym"

@@ -101,3 +101,11 @@ async def test_erasure_takes_what_a_person_did_under_an_address_and_nothing_else
             (OTHER, hour, 1, 106),
         ]
         assert await count("groupArray((from_id, to_id))", "links") == [(OTHER, ADDRESS)]
+
+
+async def test_many_addresses_do_not_crowd_out_the_number(store, make_batch):
+    links = [link(IMSI, f"{n:032x}", TEN + n, TEN + n + 1) for n in range(1, 50)]
+    await store.insert([make_batch([], links=[link(IMSI, MSISDN, 0), *links])], "l")
+    few = await person(store.fetch, IMSI, most=4)
+    assert few.ids == (IMSI, MSISDN, f"{49:032x}", f"{48:032x}")
+    assert len((await person(store.fetch, IMSI)).ids) == 51

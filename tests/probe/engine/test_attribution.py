@@ -2,11 +2,15 @@
 
 import hashlib
 import hmac
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests.probe.engine.conftest import SITE_KEY, Result
+from probe.engine import Engine, EngineError
+from probe.record import codec
+from tests.probe.engine.conftest import SITE_KEY, Result, options
 from tests.probe.engine.packets import (
     ACK,
     MINUTE,
@@ -256,3 +260,21 @@ def test_the_direction_that_moved_last_decides_the_cell(run: Run) -> None:
             capture.add(MINUTE + number * 2 * SECOND, gtpu(*ends, number + 1, inner))
         rows = run(capture, attribution=CELLS, ran_prefixes=["172.16.0.0/24"]).rows
         assert [row["cell_id"] for row in rows] == ["001-01-0000A01", "001-01-0000A02"], server
+
+
+def test_a_map_set_before_the_start_replaces_that_of_the_options(tmp_path: Path) -> None:
+    path = tmp_path / "capture.pcap"
+    path.write_bytes(opened().pcap())
+    old, new = (rule(client_prefix="10.0.0.0/24", rat=name) for name in ("old", "new"))
+    engine = Engine(json.dumps(options([str(path)], attribution=[old])), SITE_KEY)
+    engine.set_attribution(json.dumps([new]))
+    for faulty in ("{", '[{"colour": 1}]', json.dumps([new | {"client_prefix": "10.0.0.0/64"}])):
+        with pytest.raises(EngineError, match="attribution"):
+            engine.set_attribution(faulty)
+    engine.start()
+    bodies = []
+    while not engine.finished():
+        bodies += [body] if (body := engine.next_body(10.0)) is not None else []
+    head = {"probe_id": "p", "epoch": 0, "sequence": 0, "created_at": 0}
+    found = [row for body in bodies for row in codec.rows(codec.decode(codec.seal(body, **head)))]
+    assert [row["rat"] for row in found] == ["new"]
