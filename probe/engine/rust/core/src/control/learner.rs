@@ -208,12 +208,14 @@ impl Learner {
         ids
     }
 
-    /// Forgets those of which nothing but a request was heard: they have no tunnel towards the network.
+    /// Forgets those of which nothing but a request was heard: they have no address, and no tunnel
+    /// towards the network.
     fn forget_unborn(&mut self, ids: &[ContextId], changes: &mut Changes) {
         for &id in ids {
             let is_unborn = self.bearers.get(id).is_some_and(|context| {
                 let mut ends = context.bearers.iter().flat_map(|bearer| &bearer.ends);
-                !ends.any(|end| matches!(end.role, Role::Core | Role::TransitUp))
+                let has_address = context.v4.is_some() || context.v6.is_some();
+                !has_address && !ends.any(|end| matches!(end.role, Role::Core | Role::TransitUp))
             });
             if is_unborn {
                 self.forget(id, changes);

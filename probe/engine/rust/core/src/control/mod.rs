@@ -24,9 +24,9 @@ pub mod radius;
 mod ran;
 #[cfg(test)]
 mod ran_corpus;
-pub mod reader;
 #[cfg(test)]
 mod ran_tests;
+pub mod reader;
 pub mod s1ap;
 pub mod sctp;
 pub mod transactions;

@@ -27,9 +27,18 @@ impl Key {
     fn of(message: &Message, requester: Address, responder: Address) -> Self {
         let has_sequence = !matches!(message.protocol, Protocol::S1ap | Protocol::Ngap);
         let UeIds { access, .. } = message.ue_ids;
+        let is_accounting = matches!(
+            message.procedure,
+            Procedure::AccountingStart | Procedure::AccountingInterim | Procedure::AccountingStop
+        );
         Self {
             protocol: message.protocol,
-            procedure: message.procedure,
+            // An answer of RADIUS does not say again what is accounted.
+            procedure: if is_accounting {
+                Procedure::Accounting
+            } else {
+                message.procedure
+            },
             requester,
             responder,
             sequence: message.sequence,

@@ -45,7 +45,8 @@ impl Place {
         learned(context, context.located, None, false)
     }
 
-    fn is_named(&self) -> bool {
+    /// Somebody is known by more than an address.
+    pub fn is_named(&self) -> bool {
         self.subscriber_source != BY_ADDRESS
     }
 

@@ -639,6 +639,10 @@ impl Tracker {
             self.end(id, now_ns, EndReason::PortReused);
             return;
         }
+        // What is left of the flow of a session that ended is still that subscriber's.
+        if before.is_named() && !place.is_named() {
+            return;
+        }
         if place.is_another_cell(&before) || place.is_found_or_lost(&before) {
             self.cut(id, now_ns);
         }
