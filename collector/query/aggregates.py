@@ -203,6 +203,7 @@ def _told(row: Row, found: Score) -> Row:
     return {
         **{name: row[name] for name in SUM_NAMES},
         "failure_ratio": failure_ratio(row),
+        "signalling_failure_ratio": signalling_failure_ratio(row),
         **shares(row),
         "subscribers": row["subscribers"],
         "rtt_client_us": quantiles(row["rtt_client_histogram"]),
@@ -218,6 +219,13 @@ def failure_ratio(row: Mapping[str, Any]) -> float | None:
         return None
     failed = int(row["failures"]) - int(row["transactions_failed"])
     return min(1.0, failed / int(row["attempts"]))
+
+
+def signalling_failure_ratio(row: Mapping[str, Any]) -> float | None:
+    """Return failed per all signalling procedures, None without any."""
+    if not row["transactions"]:
+        return None
+    return int(row["transactions_failed"]) / int(row["transactions"])
 
 
 def shares(row: Mapping[str, Any]) -> Row:

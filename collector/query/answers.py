@@ -38,6 +38,7 @@ class Aggregate(_Sums):  # type: ignore[misc, valid-type]
     model_config = ConfigDict(extra="allow")
 
     failure_ratio: float | None
+    signalling_failure_ratio: float | None
     subscriber_share: float | None = Field(
         description="Part of `attributable_bytes` whose subscriber more than an address names."
     )
