@@ -104,7 +104,7 @@ impl Pipeline {
                 if let Err(why) = self.tracker.on_packet(inner, packet.time_ns) {
                     self.ledger.untracked(packet.interface, why);
                 }
-                if Reader::is_control(inner) {
+                if Reader::is_control(inner) && !self.tracker.is_of_subscriber(inner) {
                     let Self {
                         control, tracker, ..
                     } = self;

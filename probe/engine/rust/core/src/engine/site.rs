@@ -70,13 +70,14 @@ impl Site {
         }
     }
 
+    /// Whether the operator's prefixes say that an address is a subscriber's.
+    pub fn is_subscriber(&self, address: Address) -> bool {
+        let mut prefixes = self.subscriber_prefixes.iter();
+        prefixes.any(|prefix| prefix.contains(address))
+    }
+
     fn by_prefix(&self, key: &FlowKey) -> Option<Direction> {
-        let ours = |address| {
-            self.subscriber_prefixes
-                .iter()
-                .any(|prefix| prefix.contains(address))
-        };
-        match (ours(key.low), ours(key.high)) {
+        match (self.is_subscriber(key.low), self.is_subscriber(key.high)) {
             (true, false) => Some(Direction::Forward),
             (false, true) => Some(Direction::Reverse),
             _ => None,

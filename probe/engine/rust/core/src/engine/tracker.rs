@@ -579,6 +579,14 @@ impl Tracker {
         Some(id)
     }
 
+    /// Whether an end of a packet is a subscriber's: such a packet is none of the control plane,
+    /// whatever its ports.
+    pub fn is_of_subscriber(&self, inner: &Inner<'_>) -> bool {
+        [inner.source, inner.destination]
+            .into_iter()
+            .any(|address| self.site.is_subscriber(address))
+    }
+
     /// Takes in what a message of the control plane said, and tells the flows that it is about.
     pub fn on_control(&mut self, message: &Message, ends: [Address; 2], time_ns: u64) {
         let pseudonyms = &self.site.pseudonyms;
