@@ -69,6 +69,8 @@ pub struct Context {
     pub roles: Roles,
     /// The tunnel ends that its rules lead to.
     pub rules: Vec<(Rule, BearerEnd)>,
+    /// Began with a registration whose subscriber is not known.
+    pub registered: bool,
     controls: Vec<(Protocol, ControlEnd)>,
     ue_keys: Vec<UeKey>,
     heard_ns: u64,
@@ -81,6 +83,13 @@ pub struct UeKey {
     /// Of the node that gave the identity.
     pub node: Address,
     pub id: u64,
+}
+
+impl UeKey {
+    /// Given by the base station, not by the core.
+    pub fn is_access(&self) -> bool {
+        self.id & 1 == 1
+    }
 }
 
 /// Most keys of one kind that a context keeps: several interfaces of one session, and those before a
@@ -121,6 +130,23 @@ pub struct Bearers {
     by_ue: HashMap<UeKey, Vec<ContextId>>,
     /// Contexts that went before their end was heard.
     pub shed: u64,
+}
+
+impl Context {
+    /// What a session leaves no trace of but in signalling connections.
+    pub fn is_connection_only(&self) -> bool {
+        let has_ends = self.bearers.iter().any(|bearer| !bearer.ends.is_empty());
+        !has_ends && self.v4.is_none() && self.v6.is_none() && self.controls.is_empty()
+    }
+
+    /// A node of the core keeps it, and is heard when it ends.
+    pub fn is_kept_by_core(&self) -> bool {
+        !self.controls.is_empty()
+    }
+
+    pub fn ue_keys(&self) -> &[UeKey] {
+        &self.ue_keys
+    }
 }
 
 impl Bearers {
@@ -307,6 +333,31 @@ impl Bearers {
         if let Some(gone) = gone {
             remove_from(&mut self.by_ue, &gone, id);
         }
+    }
+
+    /// The keys of a signalling connection, or of those of its keys that `which` names, are free again.
+    pub fn drop_ues(&mut self, id: ContextId, which: impl Fn(&UeKey) -> bool) {
+        let Some(context) = self.get_mut(id) else {
+            return;
+        };
+        let gone: Vec<UeKey> = context
+            .ue_keys
+            .extract_if(.., |key| which(key))
+            .collect();
+        for key in gone {
+            remove_from(&mut self.by_ue, &key, id);
+        }
+    }
+
+    /// All sessions that a node of the core keeps.
+    pub fn kept_by(&self, protocol: Protocol, node: Address) -> Vec<ContextId> {
+        let keys = self.by_control.iter();
+        let of_node = keys.filter(|((one, end), _)| *one == protocol && end.address == node);
+        let mut ids: Vec<ContextId> = of_node.flat_map(|(_, ids)| ids.iter().copied()).collect();
+        // The order in a hash table is nobody's business.
+        ids.sort_unstable_by_key(|id| id.index);
+        ids.dedup();
+        ids
     }
 
     /// Takes in an address of the device; who had it before has it no longer.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::control::bearers::{Bearers, Context, ContextId, Located, Pseudonym, UeKey};
 use crate::control::message::{
-    BearerEnd, Cause, Change, ControlEnd, Identity, Location, MAX_RULES, Message, Phase, Procedure,
+    Bearer, BearerEnd, Cause, Change, ControlEnd, Identity, Location, MAX_RULES, Message, Phase, Procedure,
     Protocol, Role, RuleChange, TunnelEnd, UeAddresses,
 };
 use crate::control::transactions::{About, Transaction, Transactions};
@@ -50,6 +50,8 @@ pub struct Learner {
     by_subscriber: HashMap<Pseudonym, Vec<ContextId>>,
     links: Vec<Link>,
     linked: HashMap<Pseudonym, Pseudonym>,
+    /// Restart counters, or times of start, by node.
+    recoveries: HashMap<(Protocol, Address), u32>,
     limit: usize,
 }
 
@@ -62,6 +64,7 @@ impl Learner {
             by_subscriber: HashMap::new(),
             links: Vec::new(),
             linked: HashMap::new(),
+            recoveries: HashMap::new(),
             limit,
         }
     }
@@ -78,7 +81,8 @@ impl Learner {
         let mut told = Vec::with_capacity(ended.len());
         for one in ended {
             let contexts = one.about.contexts.clone();
-            told.push((one, self.first_of(&contexts)));
+            let context = self.first_of(&contexts).or(said_of(&one.about));
+            told.push((one, context));
             self.forget_unborn(&contexts, &mut Changes::default());
         }
         told
@@ -111,6 +115,7 @@ impl Learner {
             subscriber: subscriber_of(&message.identity, pseudonyms),
         };
         let mut changes = Changes::default();
+        self.hear_recovery(&said, &mut changes);
         match message.phase {
             Phase::Request => self.on_request(&said, &mut changes),
             Phase::Response => self.on_answer(&said, &mut changes),
@@ -142,6 +147,7 @@ impl Learner {
         };
         let about = About {
             removed: said.removed().chain(message.linked_bearer).collect(),
+            said: ids.is_empty().then(|| Box::new(said.alone())),
             contexts: ids,
         };
         self.transactions.set_about(message, said.ends, about);
@@ -158,7 +164,10 @@ impl Learner {
         if ids.is_empty() {
             ids = self.contexts_of(said);
         }
-        changes.ended = ended.map(|ended| (ended, self.first_of(&ids)));
+        changes.ended = ended.map(|ended| {
+            let context = self.first_of(&ids).or(said_of(&ended.about));
+            (ended, context)
+        });
         if said.message.cause.is_some_and(|cause| !cause.accepted) {
             if is_new_session(said.message.procedure) {
                 self.forget_unborn(&ids, changes);
@@ -167,13 +176,67 @@ impl Learner {
         }
         match said.message.procedure {
             Procedure::DeleteSession => ids.into_iter().for_each(|id| self.forget(id, changes)),
+            Procedure::ContextRelease => self.end_connection(&ids, said, changes),
             Procedure::DeleteBearer => {
                 let removed = said.removed().chain(about.removed);
                 self.remove_bearers(&ids, &removed.collect::<Vec<_>>(), changes);
             }
             _ => {
-                self.apply(ids, said, changes);
+                let ids = self.apply(ids, said, changes);
+                if said.message.procedure == Procedure::PathSwitch {
+                    self.retire_access_keys(&ids, said);
+                }
             }
+        }
+    }
+
+    /// A node that has restarted has forgotten its sessions (TS 23.007 18 and 20). A counter that goes
+    /// back is of a message that was overtaken.
+    fn hear_recovery(&mut self, said: &Said<'_>, changes: &mut Changes) {
+        let protocol = said.message.protocol;
+        let node = said.ends[0];
+        let has_restarted = match (protocol, said.message.recovery) {
+            (Protocol::Radius, _) => {
+                said.message.procedure == Procedure::Reset && said.message.phase == Phase::Request
+            }
+            (_, Some(now)) if self.recoveries.len() < self.limit => {
+                let before = self.recoveries.insert((protocol, node), now);
+                before.is_some_and(|before| is_later(protocol, before, now))
+            }
+            _ => false,
+        };
+        if has_restarted {
+            for id in self.bearers.kept_by(protocol, node) {
+                self.forget(id, changes);
+            }
+        }
+    }
+
+    /// A signalling connection is over, and its identities are free. The sessions go on, idle.
+    fn end_connection(&mut self, ids: &[ContextId], said: &Said<'_>, changes: &mut Changes) {
+        let protocol = said.message.protocol;
+        for &id in ids {
+            self.note_keys(id, changes);
+            self.bearers.release_access(id, None, said.time_ns);
+            self.bearers.drop_ues(id, |key| key.protocol == protocol);
+            let is_empty = |context: &Context| context.is_connection_only();
+            if self.bearers.get(id).is_some_and(is_empty) {
+                self.forget(id, changes);
+            }
+        }
+    }
+
+    /// After a handover the device's identity at the base station before is free.
+    fn retire_access_keys(&mut self, ids: &[ContextId], said: &Said<'_>) {
+        let protocol = said.message.protocol;
+        let present: Vec<UeKey> = said.ue_keys().filter(UeKey::is_access).collect();
+        if present.is_empty() {
+            return;
+        }
+        for &id in ids {
+            let is_old =
+                |key: &UeKey| key.protocol == protocol && key.is_access() && !present.contains(key);
+            self.bearers.drop_ues(id, is_old);
         }
     }
 
@@ -188,12 +251,13 @@ impl Learner {
             ids.push(self.bearers.add(said.time_ns));
         }
         for &id in &ids {
-            self.learn(id, said, changes);
+            self.learn(id, said, &ids, changes);
         }
         match said.message.procedure {
             Procedure::AccountingStop => {
                 ids.iter().for_each(|&id| self.forget(id, changes));
             }
+            Procedure::HandoverNotify => self.retire_access_keys(&ids, said),
             Procedure::ReleaseAccess | Procedure::ContextRelease => {
                 for &id in &ids {
                     self.note_keys(id, changes);
@@ -225,8 +289,14 @@ impl Learner {
 
     /// The contexts that a message is about, as far as its keys tell: all sessions of a device where
     /// it names none of them.
-    fn contexts_of(&self, said: &Said<'_>) -> Vec<ContextId> {
+    fn contexts_of(&mut self, said: &Said<'_>) -> Vec<ContextId> {
+        if said.message.procedure == Procedure::InitialUe {
+            return self.new_connection(said);
+        }
         let mut found = self.by_keys(said);
+        if said.is_of_ran() && !found.is_empty() {
+            found = self.joined(found, said);
+        }
         if found.is_empty() {
             let one = self
                 .by_ends(said)
@@ -242,17 +312,126 @@ impl Learner {
         found
     }
 
+    /// A device begins a signalling connection: who had its identity before has it no longer.
+    fn new_connection(&mut self, said: &Said<'_>) -> Vec<ContextId> {
+        let keys: Vec<UeKey> = said.ue_keys_of_owners().collect();
+        for key in keys {
+            for id in self.bearers.by_ue(key).to_vec() {
+                self.bearers.drop_ues(id, |known| *known == key);
+            }
+        }
+        Vec::new()
+    }
+
+    /// A signalling connection, and the sessions of the core whose tunnels its messages name: the
+    /// sessions learn who and where from the connection, which is them from now on.
+    fn joined(&mut self, connection: Vec<ContextId>, said: &Said<'_>) -> Vec<ContextId> {
+        let ends = said.message.bearers.iter().flat_map(|bearer| &bearer.ends);
+        let core = ends.filter(|end| end.role == Role::Core);
+        let mut owners: Vec<ContextId> = core
+            .filter_map(|end| self.bearers.by_tunnel(end.end))
+            .filter(|owner| !connection.contains(owner))
+            .collect();
+        owners.dedup();
+        let Some(known) = connection.first().and_then(|&id| self.bearers.get(id)).cloned() else {
+            return connection;
+        };
+        owners.retain(|&owner| self.may_join(&known, owner));
+        if owners.is_empty() {
+            return connection;
+        }
+        for &owner in &owners {
+            self.hand_over_facts(&known, owner, said.time_ns);
+        }
+        for id in connection {
+            if self.bearers.get(id).is_some_and(Context::is_connection_only) {
+                self.bearers.remove(id);
+            } else {
+                owners.push(id);
+            }
+        }
+        owners
+    }
+
+    /// Whether a session found by a tunnel end can be of a connection's device. An end is used again: a
+    /// device that registers anew has none from before, unless the core has just made it.
+    fn may_join(&self, connection: &Context, owner: ContextId) -> bool {
+        let Some(session) = self.bearers.get(owner) else {
+            return false;
+        };
+        match (connection.subscriber, session.subscriber) {
+            (Some(one), Some(other)) => one == other,
+            _ => !connection.registered || session.is_kept_by_core(),
+        }
+    }
+
+    fn hand_over_facts(&mut self, known: &Context, to: ContextId, time_ns: u64) {
+        self.bearers.update(to, time_ns, |session| {
+            session.subscriber = session.subscriber.or(known.subscriber);
+            session.named_by = session.named_by.or(known.named_by);
+            session.imei_tac = session.imei_tac.or(known.imei_tac);
+            session.rat = session.rat.or(known.rat);
+            if known.located.by.is_some() && known.located.time_ns >= session.located.time_ns {
+                session.located = known.located;
+            }
+        });
+        for &key in known.ue_keys() {
+            self.bearers.add_ue(to, key);
+        }
+        if let Some(subscriber) = known.subscriber {
+            self.remember_subscriber(subscriber, to);
+        }
+    }
+
+    /// By the identities of the signalling connection. That at the base station was given out anew with
+    /// the device's first message, while what is known of the other may be left from before; except
+    /// where the device comes to another base station.
+    fn by_ue_keys(&self, said: &Said<'_>) -> Vec<ContextId> {
+        let of_kind = |access: bool| {
+            let mut keys = said.ue_keys().filter(move |key| key.is_access() == access);
+            let found = keys.find_map(|key| match self.bearers.by_ue(key) {
+                [] => None,
+                ids => Some(ids.to_vec()),
+            });
+            found.unwrap_or_default()
+        };
+        let (by_core, by_access) = (of_kind(false), of_kind(true));
+        let both = by_core.iter().copied().filter(|id| by_access.contains(id));
+        let both: Vec<ContextId> = both.collect();
+        let procedure = said.message.procedure;
+        let arrives = matches!(
+            procedure,
+            Procedure::PathSwitch | Procedure::HandoverAllocation | Procedure::HandoverNotify
+        );
+        if !both.is_empty() {
+            both
+        } else if by_access.is_empty() || arrives {
+            let mut found = by_core;
+            if procedure == Procedure::ContextRelease && said.message.ue_ids.access.is_some() {
+                // The base station that the device has left gives up its part.
+                found.retain(|&id| {
+                    let context = self.bearers.get(id);
+                    !context.is_some_and(|one| one.ue_keys().iter().any(UeKey::is_access))
+                });
+            }
+            found
+        } else {
+            by_access
+        }
+    }
+
     fn by_keys(&self, said: &Said<'_>) -> Vec<ContextId> {
+        if said.is_of_ran() {
+            return self.narrowed(&self.by_ue_keys(said), said);
+        }
         let message = said.message;
         let receiver = (message.receiver_key != 0).then_some(ControlEnd {
             address: said.ends[1],
             key: message.receiver_key,
         });
         let keys = [receiver, message.sender_end].into_iter().flatten();
-        let by_control = keys.map(|end| self.bearers.by_control(message.protocol, end));
-        let by_ue = said.ue_keys().map(|key| self.bearers.by_ue(key));
-        let mut all = by_control.chain(by_ue);
-        let found = all.find(|ids| !ids.is_empty()).unwrap_or_default();
+        let mut by_control = keys.map(|end| self.bearers.by_control(message.protocol, end));
+        let found = by_control.find(|ids| !ids.is_empty()).unwrap_or_default();
         self.narrowed(found, said)
     }
 
@@ -314,7 +493,13 @@ impl Learner {
     }
 
     /// Takes over what a message says of a context.
-    fn learn(&mut self, id: ContextId, said: &Said<'_>, changes: &mut Changes) {
+    fn learn(
+        &mut self,
+        id: ContextId,
+        said: &Said<'_>,
+        among: &[ContextId],
+        changes: &mut Changes,
+    ) {
         if said.message.protocol == Protocol::Pfcp {
             // The roles of its tunnels were told by earlier messages, its own request among them.
             let mut settled = said.message.clone();
@@ -325,14 +510,20 @@ impl Learner {
                 message: &settled,
                 ..*said
             };
-            return self.take_over(id, &said, changes);
+            return self.take_over(id, &said, among, changes);
         }
-        self.take_over(id, said, changes);
+        self.take_over(id, said, among, changes);
     }
 
-    fn take_over(&mut self, id: ContextId, said: &Said<'_>, changes: &mut Changes) {
+    fn take_over(
+        &mut self,
+        id: ContextId,
+        said: &Said<'_>,
+        among: &[ContextId],
+        changes: &mut Changes,
+    ) {
         self.learn_keys(id, said);
-        self.learn_bearers(id, said, changes);
+        self.learn_bearers(id, said, among, changes);
         self.learn_rules(id, said, changes);
         self.learn_facts(id, said);
         self.note_keys(id, changes);
@@ -352,9 +543,31 @@ impl Learner {
         }
     }
 
-    fn learn_bearers(&mut self, id: ContextId, said: &Said<'_>, changes: &mut Changes) {
+    /// Whose a bearer is, of several sessions of a device that a message is about.
+    fn owner_of(&self, bearer: &Bearer, among: &[ContextId]) -> Option<ContextId> {
+        let mut ends = bearer.ends.iter();
+        let by_end = ends.find_map(|end| self.bearers.by_tunnel(end.end));
+        let has_it = |id: &ContextId| {
+            let context = self.bearers.get(*id);
+            context.is_some_and(|one| one.bearers.iter().any(|known| known.id == bearer.id))
+        };
+        by_end
+            .filter(|owner| among.contains(owner))
+            .or_else(|| among.iter().copied().find(has_it))
+    }
+
+    fn learn_bearers(
+        &mut self,
+        id: ContextId,
+        said: &Said<'_>,
+        among: &[ContextId],
+        changes: &mut Changes,
+    ) {
         for bearer in &said.message.bearers {
             if bearer.removed || bearer.cause.is_some_and(|cause| !cause.accepted) {
+                continue;
+            }
+            if among.len() > 1 && self.owner_of(bearer, among).is_some_and(|owner| owner != id) {
                 continue;
             }
             self.bearers.add_bearer(id, bearer.id);
@@ -388,15 +601,20 @@ impl Learner {
             if let Some(apn) = &message.apn {
                 context.apn = Some(Arc::from(&**apn));
             }
+            context.registered = (context.registered || message.registers) && said.subscriber.is_none();
             locate(context, &message.location, protocol, said.time_ns);
         });
         if let Some(subscriber) = said.subscriber {
-            let ids = self.by_subscriber.entry(subscriber).or_default();
-            ids.retain(|known| *known != id && self.bearers.get(*known).is_some());
-            ids.push(id);
-            if ids.len() > MAX_CONTEXTS {
-                ids.remove(0);
-            }
+            self.remember_subscriber(subscriber, id);
+        }
+    }
+
+    fn remember_subscriber(&mut self, subscriber: Pseudonym, id: ContextId) {
+        let ids = self.by_subscriber.entry(subscriber).or_default();
+        ids.retain(|known| *known != id && self.bearers.get(*known).is_some());
+        ids.push(id);
+        if ids.len() > MAX_CONTEXTS {
+            ids.remove(0);
         }
         if self.by_subscriber.len() > 2 * self.limit {
             let bearers = &self.bearers;
@@ -508,6 +726,26 @@ struct Said<'a> {
 }
 
 impl Said<'_> {
+    /// What the message says by itself of whom it is about.
+    fn alone(&self) -> Context {
+        let message = self.message;
+        let device = message.identity.imei.as_ref();
+        let mut context = Context::default();
+        context.subscriber = self.subscriber;
+        context.named_by = self.subscriber.map(|_| message.protocol);
+        context.imei_tac = device.and_then(|imei| imei.type_allocation_code());
+        context.apn = self.apn();
+        context.rat = message.rat;
+        context.slice = message.slice;
+        locate(&mut context, &message.location, message.protocol, self.time_ns);
+        context
+    }
+
+    /// Of a base station and the core: sessions are told by signalling connections.
+    fn is_of_ran(&self) -> bool {
+        matches!(self.message.protocol, Protocol::S1ap | Protocol::Ngap)
+    }
+
     fn apn(&self) -> Option<Arc<str>> {
         self.message.apn.as_deref().map(Arc::from)
     }
@@ -619,6 +857,22 @@ fn keys_of(context: &Context) -> impl Iterator<Item = DataKey> {
     let tunnels = ends.map(|&BearerEnd { end, .. }| DataKey::Tunnel(end));
     let addresses = [context.v4, context.v6].into_iter().flatten();
     tunnels.chain(addresses.map(DataKey::Address))
+}
+
+fn said_of(about: &About) -> Option<Context> {
+    about.said.as_deref().cloned()
+}
+
+/// Whether a restart counter has gone on. That of GTP is of 8 bits and goes around (TS 29.274 8.5); PFCP's
+/// is a time (TS 29.244 8.2.65).
+fn is_later(protocol: Protocol, before: u32, now: u32) -> bool {
+    const HALF_WAY: u32 = 128;
+    match protocol {
+        Protocol::Gtpv1 | Protocol::Gtpv2 => {
+            (1..HALF_WAY).contains(&(now.wrapping_sub(before) & 0xff))
+        }
+        _ => now > before,
+    }
 }
 
 fn is_new_session(procedure: Procedure) -> bool {

@@ -261,6 +261,8 @@ pub struct Message {
     /// Why the network refused the device in a plain NAS message: EMM or 5GMM cause (TS 24.301 9.9.3.9,
     /// TS 24.501 9.11.3.2).
     pub nas_cause: Option<u8>,
+    /// The device registers anew, in a plain NAS message: what it had before is over.
+    pub registers: bool,
     pub identity: Identity,
     pub location: Location,
     pub rat: Option<Rat>,
@@ -300,6 +302,7 @@ impl Message {
             connections: Vec::new(),
             cause: None,
             nas_cause: None,
+            registers: false,
             identity: Identity::default(),
             location: Location::default(),
             rat: None,

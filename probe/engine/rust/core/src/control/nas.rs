@@ -35,7 +35,10 @@ pub(super) fn read_eps(bytes: &[u8], message: &mut Message) {
         _ => None,
     };
     match plain {
-        Some([0x07, emm::ATTACH_REQUEST, _, rest @ ..]) => read_eps_identity(rest, message),
+        Some([0x07, emm::ATTACH_REQUEST, _, rest @ ..]) => {
+            message.registers = true;
+            read_eps_identity(rest, message);
+        }
         Some([0x07, emm::IDENTITY_RESPONSE, rest @ ..]) => read_eps_identity(rest, message),
         Some(
             &[
@@ -74,7 +77,9 @@ pub(super) fn read_5gs(bytes: &[u8], message: &mut Message) {
         _ => None,
     };
     match plain {
-        Some([0x7e, 0, mm5::REGISTRATION_REQUEST, _, rest @ ..]) => {
+        Some([0x7e, 0, mm5::REGISTRATION_REQUEST, kind, rest @ ..]) => {
+            // 1: initial (9.11.3.7); sessions outlive registrations of other kinds.
+            message.registers = kind & 7 == 1;
             read_5gs_identity(rest, message);
         }
         Some([0x7e, 0, mm5::IDENTITY_RESPONSE, rest @ ..]) => read_5gs_identity(rest, message),

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::control::bearers::ContextId;
+use crate::control::bearers::{Context, ContextId};
 use crate::control::message::{Cause, Message, Phase, Procedure, Protocol, UeIds};
 use crate::decap::Address;
 
@@ -29,8 +29,11 @@ impl Key {
         let UeIds { access, .. } = message.ue_ids;
         let is_accounting = matches!(
             message.procedure,
-            Procedure::AccountingStart | Procedure::AccountingInterim | Procedure::AccountingStop
-        );
+            Procedure::AccountingStart
+                | Procedure::AccountingInterim
+                | Procedure::AccountingStop
+                | Procedure::Reset
+        ) && message.protocol == Protocol::Radius;
         Self {
             protocol: message.protocol,
             // An answer of RADIUS does not say again what is accounted.
@@ -61,6 +64,8 @@ pub struct About {
     pub contexts: Vec<ContextId>,
     /// Bearers that are to go.
     pub removed: Vec<u8>,
+    /// What the request itself said, where it is about no context that is kept.
+    pub said: Option<Box<Context>>,
 }
 
 /// How a request ended.
@@ -147,7 +152,7 @@ impl Transactions {
         let pending = self.pending.remove(&key)?;
         Some(Transaction {
             answered_ns: Some(time_ns),
-            cause: message.cause,
+            cause: cause_of(message),
             ..key.ended(&pending)
         })
     }
@@ -175,6 +180,18 @@ impl Transactions {
         })
         .collect()
     }
+}
+
+/// Why an answer refuses, or that it accepts. NGAP, and S1AP for a set-up, say why of each session alone:
+/// where none was agreed to, the first reason is the answer's.
+fn cause_of(message: &Message) -> Option<Cause> {
+    let is_told = |cause: &Cause| cause.accepted || cause.number != 0;
+    let refused = |cause: &Cause| !cause.accepted;
+    let mut causes = message.bearers.iter().map(|bearer| bearer.cause);
+    let all_refused = causes.all(|cause| cause.as_ref().is_some_and(refused));
+    let mut each = message.bearers.iter().filter_map(|bearer| bearer.cause);
+    let first = each.next().filter(|_| all_refused);
+    message.cause.filter(is_told).or(first).or(message.cause)
 }
 
 impl Key {

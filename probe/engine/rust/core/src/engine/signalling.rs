@@ -17,7 +17,11 @@ use crate::record::{Columns, Record};
 pub fn is_told(transaction: &Transaction, verdict: &Verdict) -> bool {
     let is_upkeep = matches!(
         transaction.procedure,
-        Procedure::Echo | Procedure::Association | Procedure::Setup | Procedure::Other(_)
+        Procedure::Echo
+            | Procedure::Association
+            | Procedure::Setup
+            | Procedure::Reset
+            | Procedure::Other(_)
     );
     let is_attempt = matches!(
         transaction.procedure,
