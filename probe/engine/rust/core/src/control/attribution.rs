@@ -198,6 +198,14 @@ impl AttributionMap {
         bucket.push(rule);
     }
 
+    /// It says nothing of anybody.
+    pub fn is_empty(&self) -> bool {
+        self.by_teid.is_empty()
+            && self.by_prefix.is_empty()
+            && self.by_gtpu_address.is_empty()
+            && self.by_vlan.is_empty()
+    }
+
     /// What the map says of a flow. Looked up once per flow and tunnel, not per packet.
     pub fn look_up(&self, facts: &FlowFacts<'_>) -> Attribution {
         let mut found = Attribution::default();

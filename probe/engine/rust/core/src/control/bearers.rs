@@ -27,6 +27,13 @@ pub struct ContextId {
     generation: u32,
 }
 
+impl ContextId {
+    /// Of the table: another one for each context that there is, but used again.
+    pub fn slot(self) -> usize {
+        self.index as usize
+    }
+}
+
 /// Pseudonyms; the identities themselves are never kept.
 pub type Pseudonym = [u8; 16];
 
@@ -74,6 +81,14 @@ pub struct Context {
     controls: Vec<(Protocol, ControlEnd)>,
     ue_keys: Vec<UeKey>,
     heard_ns: u64,
+    revision: u64,
+}
+
+impl Context {
+    /// Another one for each context and each time that one may have changed.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
 }
 
 /// The identity of a device's signalling connection at one node.
@@ -124,6 +139,8 @@ pub struct Bearers {
     limit: usize,
     /// Where the search for the stalest goes on.
     hand: usize,
+    /// Of what changed last.
+    revision: u64,
     by_tunnel: HashMap<TunnelEnd, Waiting>,
     by_address: HashMap<Address, ContextId>,
     by_control: HashMap<(Protocol, ControlEnd), Vec<ContextId>>,
@@ -156,6 +173,7 @@ impl Bearers {
             free: Vec::new(),
             limit: limit.max(1),
             hand: 0,
+            revision: 0,
             by_tunnel: HashMap::new(),
             by_address: HashMap::new(),
             by_control: HashMap::new(),
@@ -179,7 +197,10 @@ impl Bearers {
 
     fn get_mut(&mut self, id: ContextId) -> Option<&mut Context> {
         let (generation, context) = self.slots.get_mut(id.index as usize)?;
-        context.as_mut().filter(|_| *generation == id.generation)
+        let context = context.as_mut().filter(|_| *generation == id.generation)?;
+        self.revision += 1;
+        context.revision = self.revision;
+        Some(context)
     }
 
     /// Whose a packet is that goes to a tunnel end.
@@ -238,8 +259,10 @@ impl Bearers {
         if self.len() >= self.limit {
             self.shed_stalest();
         }
+        self.revision += 1;
         let context = Some(Context {
             heard_ns: now_ns,
+            revision: self.revision,
             ..Context::default()
         });
         if let Some(index) = self.free.pop() {

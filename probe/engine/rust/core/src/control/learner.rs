@@ -74,6 +74,12 @@ impl Learner {
         std::mem::take(&mut self.links)
     }
 
+    /// Whether there may be requests that nobody answered.
+    #[inline]
+    pub fn is_look_due(&self, now_ns: u64) -> bool {
+        self.transactions.is_look_due(now_ns)
+    }
+
     /// Requests that nobody answered, and whom they were about. A session that was asked for in vain
     /// is none.
     pub fn take_unanswered(&mut self, now_ns: u64) -> Vec<(Transaction, Option<Context>)> {

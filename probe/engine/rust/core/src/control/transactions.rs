@@ -157,9 +157,16 @@ impl Transactions {
         })
     }
 
+    /// Whether it is time to look for what waited for too long: asked for each packet, true once a
+    /// second.
+    #[inline]
+    pub fn is_look_due(&self, now_ns: u64) -> bool {
+        now_ns >= self.next_look_ns
+    }
+
     /// Gives up what waited for too long, oldest first.
     pub fn take_unanswered(&mut self, now_ns: u64) -> Vec<Transaction> {
-        if now_ns < self.next_look_ns {
+        if !self.is_look_due(now_ns) {
             return Vec::new();
         }
         self.next_look_ns = now_ns.saturating_add(SECOND_NS);

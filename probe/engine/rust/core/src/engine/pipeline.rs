@@ -15,6 +15,7 @@ use crate::engine::duplicates::Duplicates;
 use crate::engine::emit::Stamp;
 use crate::engine::ledger::{Ledger, write_number_entry, write_optional_entry, write_text_entry};
 use crate::engine::options::Options;
+use crate::engine::place::Places;
 use crate::engine::site::Site;
 use crate::engine::tracker::Tracker;
 use crate::record::pseudonym::Pseudonyms;
@@ -61,6 +62,7 @@ impl Pipeline {
                 client_address: options.client_address,
             },
             active_timeout_ns: u64::from(options.active_timeout_s) * SECOND_NS,
+            places: Places::default(),
         };
         let limits = options.limits;
         Ok(Self {

@@ -1,5 +1,7 @@
 //! Whose a flow is and where: by the control plane, else by the operator's map, else by address.
 
+use std::sync::Arc;
+
 use crate::control::attribution::Attribution;
 use crate::control::bearers::{Bearers, Context, Found, Located};
 use crate::control::message::{Protocol, Role, TunnelEnd};
@@ -69,39 +71,80 @@ impl Place {
             != (before.cell_id.is_some(), before.ran_node_id.is_some())
     }
 
+    /// With what the operator's map says where the control plane said nothing.
+    pub fn completed(
+        mut self,
+        client: Address,
+        mapped: Attribution,
+        pseudonyms: &Pseudonyms,
+    ) -> Self {
+        name(&mut self, client, &mapped, pseudonyms);
+        if self.cell_id.is_none() && self.ran_node_id.is_none() {
+            self.cell_source = mapped.cell_id.as_ref().map(|_| BY_MAP);
+            self.cell_id = boxed(mapped.cell_id);
+            self.ran_node_id = boxed(mapped.ran_node_id);
+            self.tracking_area = self.tracking_area.or(boxed(mapped.tracking_area));
+        }
+        self.rat = self.rat.or(boxed(mapped.rat));
+        self.apn = self.apn.or(boxed(mapped.apn));
+        self
+    }
+
     /// The control plane has said so, not a map.
     pub fn is_learned(&self) -> bool {
         self.located_ns.is_some()
     }
 }
 
-/// Puts together what the control plane and the map say of a client.
-pub fn place_of(
-    client: Address,
-    found: Option<&Found<'_>>,
-    mapped: Attribution,
-    pseudonyms: &Pseudonyms,
-) -> Place {
-    let mut place = found
-        .map(|found| {
-            learned(
-                found.context,
-                found.located,
-                found.qos_class,
-                is_lost(found),
-            )
-        })
-        .unwrap_or_default();
-    name(&mut place, client, &mapped, pseudonyms);
-    if place.cell_id.is_none() && place.ran_node_id.is_none() {
-        place.cell_source = mapped.cell_id.as_ref().map(|_| BY_MAP);
-        place.cell_id = boxed(mapped.cell_id);
-        place.ran_node_id = boxed(mapped.ran_node_id);
-        place.tracking_area = place.tracking_area.or(boxed(mapped.tracking_area));
+/// What was put together last of the contexts, for their next flows: writing texts costs more than all
+/// the rest of a look-up, and most flows of a device find what the one before found.
+#[derive(Debug, Default)]
+pub struct Places {
+    /// [`PLACES_KEPT`] from the first context on, by the context's slot.
+    kept: Vec<Option<(Seen, Arc<Place>)>>,
+}
+
+/// Contexts whose place is kept, some 150 bytes each; a further one takes another's room.
+const PLACES_KEPT: usize = 4096;
+
+/// All that a place is made of.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    revision: u64,
+    located: Located,
+    qos_class: Option<u8>,
+}
+
+impl Places {
+    /// What the control plane says of a place.
+    pub fn of(&mut self, found: &Found<'_>) -> Arc<Place> {
+        let seen = Seen {
+            revision: found.context.revision(),
+            located: found.located,
+            qos_class: found.qos_class,
+        };
+        if self.kept.is_empty() {
+            self.kept.resize_with(PLACES_KEPT, || None);
+        }
+        let kept = &mut self.kept[found.id.slot() % PLACES_KEPT];
+        match kept {
+            Some((known, place)) if *known == seen => Arc::clone(place),
+            _ => {
+                let place = Arc::new(of_found(found));
+                *kept = Some((seen, Arc::clone(&place)));
+                place
+            }
+        }
     }
-    place.rat = place.rat.or(boxed(mapped.rat));
-    place.apn = place.apn.or(boxed(mapped.apn));
-    place
+}
+
+fn of_found(found: &Found<'_>) -> Place {
+    learned(
+        found.context,
+        found.located,
+        found.qos_class,
+        is_lost(found),
+    )
 }
 
 fn name(place: &mut Place, client: Address, mapped: &Attribution, pseudonyms: &Pseudonyms) {

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::control::attribution::{AttributionMap, FlowFacts, Prefix, TunnelFacts};
+use crate::control::attribution::{Attribution, AttributionMap, FlowFacts, Prefix, TunnelFacts};
 use crate::control::bearers::Bearers;
 use crate::decap::{Address, Inner, Layer, Tunnel, TunnelDirection};
 use crate::engine::emit::Stamp;
-use crate::engine::place::{self, Place};
+use crate::engine::place::{self, Place, Places};
 use crate::engine::session::Path;
 use crate::engine::transport::{Payload, Transported};
 use crate::flow::{Direction, FlowKey};
@@ -22,6 +22,7 @@ pub struct Site {
     pub ran_prefixes: Vec<Prefix>,
     pub stamp: Stamp,
     pub active_timeout_ns: u64,
+    pub places: Places,
 }
 
 impl Site {
@@ -86,12 +87,29 @@ impl Site {
 
     /// Looks up whose a flow is and where; `paths` has the one seen last first.
     pub fn place_of(
-        &self,
+        &mut self,
         client: Address,
         paths: [Option<&Path>; 2],
         bearers: &Bearers,
         now_ns: u64,
-    ) -> Place {
+    ) -> Arc<Place> {
+        let found = place::find(bearers, client, tunnels_of(paths), now_ns);
+        let learned = found.map(|found| self.places.of(&found));
+        match learned {
+            Some(learned) if self.map.is_empty() && learned.has_subscriber() => learned,
+            learned => {
+                let learned = learned.map(Arc::unwrap_or_clone).unwrap_or_default();
+                let mapped = self.mapped(client, paths);
+                Arc::new(learned.completed(client, mapped, &self.pseudonyms))
+            }
+        }
+    }
+
+    /// What the operator's map says.
+    fn mapped(&self, client: Address, paths: [Option<&Path>; 2]) -> Attribution {
+        if self.map.is_empty() {
+            return Attribution::default();
+        }
         let layers = paths.into_iter().flatten().flat_map(|path| &path.layers);
         let vlans: Vec<u16> = layers
             .filter_map(|layer| match layer {
@@ -105,14 +123,11 @@ impl Site {
                 addresses: [tunnel.source, tunnel.destination],
             })
             .collect();
-        let attribution = self.map.look_up(&FlowFacts {
+        self.map.look_up(&FlowFacts {
             client,
             vlans: &vlans,
             tunnels: &tunnels,
-        });
-        let tunnels = tunnels_of(paths);
-        let found = place::find(bearers, client, tunnels, now_ns);
-        place::place_of(client, found.as_ref(), attribution, &self.pseudonyms)
+        })
     }
 }
 

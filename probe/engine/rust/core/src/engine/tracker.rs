@@ -130,7 +130,9 @@ impl Tracker {
     /// Tells the time of a packet, and writes every record that came due; see `Clock` for what is
     /// believed.
     pub fn advance(&mut self, packet_ns: u64) {
-        self.tell_unanswered(self.clock.now_ns());
+        if self.learner.is_look_due(self.clock.now_ns()) {
+            self.tell_unanswered(self.clock.now_ns());
+        }
         match self.clock.observe(packet_ns) {
             Step::Stay => {}
             Step::Forward(now_ns) => self.go_on_to(now_ns),
@@ -541,9 +543,12 @@ impl Tracker {
         let back = session.paths[direction.opposite().index()];
         // The newer way decides; the other direction completes what is not known of it.
         let bearers = &self.learner.bearers;
-        let look_up = |paths| self.site.place_of(client, paths, bearers, now_ns);
+        let mut look_up = |paths| self.site.place_of(client, paths, bearers, now_ns);
         let alone = look_up([Some(&path), None]);
-        let place = look_up([Some(&path), back.as_ref()]);
+        let place = match back {
+            Some(back) => look_up([Some(&path), Some(&back)]),
+            None => Arc::clone(&alone),
+        };
         let before = Arc::clone(&session.place);
         if alone.is_another_subscriber(&before) {
             self.end(id, now_ns, EndReason::PortReused);
@@ -570,7 +575,7 @@ impl Tracker {
             session.qfi = path.qfi().or(session.qfi);
         }
         if place.is_known() || !before.is_known() {
-            session.place = Arc::new(place);
+            session.place = place;
         }
         if let Some(known) = known.filter(|known| known.tunnel != path.tunnel) {
             self.residents.leave_tunnel(&known, id);
@@ -639,7 +644,7 @@ impl Tracker {
         let [one, other] = session.paths.each_ref().map(Option::as_ref);
         let bearers = &self.learner.bearers;
         let place = self.site.place_of(client, [one, other], bearers, now_ns);
-        if place == *session.place {
+        if place == session.place {
             return;
         }
         let before = Arc::clone(&session.place);
@@ -655,7 +660,7 @@ impl Tracker {
             self.cut(id, now_ns);
         }
         if let Some((_, session)) = self.table.get_mut(id) {
-            session.place = Arc::new(place);
+            session.place = place;
         }
     }
 
@@ -687,7 +692,7 @@ impl Tracker {
             .site
             .place_of(client, paths, &self.learner.bearers, now_ns);
         let session_id = self.site.session_ids.of(&key, path.teid(), time_ns);
-        let mut session = Session::new(session_id, time_ns, up, Arc::new(place));
+        let mut session = Session::new(session_id, time_ns, up, place);
         session.initiator = initiator;
         let subscriber = session.place.subscriber_id;
         let server = key.sender(up.opposite()).0;
