@@ -76,6 +76,8 @@ pub struct Context {
     pub roles: Roles,
     /// The tunnel ends that its rules lead to.
     pub rules: Vec<(Rule, BearerEnd)>,
+    /// The base station that the device has left, where it was there, and until when that counts.
+    left: Option<(Address, Located, u64)>,
     /// Began with a registration whose subscriber is not known.
     pub registered: bool,
     controls: Vec<(Protocol, ControlEnd)>,
@@ -110,6 +112,15 @@ impl UeKey {
 /// Most keys of one kind that a context keeps: several interfaces of one session, and those before a
 /// relocation. The oldest goes.
 const MAX_KEYS: usize = 8;
+
+/// What a request may change of a context, as it was before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Before {
+    located: Located,
+    /// Those of the base station, by bearer.
+    ends: Vec<(u8, BearerEnd)>,
+    rules: Vec<(Rule, BearerEnd)>,
+}
 
 /// Who waits at a tunnel end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,6 +161,19 @@ pub struct Bearers {
 }
 
 impl Context {
+    /// What a refusal is to bring back.
+    pub fn before(&self) -> Before {
+        let ends = self.bearers.iter().flat_map(|bearer| {
+            let of_access = bearer.ends.iter().filter(|end| end.role == Role::Access);
+            of_access.map(|&end| (bearer.id, end))
+        });
+        Before {
+            located: self.located,
+            ends: ends.collect(),
+            rules: self.rules.clone(),
+        }
+    }
+
     /// What a session leaves no trace of but in signalling connections.
     pub fn is_connection_only(&self) -> bool {
         let has_ends = self.bearers.iter().any(|bearer| !bearer.ends.is_empty());
@@ -159,6 +183,12 @@ impl Context {
     /// A node of the core keeps it, and is heard when it ends.
     pub fn is_kept_by_core(&self) -> bool {
         !self.controls.is_empty()
+    }
+
+    /// Where the device was until it left a base station not long ago.
+    pub fn located_at(&self, node: Address, now_ns: u64) -> Option<Located> {
+        let (left, located, until_ns) = self.left?;
+        (left == node && now_ns <= until_ns).then_some(located)
     }
 
     pub fn ue_keys(&self) -> &[UeKey] {
@@ -488,6 +518,10 @@ impl Bearers {
         let Some(context) = self.get_mut(id) else {
             return;
         };
+        if old.role == Role::Access {
+            let until_ns = now_ns.saturating_add(HANDED_OVER_NS);
+            context.left = Some((old.end.address, was, until_ns));
+        }
         if let Some(oldest) = push_key(&mut context.handed_over, old.end) {
             remove_waiting(&mut self.by_tunnel, oldest, id);
         }
@@ -533,6 +567,17 @@ impl Bearers {
         for (bearer, end) in gone {
             self.give_up(id, bearer, end, located, now_ns);
         }
+    }
+
+    /// What a request asked for was refused: the device is where it was.
+    pub fn restore(&mut self, id: ContextId, before: &Before, now_ns: u64) {
+        for &(bearer, end) in &before.ends {
+            self.set_end(id, bearer, end, now_ns);
+        }
+        self.update(id, now_ns, |context| {
+            context.located = before.located;
+            context.rules.clone_from(&before.rules);
+        });
     }
 
     /// Sets what class of service a bearer has.

@@ -143,6 +143,8 @@ impl Learner {
             return;
         }
         let ids = self.contexts_of(said);
+        let known = ids.iter().filter_map(|&id| Some((id, self.bearers.get(id)?)));
+        let before = known.map(|(id, context)| (id, context.before())).collect();
         let ids = match message.procedure {
             // What is asked for here counts once it is agreed to.
             Procedure::DeleteSession
@@ -153,6 +155,7 @@ impl Learner {
         };
         let about = About {
             removed: said.removed().chain(message.linked_bearer).collect(),
+            before,
             said: ids.is_empty().then(|| Box::new(said.alone())),
             contexts: ids,
         };
@@ -177,6 +180,11 @@ impl Learner {
         if said.message.cause.is_some_and(|cause| !cause.accepted) {
             if is_new_session(said.message.procedure) {
                 self.forget_unborn(&ids, changes);
+            }
+            for (id, before) in &about.before {
+                self.note_keys(*id, changes);
+                self.bearers.restore(*id, before, said.time_ns);
+                self.note_keys(*id, changes);
             }
             return;
         }

@@ -67,7 +67,12 @@ impl Reader {
         } else if ports.contains(&pfcp::PORT) {
             pfcp::read_all(payload).for_each(take);
         } else if ports.iter().any(|port| radius::PORTS.contains(port)) {
-            take(radius::read(payload));
+            // An identifier is the client port's own (RFC 2865 3): a busy client has several.
+            let client = ports.iter().find(|port| !radius::PORTS.contains(port));
+            take(radius::read(payload).map(|message| Message {
+                sequence: message.sequence | u32::from(*client.unwrap_or(&0)) << 8,
+                ..message
+            }));
         }
     }
 

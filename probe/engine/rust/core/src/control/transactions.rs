@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::control::bearers::{Context, ContextId};
+use crate::control::bearers::{Before, Context, ContextId};
 use crate::control::message::{Cause, Message, Phase, Procedure, Protocol, UeIds};
 use crate::decap::Address;
 
@@ -64,6 +64,8 @@ pub struct About {
     pub contexts: Vec<ContextId>,
     /// Bearers that are to go.
     pub removed: Vec<u8>,
+    /// What its contexts were before: a refusal leaves all as it was.
+    pub before: Vec<(ContextId, Before)>,
     /// What the request itself said, where it is about no context that is kept.
     pub said: Option<Box<Context>>,
 }

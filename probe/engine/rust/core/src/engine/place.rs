@@ -226,19 +226,20 @@ pub fn find<'a>(
             teid: tunnel.teid,
         };
         if let Some(found) = bearers.at_tunnel(end, now_ns) {
-            return Some(seen_from(found, &tunnel));
+            return Some(seen_from(found, &tunnel, now_ns));
         }
     }
     bearers.at_address(client)
 }
 
-/// A packet that goes up from another base station than the one known: the device has moved, and it
-/// was not said yet where to.
-fn seen_from<'a>(found: Found<'a>, tunnel: &Tunnel) -> Found<'a> {
+/// A packet that goes up from another base station than the one known is still on its way from the one
+/// before, or the device has moved, and it was not said yet where to.
+fn seen_from<'a>(found: Found<'a>, tunnel: &Tunnel, now_ns: u64) -> Found<'a> {
     let known = access_address(found.context);
     let moved = found.role == Some(Role::Core) && known.is_some_and(|known| known != tunnel.source);
     let located = if moved {
-        Located::default()
+        let before = found.context.located_at(tunnel.source, now_ns);
+        before.unwrap_or_default()
     } else {
         found.located
     };
