@@ -370,10 +370,7 @@ impl Bearers {
         let Some(context) = self.get_mut(id) else {
             return;
         };
-        let gone: Vec<UeKey> = context
-            .ue_keys
-            .extract_if(.., |key| which(key))
-            .collect();
+        let gone: Vec<UeKey> = context.ue_keys.extract_if(.., |key| which(key)).collect();
         for key in gone {
             remove_from(&mut self.by_ue, &key, id);
         }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use crate::control::bearers::{Bearers, Context, ContextId, Located, Pseudonym, UeKey};
 use crate::control::message::{
-    Bearer, BearerEnd, Cause, Change, ControlEnd, Identity, Location, MAX_RULES, Message, Phase, Procedure,
-    Protocol, Role, RuleChange, TunnelEnd, UeAddresses,
+    Bearer, BearerEnd, Cause, Change, ControlEnd, Identity, Location, MAX_RULES, Message, Phase,
+    Procedure, Protocol, Role, RuleChange, TunnelEnd, UeAddresses,
 };
-use crate::control::transactions::{About, Transaction, Transactions};
+use crate::control::transactions::{About, Transaction, Transactions, cause_of};
 use crate::decap::Address;
 use crate::record::pseudonym::Pseudonyms;
 
@@ -137,7 +137,9 @@ impl Learner {
             return;
         }
         let ids = self.contexts_of(said);
-        let known = ids.iter().filter_map(|&id| Some((id, self.bearers.get(id)?)));
+        let known = ids
+            .iter()
+            .filter_map(|&id| Some((id, self.bearers.get(id)?)));
         let before = known.map(|(id, context)| (id, context.before())).collect();
         let ids = match message.procedure {
             // What is asked for here counts once it is agreed to.
@@ -171,7 +173,7 @@ impl Learner {
             let context = self.first_of(&ids).or(said_of(&ended.about));
             (ended, context)
         });
-        if said.message.cause.is_some_and(|cause| !cause.accepted) {
+        if cause_of(said.message).is_some_and(|cause| !cause.accepted) {
             if is_new_session(said.message.procedure) {
                 self.forget_unborn(&ids, changes);
             }
@@ -341,7 +343,11 @@ impl Learner {
             .filter(|owner| !connection.contains(owner))
             .collect();
         owners.dedup();
-        let Some(known) = connection.first().and_then(|&id| self.bearers.get(id)).cloned() else {
+        let Some(known) = connection
+            .first()
+            .and_then(|&id| self.bearers.get(id))
+            .cloned()
+        else {
             return connection;
         };
         owners.retain(|&owner| self.may_join(&known, owner));
@@ -352,7 +358,11 @@ impl Learner {
             self.hand_over_facts(&known, owner, said.time_ns);
         }
         for id in connection {
-            if self.bearers.get(id).is_some_and(Context::is_connection_only) {
+            if self
+                .bearers
+                .get(id)
+                .is_some_and(Context::is_connection_only)
+            {
                 self.bearers.remove(id);
             } else {
                 owners.push(id);
@@ -575,7 +585,11 @@ impl Learner {
             if bearer.removed || bearer.cause.is_some_and(|cause| !cause.accepted) {
                 continue;
             }
-            if among.len() > 1 && self.owner_of(bearer, among).is_some_and(|owner| owner != id) {
+            if among.len() > 1
+                && self
+                    .owner_of(bearer, among)
+                    .is_some_and(|owner| owner != id)
+            {
                 continue;
             }
             self.bearers.add_bearer(id, bearer.id);
@@ -609,7 +623,8 @@ impl Learner {
             if let Some(apn) = &message.apn {
                 context.apn = Some(Arc::from(&**apn));
             }
-            context.registered = (context.registered || message.registers) && said.subscriber.is_none();
+            context.registered =
+                (context.registered || message.registers) && said.subscriber.is_none();
             locate(context, &message.location, protocol, said.time_ns);
         });
         if let Some(subscriber) = said.subscriber {
@@ -745,7 +760,12 @@ impl Said<'_> {
         context.apn = self.apn();
         context.rat = message.rat;
         context.slice = message.slice;
-        locate(&mut context, &message.location, message.protocol, self.time_ns);
+        locate(
+            &mut context,
+            &message.location,
+            message.protocol,
+            self.time_ns,
+        );
         context
     }
 
