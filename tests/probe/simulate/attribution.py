@@ -6,6 +6,7 @@ import hmac
 import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +149,8 @@ def _compare(
         key = f"{kind}_{name}"
         setattr(result, key, getattr(result, key) + volume)
     return wrong + unknown
+
+
+def text_of(time_ns: int) -> str:
+    """Return a time as records show it, to the microsecond."""
+    return datetime.fromtimestamp(time_ns // 1000 / 1e6, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")

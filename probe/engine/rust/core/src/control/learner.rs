@@ -12,7 +12,7 @@ use crate::control::message::{
     Bearer, BearerEnd, Cause, Change, ControlEnd, Identity, Location, MAX_RULES, Message, Phase,
     Procedure, Protocol, Role, RuleChange, TunnelEnd, UeAddresses,
 };
-use crate::control::transactions::{About, Transaction, Transactions};
+use crate::control::transactions::{About, Transaction, Transactions, cause_of};
 use crate::decap::Address;
 use crate::record::pseudonym::Pseudonyms;
 
@@ -143,7 +143,9 @@ impl Learner {
             return;
         }
         let ids = self.contexts_of(said);
-        let known = ids.iter().filter_map(|&id| Some((id, self.bearers.get(id)?)));
+        let known = ids
+            .iter()
+            .filter_map(|&id| Some((id, self.bearers.get(id)?)));
         let before = known.map(|(id, context)| (id, context.before())).collect();
         let ids = match message.procedure {
             // What is asked for here counts once it is agreed to.
@@ -177,7 +179,7 @@ impl Learner {
             let context = self.first_of(&ids).or(said_of(&ended.about));
             (ended, context)
         });
-        if said.message.cause.is_some_and(|cause| !cause.accepted) {
+        if cause_of(said.message).is_some_and(|cause| !cause.accepted) {
             if is_new_session(said.message.procedure) {
                 self.forget_unborn(&ids, changes);
             }

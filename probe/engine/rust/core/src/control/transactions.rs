@@ -193,8 +193,8 @@ impl Transactions {
 
 /// Why an answer refuses, or that it accepts. NGAP, and S1AP for a set-up, say why of each session alone:
 /// where none was agreed to, the first reason is the answer's.
-fn cause_of(message: &Message) -> Option<Cause> {
-    let is_told = |cause: &Cause| cause.accepted || cause.number != 0;
+pub fn cause_of(message: &Message) -> Option<Cause> {
+    let is_told = |cause: &Cause| cause.number != 0;
     let refused = |cause: &Cause| !cause.accepted;
     let mut causes = message.bearers.iter().map(|bearer| bearer.cause);
     let all_refused = causes.all(|cause| cause.as_ref().is_some_and(refused));
