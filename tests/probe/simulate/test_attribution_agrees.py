@@ -1,4 +1,4 @@
-"""The engine says of each session who and where as the simulator knows it, from signalling alone."""
+"""The engine says of each session who and where as the simulator knows it, by signalling alone."""
 
 from collections import Counter
 from pathlib import Path
