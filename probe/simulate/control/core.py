@@ -173,7 +173,12 @@ class Core:
         self._ask(exchange, 3, partial(self._fail, connection, "radio_refused"))
 
     def _fail(self, connection: Connection, reason: str) -> None:
-        """End a session that has not begun, and let the device try again, without fault."""
+        """End a session that has not begun, and let the device try again, without fault.
+
+        A gateway that restarted meanwhile has ended it, and the device tries again by that.
+        """
+        if connection.state is State.GONE:
+            return
         self._release(connection)
         self._end(connection, reason)
         device = self._devices[connection]

@@ -619,3 +619,10 @@ def test_a_server_that_does_not_exist_and_a_pause_of_nothing_are_refused(tmp_pat
 def test_a_skip_that_leaves_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="leaves nothing"):
         simulate(tmp_path / "x.pcap", "n3+n4", "--skip", "40s")
+
+
+def test_a_gateway_may_restart_while_it_owes_an_answer(tmp_path: Path) -> None:
+    many = ["--subscribers", "400", "--cells", "50", "--duration", "30s", "--handovers", "50"]
+    truth = truth_of(simulate(tmp_path / "busy.pcap", "s1u+s11", *many, "--pause", "5s"))
+    ends = Counter(attachment["end_reason"] for attachment in truth["attachments"])
+    assert ends["restart"] > 0 and ends["unanswered"] > 0
