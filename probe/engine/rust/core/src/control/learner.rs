@@ -713,6 +713,14 @@ impl Learner {
         self.bearers.on_end_marker(end);
     }
 
+    /// The node at a tunnel end says that it does not know it (Error Indication, TS 29.281 7.3.1): the
+    /// bearer has it no more. An end that was given up already waits on for its late packets.
+    pub fn on_error_indication(&mut self, end: TunnelEnd, time_ns: u64) {
+        if let Some(id) = self.bearers.by_tunnel(end) {
+            self.bearers.remove_end(id, end, time_ns);
+        }
+    }
+
     /// Both names of one person lead to the same history: MSISDN and address to the IMSI.
     fn learn_links(&mut self, said: &Said<'_>, pseudonyms: &Pseudonyms) {
         let (Some(imsi), Some(to)) = (&said.message.identity.imsi, said.subscriber) else {

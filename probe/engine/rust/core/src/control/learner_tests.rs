@@ -222,6 +222,18 @@ fn a_handover_moves_the_subscriber_to_the_new_cell() {
 }
 
 #[test]
+fn a_tunnel_end_that_its_node_does_not_know_is_given_up() {
+    let mut network = Network::new();
+    network.attach(1, 7);
+    let here = Some((Some(network.who(7)), Some(ecgi(1))));
+    network.learner.on_error_indication(end(SGW, 7), 5 * S);
+    // Packets under way to it are still that subscriber's, later ones are not.
+    assert_eq!(network.at(end(SGW, 7), 6), here);
+    assert_eq!(network.at(end(SGW, 7), 60), None);
+    assert_eq!(network.at(end(ENB1, 7), 60), here, "the other end lives on");
+}
+
+#[test]
 fn a_refused_session_leaves_nothing_and_tells_its_cause() {
     let mut network = Network::new();
     network.ask_session(1, 7);

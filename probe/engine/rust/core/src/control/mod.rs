@@ -31,4 +31,4 @@ pub mod s1ap;
 pub mod sctp;
 pub mod transactions;
 
-pub use paths::{END_MARKER, PathLimits, PathReport, Paths};
+pub use paths::{END_MARKER, ERROR_INDICATION, PathLimits, PathReport, Paths};

@@ -85,7 +85,8 @@ type Ends = (Address, Address);
 
 const ECHO_REQUEST: u8 = 1;
 const ECHO_RESPONSE: u8 = 2;
-const ERROR_INDICATION: u8 = 26;
+/// Of the node that a packet came to for a tunnel that it does not know (TS 29.281 7.3.1).
+pub const ERROR_INDICATION: u8 = 26;
 /// The last packet of a tunnel that a handover moved (TS 29.281 7.3.2).
 pub const END_MARKER: u8 = 254;
 

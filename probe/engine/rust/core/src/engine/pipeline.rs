@@ -9,8 +9,8 @@ use crate::control::attribution::AttributionMap;
 use crate::control::learner::Link;
 use crate::control::message::TunnelEnd;
 use crate::control::reader::Reader;
-use crate::control::{END_MARKER, PathReport, Paths};
-use crate::decap::{Decoded, Decoder, FragmentLimits};
+use crate::control::{END_MARKER, ERROR_INDICATION, PathReport, Paths};
+use crate::decap::{Decoded, Decoder, FragmentLimits, TunnelSignal};
 use crate::engine::duplicates::Duplicates;
 use crate::engine::emit::Stamp;
 use crate::engine::ledger::{Ledger, write_number_entry, write_optional_entry, write_text_entry};
@@ -118,15 +118,26 @@ impl Pipeline {
             }
             Ok(Decoded::TunnelSignal(signal)) => {
                 self.paths.on_signal(signal, packet.time_ns);
-                if signal.message_type == END_MARKER {
-                    self.tracker.on_end_marker(TunnelEnd {
-                        address: signal.destination,
-                        teid: signal.teid,
-                    });
-                }
+                let signal = *signal;
+                self.on_tunnel_signal(&signal, packet.time_ns);
             }
             // The decoder keeps account of what it holds and of what it cannot read.
             Ok(Decoded::Held) | Err(_) => {}
+        }
+    }
+
+    /// What the ends of tunnels say to each other may end a tunnel.
+    fn on_tunnel_signal(&mut self, signal: &TunnelSignal, time_ns: u64) {
+        let end_at = |address| TunnelEnd {
+            address,
+            teid: signal.teid,
+        };
+        match signal.message_type {
+            END_MARKER => self.tracker.on_end_marker(end_at(signal.destination)),
+            ERROR_INDICATION => self
+                .tracker
+                .on_error_indication(end_at(signal.source), time_ns),
+            _ => {}
         }
     }
 

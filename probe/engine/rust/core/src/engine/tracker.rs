@@ -633,6 +633,11 @@ impl Tracker {
         self.learner.on_end_marker(end);
     }
 
+    /// A tunnel end is unknown to the node that it was said to be at.
+    pub fn on_error_indication(&mut self, end: TunnelEnd, time_ns: u64) {
+        self.learner.on_error_indication(end, time_ns);
+    }
+
     /// What is known of a flow's tunnels or address has changed: another subscriber ends it, another
     /// cell ends the interval.
     fn look_up_again(&mut self, id: FlowId) {
