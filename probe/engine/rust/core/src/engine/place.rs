@@ -213,14 +213,17 @@ fn access_address(context: &Context) -> Option<Address> {
 }
 
 /// What the control plane says of a flow: by its tunnels, the newest first, else by the client's
-/// address, where no tunnel of that client is known.
+/// address. Access points may give the same address to two subscribers: a packet in a tunnel that is
+/// not known is none of a client whose own tunnels are.
 pub fn find<'a>(
     bearers: &'a Bearers,
     client: Address,
     tunnels: impl Iterator<Item = Tunnel>,
     now_ns: u64,
 ) -> Option<Found<'a>> {
+    let mut is_tunnelled = false;
     for tunnel in tunnels {
+        is_tunnelled = true;
         let end = TunnelEnd {
             address: tunnel.destination,
             teid: tunnel.teid,
@@ -229,7 +232,13 @@ pub fn find<'a>(
             return Some(seen_from(found, &tunnel, now_ns));
         }
     }
-    bearers.at_address(client)
+    let found = bearers.at_address(client)?;
+    (!is_tunnelled || !has_own_tunnels(found.context)).then_some(found)
+}
+
+fn has_own_tunnels(context: &Context) -> bool {
+    let mut ends = context.bearers.iter().flat_map(|bearer| &bearer.ends);
+    ends.any(|end| matches!(end.role, Role::Access | Role::Core))
 }
 
 /// A packet that goes up from another base station than the one known is still on its way from the one
@@ -244,4 +253,48 @@ fn seen_from<'a>(found: Found<'a>, tunnel: &Tunnel, now_ns: u64) -> Found<'a> {
         found.located
     };
     Found { located, ..found }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::message::BearerEnd;
+
+    const CLIENT: Address = Address(0xffff_0a2d_0007);
+
+    fn tunnel(teid: u32) -> Tunnel {
+        Tunnel {
+            source: Address::v4([10, 0, 0, 1]),
+            destination: Address::v4([10, 0, 0, 9]),
+            teid,
+            direction: None,
+            qfi: None,
+        }
+    }
+
+    fn known_by(role: Option<Role>) -> Bearers {
+        let mut bearers = Bearers::new(10);
+        let id = bearers.add(0);
+        bearers.set_address(id, CLIENT);
+        if let Some(role) = role {
+            let end = TunnelEnd {
+                address: Address::v4([10, 0, 0, 9]),
+                teid: 7,
+            };
+            bearers.set_end(id, 5, BearerEnd { role, end }, 0);
+        }
+        bearers
+    }
+
+    #[test]
+    fn an_address_in_a_tunnel_of_nobody_known_is_not_a_subscriber_with_tunnels() {
+        let found = |bearers: &Bearers, teid: Option<u32>| {
+            find(bearers, CLIENT, teid.map(tunnel).into_iter(), 0).is_some()
+        };
+        let with_tunnel = known_by(Some(Role::Core));
+        assert!(found(&with_tunnel, Some(7)) && found(&with_tunnel, None));
+        assert!(!found(&with_tunnel, Some(8)));
+        assert!(found(&known_by(None), Some(8)), "known by RADIUS");
+        assert!(found(&known_by(Some(Role::TransitUp)), Some(8)), "by S5");
+    }
 }
