@@ -87,6 +87,13 @@ pub struct Context {
 }
 
 impl Context {
+    /// Where the user plane of the device's base station waits.
+    pub fn access_address(&self) -> Option<Address> {
+        let mut ends = self.bearers.iter().flat_map(|bearer| &bearer.ends);
+        ends.find(|end| end.role == Role::Access)
+            .map(|end| end.end.address)
+    }
+
     /// Another one for each context and each time that one may have changed.
     pub fn revision(&self) -> u64 {
         self.revision
@@ -140,6 +147,8 @@ pub struct Found<'a> {
     pub located: Located,
     pub qos_class: Option<u8>,
     pub role: Option<Role>,
+    /// The base station that a packet goes to or comes from, by its address.
+    pub access: Option<Address>,
 }
 
 /// The contexts, and what they are found by.
@@ -250,6 +259,10 @@ impl Bearers {
             located,
             qos_class: bearer.and_then(|bearer| bearer.qos_class),
             role: Some(waiting.role),
+            access: match waiting.role {
+                Role::Access => Some(end.address),
+                _ => context.access_address(),
+            },
         })
     }
 
@@ -263,6 +276,7 @@ impl Bearers {
             located: context.located,
             qos_class: None,
             role: None,
+            access: context.access_address(),
         })
     }
 

@@ -44,7 +44,7 @@ impl Place {
 
     /// Where a context's subscriber is.
     pub fn of_context(context: &Context) -> Self {
-        learned(context, context.located, None, false)
+        learned(context, context.located, None, context.access_address())
     }
 
     /// Somebody is known by more than an address.
@@ -113,6 +113,7 @@ struct Seen {
     revision: u64,
     located: Located,
     qos_class: Option<u8>,
+    access: Option<Address>,
 }
 
 impl Places {
@@ -122,6 +123,7 @@ impl Places {
             revision: found.context.revision(),
             located: found.located,
             qos_class: found.qos_class,
+            access: found.access,
         };
         if self.kept.is_empty() {
             self.kept.resize_with(PLACES_KEPT, || None);
@@ -139,12 +141,7 @@ impl Places {
 }
 
 fn of_found(found: &Found<'_>) -> Place {
-    learned(
-        found.context,
-        found.located,
-        found.qos_class,
-        is_lost(found),
-    )
+    learned(found.context, found.located, found.qos_class, found.access)
 }
 
 fn name(place: &mut Place, client: Address, mapped: &Attribution, pseudonyms: &Pseudonyms) {
@@ -161,14 +158,18 @@ fn boxed(text: Option<String>) -> Option<Box<str>> {
     text.map(Into::into)
 }
 
-/// `lost`: the device is no more where it was, and nothing is known of where it is.
-fn learned(context: &Context, located: Located, qos_class: Option<u8>, lost: bool) -> Place {
+/// `access`: the base station's address.
+fn learned(
+    context: &Context,
+    located: Located,
+    qos_class: Option<u8>,
+    access: Option<Address>,
+) -> Place {
     let location = located.location;
     let text = |shown: Option<&dyn std::fmt::Display>| shown.map(|one| one.to_string().into());
     let cell = location.cell.as_ref().map(|cell| cell as _);
     let node = location.node.as_ref().map(|node| node as _);
     let area = location.area.as_ref().map(|area| area as _);
-    let access = access_address(context);
     let access = access.as_ref().map(|address| address as _);
     let is_placed = location.cell.is_some() || location.node.is_some();
     Place {
@@ -178,7 +179,7 @@ fn learned(context: &Context, located: Located, qos_class: Option<u8>, lost: boo
         cell_source: Some(source_of(located.by)).filter(|source| !source.is_empty()),
         located_ns: is_placed.then_some(located.time_ns),
         // N4 alone tells of the base station no more than its address.
-        ran_node_id: text(node).or_else(|| text(access.filter(|_| !lost))),
+        ran_node_id: text(node).or_else(|| text(access)),
         tracking_area: text(area),
         rat: context.rat.map(|rat| rat.as_str().into()),
         apn: context.apn.as_deref().map(Into::into),
@@ -190,11 +191,6 @@ fn learned(context: &Context, located: Located, qos_class: Option<u8>, lost: boo
     }
 }
 
-/// The device has moved, and it was not said where to.
-fn is_lost(found: &Found<'_>) -> bool {
-    found.located == Located::default() && found.context.located != Located::default()
-}
-
 fn source_of(protocol: Option<Protocol>) -> &'static str {
     protocol.map_or("", |protocol| match protocol {
         Protocol::Gtpv1 => "gtpv1",
@@ -204,12 +200,6 @@ fn source_of(protocol: Option<Protocol>) -> &'static str {
         Protocol::S1ap => "s1ap",
         Protocol::Ngap => "ngap",
     })
-}
-
-fn access_address(context: &Context) -> Option<Address> {
-    let mut ends = context.bearers.iter().flat_map(|bearer| &bearer.ends);
-    ends.find(|end| end.role == Role::Access)
-        .map(|end| end.end.address)
 }
 
 /// What the control plane says of a flow: by its tunnels, the newest first, else by the client's
@@ -244,15 +234,21 @@ fn has_own_tunnels(context: &Context) -> bool {
 /// A packet that goes up from another base station than the one known is still on its way from the one
 /// before, or the device has moved, and it was not said yet where to.
 fn seen_from<'a>(found: Found<'a>, tunnel: &Tunnel, now_ns: u64) -> Found<'a> {
-    let known = access_address(found.context);
-    let moved = found.role == Some(Role::Core) && known.is_some_and(|known| known != tunnel.source);
+    if found.role != Some(Role::Core) {
+        return found;
+    }
+    let moved = found.access.is_some_and(|known| known != tunnel.source);
     let located = if moved {
         let before = found.context.located_at(tunnel.source, now_ns);
         before.unwrap_or_default()
     } else {
         found.located
     };
-    Found { located, ..found }
+    Found {
+        located,
+        access: Some(tunnel.source),
+        ..found
+    }
 }
 
 #[cfg(test)]
