@@ -155,20 +155,21 @@ FUZZ_BUILD = cd $(RUST)/fuzz && RUSTFLAGS='$(FUZZ_FLAGS)' cargo build --quiet --
 .PHONY: fuzz
 fuzz: setup fuzz-seeds ## Every fuzz target for FUZZ_SECONDS=30, from pieces of captures
 	$(call step,build the fuzz targets,$(FUZZ_BUILD))
-	@$(call run_fuzzers,$(FUZZ_SECONDS))
+	@$(call run_fuzzers,$(FUZZ_SECONDS),)
 
 .PHONY: fuzz-smoke
 fuzz-smoke: fuzz-seeds
 	$(call step,build the fuzz targets,$(FUZZ_BUILD))
-	@$(call run_fuzzers,$(FUZZ_SMOKE_SECONDS))
+	@$(call run_fuzzers,$(FUZZ_SMOKE_SECONDS),-seed=1)
 
-# $(call run_fuzzers,seconds): a finding stays below fuzz/artifacts and ends the run.
+# $(call run_fuzzers,seconds,options): a finding stays below fuzz/artifacts and ends the run. The short
+# run begins alike each time, so that it tells of the change at hand.
 define run_fuzzers
 cd $(RUST)/fuzz && mkdir -p artifacts && target=$$(cargo metadata --format-version 1 --no-deps --offline \
 	| python -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])') && \
 for source in fuzz_targets/*.rs; do \
 	name=$$(basename "$$source" .rs); mkdir -p "corpus/$$name"; \
-	"$$target/$(FUZZ_TARGET)/release/$$name" -max_total_time=$(1) -timeout=10 -rss_limit_mb=2048 -verbosity=0 \
+	"$$target/$(FUZZ_TARGET)/release/$$name" -max_total_time=$(1) $(2) -timeout=10 -rss_limit_mb=2048 -verbosity=0 \
 	-print_final_stats=1 -artifact_prefix="artifacts/$$name-" "corpus/$$name" > "artifacts/$$name.log" 2>&1 \
 	|| { cat "artifacts/$$name.log"; exit 1; }; \
 	printf '    %-10s %s runs in %s s\n' "$$name" \
