@@ -35,9 +35,8 @@ VIEWS: Final = (
     "sgi+radius",
 )
 _EPILOG: Final = """\
-examples:
-  qoe-probe simulate demo.pcap --duration 60s --view s1u
-  qoe-probe simulate moves.pcap --view s1u+s11 --cells 50 --subscribers 400 --handovers 100
+example: qoe-probe simulate demo.pcap --duration 60s --view s1u
+example: qoe-probe simulate moves.pcap --view s1u+s11 --cells 50 --subscribers 400 --handovers 100
 
 A view with a control plane shows the user plane of one place and the control messages that go
 with it, in one capture: GTP-U on S1-U with GTPv2-C (s11) and S1AP (s1ap), GTP-U on N3 with PFCP

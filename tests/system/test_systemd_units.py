@@ -25,7 +25,7 @@ def stage(tmp_path: Path, repository: Path) -> Path:
     for name in ("sysusers.d", "tmpfiles.d"):
         shutil.copytree(repository / "systemd" / name, tmp_path / "usr/lib" / name)
     (tmp_path / "etc").mkdir()
-    for program in ("opt/edgeqoe/bin/qoe-probe", "opt/edgeqoe/bin/qoe-collector"):
+    for program in ("opt/edgeqoe/bin/qoe-probe", "opt/edgeqoe/bin/qoe-collector", "bin/kill"):
         path = tmp_path / program
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o755)
