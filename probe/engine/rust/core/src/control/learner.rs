@@ -610,6 +610,7 @@ impl Learner {
             if let Some(qos_class) = bearer.qos_class {
                 self.bearers.set_qos_class(id, bearer.id, qos_class);
             }
+            self.bearers.set_flows(id, bearer.id, &bearer.flows);
         }
     }
 

@@ -218,7 +218,7 @@ pub fn find<'a>(
             address: tunnel.destination,
             teid: tunnel.teid,
         };
-        if let Some(found) = bearers.at_tunnel(end, now_ns) {
+        if let Some(found) = bearers.at_tunnel(end, tunnel.qfi, now_ns) {
             return Some(seen_from(found, &tunnel, now_ns));
         }
     }

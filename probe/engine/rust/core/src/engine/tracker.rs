@@ -8,6 +8,7 @@ use crate::control::bearers::Context;
 use crate::control::learner::{Learner, Link};
 use crate::control::message::{Message, TunnelEnd};
 use crate::control::transactions::Transaction;
+use crate::control::tunnels::Measured;
 use crate::decap::{Address, Inner, Transport, encapsulation};
 use crate::engine::application::{Application, Quic};
 use crate::engine::clients::{Clients, Winners};
@@ -390,8 +391,13 @@ impl Tracker {
         }
     }
 
-    /// Gives a packet to its flow.
-    pub fn on_packet(&mut self, inner: &Inner<'_>, time_ns: u64) -> Result<(), Untracked> {
+    /// Gives a packet to its flow, with what its tunnel's header measured, if anything.
+    pub fn on_packet(
+        &mut self,
+        inner: &Inner<'_>,
+        measured: Option<&Measured>,
+        time_ns: u64,
+    ) -> Result<(), Untracked> {
         let packet = Transported::read(inner)?;
         let (key, direction) = FlowKey::of(
             inner.source,
@@ -407,6 +413,11 @@ impl Tracker {
             None => (self.begin(key, direction, &packet, inner, time_ns), true),
         };
         self.count(id, direction, inner, &packet, time_ns);
+        if let Some(measured) = measured
+            && let Some((_, session)) = self.table.get_mut(id)
+        {
+            session.on_measured(direction, measured);
+        }
         if let Payload::IcmpError(error) = &packet.payload {
             self.on_icmp_error(error, inner);
         }
@@ -590,6 +601,11 @@ impl Tracker {
         [inner.source, inner.destination]
             .into_iter()
             .any(|address| self.site.is_subscriber(address))
+    }
+
+    /// The same of one address.
+    pub fn is_subscriber(&self, address: Address) -> bool {
+        self.site.is_subscriber(address)
     }
 
     /// Takes in what a message of the control plane said, and tells the flows that it is about.
