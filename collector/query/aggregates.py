@@ -252,7 +252,7 @@ _TUNNEL_COUNTS: Final = ("packets", "missing", "late")
 
 def loss_of(packets: int, missing: int, late: int) -> float | None:
     """Return the part of packets that was lost: missing, and not merely late."""
-    # Where a packet is late in another interval than it was missing, this one may have more of them.
+    # A packet may be late in another interval than it was missing, which then has more of them.
     lost = max(0, missing - late)
     return lost / (packets + lost) if packets else None
 

@@ -1,6 +1,6 @@
 """Migration 4: what the headers of tunnels say, and the QoS flow apart from its class.
 
-Rollups sum it from here on. Their older rows hold 0 of everything, the number of packets too, and so
+Rollups sum it from here on. Their older rows hold 0 of everything, of numbered packets too, and so
 say nothing.
 """
 
