@@ -83,6 +83,9 @@ pub struct Context {
     pub bearers: Vec<KnownBearer>,
     /// Ends that were given up at handovers.
     handed_over: Vec<TunnelEnd>,
+    /// The gateway's ends of bearers that were asked for before they had a number, and their class;
+    /// [`MAX_BEARERS`] at most.
+    asked: Vec<(TunnelEnd, Option<u8>)>,
     /// What its rules are for (PFCP).
     pub roles: Roles,
     /// The tunnel ends that its rules lead to.
@@ -119,6 +122,11 @@ impl Context {
             let first = told.next()?;
             told.all(|other| other == first).then_some(first)
         })
+    }
+
+    fn asked_class(&self, end: TunnelEnd) -> Option<u8> {
+        let mut asked = self.asked.iter();
+        asked.find(|(known, _)| *known == end)?.1
     }
 
     /// Another one for each context and each time that one may have changed.
@@ -284,7 +292,10 @@ impl Bearers {
             id: waiting.context,
             context,
             located,
-            qos_class: context.class_of(waiting.bearer, qfi),
+            qos_class: match waiting.bearer {
+                0 => context.asked_class(end).or(context.class_of(0, qfi)),
+                numbered => context.class_of(numbered, qfi),
+            },
             role: Some(waiting.role),
             access: match waiting.role {
                 Role::Access => Some(end.address),
@@ -389,6 +400,7 @@ impl Bearers {
         for end in ends
             .map(|end| end.end)
             .chain(context.handed_over.iter().copied())
+            .chain(context.asked.iter().map(|(end, _)| *end))
         {
             remove_waiting(&mut self.by_tunnel, end, id);
         }
@@ -574,6 +586,7 @@ impl Bearers {
             return;
         };
         context.handed_over.retain(|known| *known != end);
+        context.asked.retain(|(known, _)| *known != end);
         for bearer in &mut context.bearers {
             bearer.ends.retain(|known| known.end != end);
         }
@@ -619,6 +632,41 @@ impl Bearers {
             context.located = before.located;
             context.rules.clone_from(&before.rules);
         });
+    }
+
+    /// A bearer is asked for, whose number the answer will give (TS 29.274 7.2.3). Its end waits from now on;
+    /// several may be asked for at once, so it takes the place of no other.
+    pub fn ask(&mut self, id: ContextId, asked: BearerEnd, qos_class: Option<u8>) {
+        let end = asked.end;
+        let Some(context) = self.get_mut(id) else {
+            return;
+        };
+        context.asked.retain(|(known, _)| *known != end);
+        context.asked.push((end, qos_class));
+        let is_full = context.asked.len() > MAX_BEARERS;
+        let oldest = is_full.then(|| context.asked.remove(0).0);
+        let waiting = Waiting {
+            context: id,
+            bearer: 0,
+            role: asked.role,
+            before: None,
+        };
+        let owner = self.by_tunnel.insert(end, waiting);
+        if let Some(other) = owner.filter(|owner| owner.context != id) {
+            self.forget_end(other, end);
+        }
+        if let Some(oldest) = oldest {
+            let is_unnumbered = |owner: &Waiting| owner.context == id && owner.bearer == 0;
+            if self.by_tunnel.get(&oldest).is_some_and(is_unnumbered) {
+                self.by_tunnel.remove(&oldest);
+            }
+        }
+    }
+
+    /// The class that was asked for a bearer with one of these ends.
+    pub fn asked_class(&self, id: ContextId, ends: &[BearerEnd]) -> Option<u8> {
+        let context = self.get(id)?;
+        ends.iter().find_map(|one| context.asked_class(one.end))
     }
 
     /// Takes in QoS flows of a PDU session; what is told anew takes the place of what was.

@@ -193,3 +193,50 @@ fn a_packet_has_the_class_of_its_qos_flow() {
     bearers.set_qos_class(id, 0, 8);
     assert_eq!(class(&bearers, None), Some(8));
 }
+
+#[test]
+fn bearers_that_are_asked_for_at_once_take_no_place_from_each_other() {
+    let mut bearers = Bearers::new(10);
+    let id = bearers.add(0);
+    let core = |teid| BearerEnd {
+        role: Role::Core,
+        end: end(9, teid),
+    };
+    let class = |bearers: &Bearers, teid| {
+        let found = bearers.at_tunnel(end(9, teid), None, 100 * S);
+        found.map(|found| found.qos_class)
+    };
+    bearers.ask(id, core(7), Some(1));
+    bearers.ask(id, core(8), Some(2));
+    assert_eq!(class(&bearers, 7), Some(Some(1)), "before the answer");
+    assert_eq!(class(&bearers, 8), Some(Some(2)));
+    let answered = bearers.asked_class(id, &[access(1, 70), core(7)]);
+    assert_eq!(answered, Some(1));
+    bearers.set_end(id, 6, core(7), 0);
+    bearers.set_qos_class(id, 6, 1);
+    bearers.ask(id, core(9), Some(3));
+    assert_eq!(class(&bearers, 7), Some(Some(1)), "after a further one");
+    for teid in 100..1000 {
+        bearers.ask(id, core(teid), None);
+    }
+    assert_eq!(bearers.get(id).unwrap().asked.len(), MAX_BEARERS);
+    assert_eq!(class(&bearers, 8), None, "the oldest goes");
+    assert_eq!(class(&bearers, 7), Some(Some(1)), "and not the bearer");
+    bearers.remove(id);
+    assert!(bearers.by_tunnel.is_empty());
+}
+
+#[test]
+fn an_end_that_was_asked_for_may_become_anothers() {
+    let mut bearers = Bearers::new(10);
+    let (first, second) = (bearers.add(0), bearers.add(0));
+    let core = BearerEnd {
+        role: Role::Core,
+        end: end(9, 7),
+    };
+    bearers.ask(first, core, Some(1));
+    bearers.set_end(second, 5, core, 0);
+    bearers.remove(first);
+    let found = bearers.at_tunnel(end(9, 7), None, 0).expect("known");
+    assert_eq!((found.id, found.qos_class), (second, None));
+}

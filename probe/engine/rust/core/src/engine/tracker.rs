@@ -451,12 +451,13 @@ impl Tracker {
             inner.transport,
         );
         let id = self.table.find(&key)?;
+        let up = self.tunnel_direction(direction, inner);
         let (_, session) = self.table.get_mut(id)?;
         if has_tunnel(&session.paths[direction.index()]) {
             return None;
         }
         let tunnelled_before = session.paths.iter().any(has_tunnel);
-        if let Some(up) = self.site.tunnel_direction(direction, inner)
+        if let Some(up) = up
             && !tunnelled_before
             && session.interval_index == 0
             && key.transport == Transport::Tcp
@@ -569,7 +570,8 @@ impl Tracker {
             let (then, now) = (known.qfi(), path.qfi());
             then.is_some() && now.is_some() && then != now && now != session.qfi
         });
-        let moves = other_qos_flow || place.is_another_cell(&before);
+        let moves =
+            other_qos_flow || place.is_another_cell(&before) || place.is_another_class(&before);
         // A mirror that shows a packet at two hops alternates between their tunnels: without a
         // limit each packet would end an interval. The control plane does not alternate.
         let age_ns = now_ns.saturating_sub(session.interval_start_ns);
@@ -677,12 +679,21 @@ impl Tracker {
         if before.is_named() && !place.is_named() {
             return;
         }
-        if place.is_another_cell(&before) || place.is_found_or_lost(&before) {
+        if place.is_another_cell(&before)
+            || place.is_another_class(&before)
+            || place.is_found_or_lost(&before)
+        {
             self.cut(id, now_ns);
         }
         if let Some((_, session)) = self.table.get_mut(id) {
             session.place = place;
         }
+    }
+
+    fn tunnel_direction(&self, direction: Direction, inner: &Inner<'_>) -> Option<Direction> {
+        let (bearers, now_ns) = (&self.learner.bearers, self.clock.now_ns());
+        self.site
+            .tunnel_direction(direction, inner, bearers, now_ns)
     }
 
     /// Starts a session with its first packet at hand.
@@ -704,7 +715,8 @@ impl Tracker {
             Payload::IcmpError(error) => Some(self.up_of_error(direction, error)),
             _ => None,
         };
-        let (up, initiator) = self.site.orientation(&key, direction, packet, inner, hint);
+        let tunnel = self.tunnel_direction(direction, inner);
+        let (up, initiator) = self.site.orientation(&key, direction, packet, tunnel, hint);
         let path = Path::of(inner);
         let client = key.sender(up).0;
         let now_ns = self.clock.now_ns();
