@@ -11,7 +11,7 @@ from scapy.contrib.gtp import GTP_U_Header, GTPPDUSessionContainer
 from scapy.layers.inet import IP, UDP
 from scapy.packet import Packet
 
-from tests.probe.engine.conftest import Result
+from tests.probe.engine.conftest import Result, run_engine
 from tests.probe.engine.packets import MINUTE, MS, SECOND, Capture, gtpu, ipv4, udp
 
 Run = Callable[..., Result]
@@ -220,6 +220,27 @@ def test_tshark_sees_the_same_flow_and_number(run: Run, tmp_path: Path) -> None:
     result = run(capture)
     assert {row["qfi"] for row in result.rows} == {9}
     assert paths_of(result)[GNB, UPF]["tunnel_packets"] == 1
+
+
+CORPORA = Path(__file__).parents[4] / "shared/corpora/dev"
+
+
+def classes_on_n2(file: Path) -> set[tuple[int, int]]:
+    """Return QFI and 5QI of the QoS flows that N2 sets up, as tshark reads it."""
+    command = ["tshark", "-r", str(file), "-Y", "ngap.fiveQI", "-T", "fields"]
+    command += ["-e", "ngap.qosFlowIdentifier", "-e", "ngap.fiveQI"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return {(int(qfi), int(five_qi)) for qfi, five_qi in map(str.split, told.splitlines())}
+
+
+@pytest.mark.skipif(not CORPORA.exists(), reason="the reference captures are not here")
+@pytest.mark.parametrize("name", ["open5gs--testregistration.pcapng", "5greplay--oai.pcap"])
+def test_a_qos_flow_has_the_class_that_n2_told_of_it(name: str) -> None:
+    rows = [row for row in run_engine([str(CORPORA / name)]).rows if row["qfi"] is not None]
+    told = {(row["qfi"], row["qos_class"]) for row in rows if row["qos_class"] is not None}
+    assert told == classes_on_n2(CORPORA / name)
+    # Flows under way before N2 told of their session, or after it ended, have none.
+    assert sum(row["qos_class"] is not None for row in rows) >= 0.9 * len(rows)
 
 
 # ------------------------------------------------------------------------------ signals

@@ -285,5 +285,5 @@ impl Monitored {
 /// A span of NTP's format in nanoseconds. One that seems negative comes out longer than any that is believed.
 fn ntp_ns(span: u64) -> u64 {
     // Below 2^32 s in ns, which is below 2^62.
-    (u128::from(span) * 1_000_000_000 >> 32) as u64
+    ((u128::from(span) * 1_000_000_000) >> 32) as u64
 }
