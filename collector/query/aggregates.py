@@ -18,6 +18,7 @@ from collector.store.aggregates import (
     COUNTS,
     HISTOGRAMS,
     QUALITY,
+    RAN_DELAYS,
     SESSIONS,
     SUBSCRIBERS,
     SUMS,
@@ -29,7 +30,7 @@ Group = tuple[Any, ...]  # the values of an ask's keys, and the step's start if 
 Row = dict[str, Any]
 
 _TOLD_SUMS: Final = (*COUNTS, *CLIENT_LOSS, *SUMS, *ATTRIBUTION)
-_TOLD: Final = (*_TOLD_SUMS, *HISTOGRAMS, CAUSES, SUBSCRIBERS)
+_TOLD: Final = (*_TOLD_SUMS, *HISTOGRAMS, *RAN_DELAYS, CAUSES, SUBSCRIBERS)
 _SCORED: Final = (HISTOGRAMS[0], *CLIENT_LOSS, SESSIONS, SUBSCRIBERS)
 _PERCENTILES: Final = (
     ("p50", Fraction(1, 2)),
@@ -205,9 +206,13 @@ def _told(row: Row, found: Score) -> Row:
         "failure_ratio": failure_ratio(row),
         "signalling_failure_ratio": signalling_failure_ratio(row),
         **shares(row),
+        "tunnel_loss_up": tunnel_loss(row, "up"),
+        "tunnel_loss_down": tunnel_loss(row, "down"),
         "subscribers": row["subscribers"],
         "rtt_client_us": quantiles(row["rtt_client_histogram"]),
         "rtt_server_us": quantiles(row["rtt_server_histogram"]),
+        "ran_delay_up_us": quantiles(row["ran_delay_up_histogram"]),
+        "ran_delay_down_us": quantiles(row["ran_delay_down_histogram"]),
         "causes": dict(sorted(row["causes"].items(), key=lambda cause: (-cause[1], cause[0]))),
         "qoe": qoe(found),
     }
@@ -235,6 +240,21 @@ def shares(row: Mapping[str, Any]) -> Row:
         f"{what}_share": int(row[f"{what}_bytes"]) / base if base else None
         for what in ("subscriber", "cell", "ran_node")
     }
+
+
+def tunnel_loss(row: Mapping[str, Any], direction: str) -> float | None:
+    """Return what part of the numbered packets in tunnels never came, None without any of them."""
+    return loss_of(*(int(row[f"tunnel_{what}_{direction}"]) for what in _TUNNEL_COUNTS))
+
+
+_TUNNEL_COUNTS: Final = ("packets", "missing", "late")
+
+
+def loss_of(packets: int, missing: int, late: int) -> float | None:
+    """Return the part of packets that was lost: missing, and not merely late."""
+    # A packet may be late in another interval than it was missing, which then has more of them.
+    lost = max(0, missing - late)
+    return lost / (packets + lost) if packets else None
 
 
 def quantiles(histogram: Mapping[int, int]) -> Row:

@@ -44,9 +44,15 @@ class Aggregate(_Sums):  # type: ignore[misc, valid-type]
     )
     cell_share: float | None
     ran_node_share: float | None
+    tunnel_loss_up: float | None = Field(
+        description="Part of the numbered packets in tunnels that was lost before the tap."
+    )
+    tunnel_loss_down: float | None
     subscribers: int
     rtt_client_us: Quantiles
     rtt_server_us: Quantiles
+    ran_delay_up_us: Quantiles = Field(description="RAN and air, as the RAN reports it.")
+    ran_delay_down_us: Quantiles
     causes: dict[str, int] = Field(description="Failures by cause, most frequent first.")
     qoe: Qoe
 
@@ -80,6 +86,36 @@ class Probe(BaseModel):
     ledger: dict[str, dict[str, int]] = Field(
         description="Packets by interface and counter (`counter` or `counter.reason`)."
     )
+
+
+class RoundTrips(BaseModel):
+    """Round trips from the tap to the destination and back, microseconds; null without any."""
+
+    min: int | None
+    mean: int | None
+    max: int | None
+    samples: int
+
+
+class Path(BaseModel):
+    """What happened between two ends of GTP-U, told by one capture point of one probe."""
+
+    probe_id: str
+    capture_point: str
+    source: str = Field(description="Who asks (echoes) or sends (all else).")
+    destination: str
+    echo_requests: int
+    echo_responses: int
+    echo_unanswered: int
+    echo_rtt_us: RoundTrips
+    error_indications: int = Field(description="Packets came for tunnels that `source` ended.")
+    end_markers: int
+    tunnel_packets: int = Field(description="Packets of `source` with a number.")
+    tunnel_missing: int
+    tunnel_late: int
+    tunnel_jumps: int
+    tunnel_loss: float | None
+    n3_rtt_us: RoundTrips = Field(description="By QoS monitoring; `destination` is a gNB.")
 
 
 _quality: dict[str, Any] = dict.fromkeys(quality_names(), (int, ...))
@@ -191,6 +227,13 @@ class ProbeList(BaseModel):
     """A page of probes."""
 
     data: list[Probe]
+    next_cursor: str | None
+
+
+class PathList(BaseModel):
+    """A page of paths."""
+
+    data: list[Path]
     next_cursor: str | None
 
 

@@ -12,7 +12,7 @@ from collector.errors import ProblemError
 from collector.identity.maps import LABEL_FILTERS, Maps, MapsInForce
 from collector.identity.operations import Operation
 from collector.qoe import Models
-from collector.query import answers, parameters, probes, records
+from collector.query import answers, parameters, paths, probes, records
 from collector.query.aggregates import SORTS, Reader, Slice
 from collector.query.cursor import AFTER_RECORD, OFFSET, Cursor, decode, encode, question_mark
 from collector.query.failures import failures
@@ -88,6 +88,8 @@ def operations(
              ListQuestion, answers.FailureList),
         _get("/probes", "Probes and what they sent", api.probes,
              parameters.ProbesQuestion, answers.ProbeList),
+        _get("/paths", "What tunnels and their ends say of the transport network", api.paths,
+             parameters.PathsQuestion, answers.PathList),
         _get("/quality", "How far the records can be trusted", api.quality,
              ListQuestion, answers.QualityList),
     ]  # fmt: skip
@@ -255,13 +257,24 @@ class _Api:
 
     async def probes(self, request: web.Request) -> web.Response:
         question = parameters.parse_query(request, parameters.ProbesQuestion)
+        page, wanted = self._page_of_arrivals(request, question)
+        span = page.scope.ask.span
+        rows = await probes.probes(self._store, span, question.probe_id, page.offset, wanted)
+        return page.answer(rows, question.limit, scope=False)
+
+    async def paths(self, request: web.Request) -> web.Response:
+        question = parameters.parse_query(request, parameters.PathsQuestion)
+        page, wanted = self._page_of_arrivals(request, question)
+        rows = await paths.paths(self._store, page.scope.ask.span, question, page.offset, wanted)
+        return page.answer(rows, question.limit, scope=False)
+
+    def _page_of_arrivals(
+        self, request: web.Request, question: parameters.ProbesQuestion
+    ) -> tuple["_ListPage", int]:
+        """Return the page of a question by time of arrival, and how many rows it may need."""
         cursor = decode(question.cursor, mark := question_mark(question, request.path), OFFSET)
         span = cursor.span if cursor else probes.asked_span(question, self._clock())
-        offset = cursor.position[0] if cursor else 0
-        wanted = question.limit + 1
-        rows = await probes.probes(self._store, span, question.probe_id, offset, wanted)
-        page = _ListPage(mark, _Scope(Ask(span, {}), None), cursor)
-        return page.answer(rows, question.limit, scope=False)
+        return _ListPage(mark, _Scope(Ask(span, {}), None), cursor), question.limit + 1
 
     # ------------------------------------------------------------------------------ shared
 

@@ -102,6 +102,15 @@ class ProbesQuestion(Page):
     probe_id: Words = None
 
 
+class PathsQuestion(ProbesQuestion):
+    """A list of paths, by when their batches were received."""
+
+    capture_point: Words = None
+    source: Words = None
+    destination: Words = None
+    end: Words = Field(None, description="The address of either end.")
+
+
 class Nothing(BaseModel):
     """No parameter at all."""
 

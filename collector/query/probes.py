@@ -50,14 +50,15 @@ async def probes(
     store: Store, span: Span, probe_ids: list[str] | None, offset: int, limit: int
 ) -> list[Row]:
     """Return a row for each probe, in the order of their names."""
-    query = _arrived(span, probe_ids)
+    query = arrived(span, probe_ids)
     sql = _PROBES.format(where=" AND ".join(query.where), limit=limit, offset=offset)
     rows = await store.fetch(sql, query.parameters)
     ledgers = await _ledgers(store, span, [row["probe_id"] for row in rows])
     return [_told(row, ledgers[row["probe_id"]]) for row in rows]
 
 
-def _arrived(span: Span, probe_ids: list[str] | None) -> Query:
+def arrived(span: Span, probe_ids: list[str] | None) -> Query:
+    """Return the conditions for what came from these probes in `span`."""
     query = Query()
     start, end = query.bind(span.start, "Int64"), query.bind(span.end, "Int64")
     query.where.append(
@@ -73,7 +74,7 @@ async def _ledgers(
     store: Store, span: Span, probe_ids: list[str]
 ) -> defaultdict[str, dict[str, dict[str, int]]]:
     """Return packets by probe, interface and counter."""
-    query = _arrived(span, probe_ids)
+    query = arrived(span, probe_ids)
     sql = _LEDGER.format(where=" AND ".join(query.where))
     told: defaultdict[str, dict[str, dict[str, int]]] = defaultdict(dict)
     for row in await store.fetch(sql, query.parameters):

@@ -34,15 +34,14 @@ def _sum(name: str, of_raw: str, since: int = 1) -> Aggregate:
     return Aggregate(name, kind, of_raw, merged, of_raw, merged, since)
 
 
-def _map(name: str, key: str, of_raw: str) -> Aggregate:
+def _map(name: str, key: str, of_raw: str, since: int = 1) -> Aggregate:
     kind = f"SimpleAggregateFunction(sumMap, Map({key}, UInt64))"
     merged = f"sumMap(s.{name})"
-    return Aggregate(name, kind, of_raw, merged, of_raw, merged)
+    return Aggregate(name, kind, of_raw, merged, of_raw, merged, since)
 
 
-def _histogram(side: str) -> Aggregate:
-    name = f"rtt_{side}_histogram"
-    return _map(name, "UInt8", f"sumMap(CAST(s.{name}, 'Map(UInt8, UInt64)'))")
+def _histogram(name: str, since: int = 1) -> Aggregate:
+    return _map(name, "UInt8", f"sumMap(CAST(s.{name}, 'Map(UInt8, UInt64)'))", since)
 
 
 def _flagged(flag: RecordFlag) -> Aggregate:
@@ -107,6 +106,7 @@ SUMS: Final = tuple(
     _sum(
         column.name,
         f"sum(ifNull(s.{column.name}, 0))" if column.nullable else f"sum(s.{column.name})",
+        since=4 if column.group == "tunnel" else 1,
     )
     for column in COLUMNS
     if column.meaning is Meaning.COUNT
@@ -118,7 +118,13 @@ QUALITY: Final = (
     _sum("records_without_cell", "countIf(s.cell_id = '')"),
 )
 
-HISTOGRAMS: Final = (_histogram("client"), _histogram("server"))
+HISTOGRAMS: Final = (_histogram("rtt_client_histogram"), _histogram("rtt_server_histogram"))
+
+# Delay in the RAN and over the air, as the RAN reports it.
+RAN_DELAYS: Final = (
+    _histogram("ran_delay_up_histogram", since=4),
+    _histogram("ran_delay_down_histogram", since=4),
+)
 
 CAUSES: Final = _map(
     "causes",
@@ -147,8 +153,8 @@ RECEIVED: Final = Aggregate(
 )
 
 TRAFFIC: Final = (
-    *COUNTS, *CLIENT_LOSS, *SUMS, *ATTRIBUTION, *QUALITY, *HISTOGRAMS, CAUSES, SUBSCRIBERS,
-    RECEIVED,
+    *COUNTS, *CLIENT_LOSS, *SUMS, *ATTRIBUTION, *QUALITY, *HISTOGRAMS, *RAN_DELAYS, CAUSES,
+    SUBSCRIBERS, RECEIVED,
 )  # fmt: skip
 FAILED: Final = (FAILURES, SUBSCRIBERS, RECEIVED)
 BY_NAME: Final = {aggregate.name: aggregate for aggregate in TRAFFIC}

@@ -9,7 +9,7 @@ touches costs files and their syncing.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from collector.store.aggregates import FAILED, TRAFFIC, Aggregate
@@ -238,9 +238,33 @@ def view_statement(layout: Layout, rollup: Rollup) -> str:
     )
 
 
-def view_change(layout: Layout, rollup: Rollup) -> str:
-    """Return the statement that brings the view which fills `rollup` to its present columns."""
-    return f"ALTER TABLE {rollup.name}_view{layout.on_cluster} MODIFY QUERY {rollup_select(rollup)}"
+def rollup_changes(layout: Layout, migration: int) -> list[str]:
+    """Return the statements that add to all rollups what `migration` brought, and fill it."""
+    added = {rollup.name: list(_additions(layout, rollup, migration)) for rollup in ROLLUPS}
+    # All tables before any view: the view of one rollup reads another.
+    return [
+        *(statement for statements in added.values() for statement in statements),
+        *(_view_change(layout, one, migration) for one in ROLLUPS if added[one.name]),
+    ]
+
+
+def _view_change(layout: Layout, rollup: Rollup, migration: int) -> str:
+    """Return the statement that has the view of `rollup` fill what there is since `migration`."""
+    known = tuple(entry for entry in rollup.aggregates if entry.since <= migration)
+    select = rollup_select(replace(rollup, aggregates=known))
+    return f"ALTER TABLE {rollup.name}_view{layout.on_cluster} MODIFY QUERY {select}"
+
+
+def _additions(layout: Layout, rollup: Rollup, migration: int) -> Iterable[str]:
+    """Yield the statements that add to `rollup` what `migration` brought."""
+    before = ""
+    for aggregate in rollup.aggregates:
+        if aggregate.since == migration:
+            yield (
+                f"ALTER TABLE {rollup.name}{layout.on_cluster} ADD COLUMN IF NOT EXISTS"
+                f" `{aggregate.name}` {aggregate.type} AFTER `{before}`"
+            )
+        before = aggregate.name
 
 
 def rollup_select(rollup: Rollup, condition: str = "") -> str:

@@ -86,7 +86,7 @@ COLUMNS: Final[tuple[Column, ...]] = (
     *_columns("attribution", _DICT, _TEXT, "subscriber_source cell_id cell_source"),
     *_columns("attribution", _U32, _VALUE, "cell_age_s"),
     *_columns("attribution", _DICT, _TEXT, "ran_node_id tracking_area rat apn imei_tac"),
-    *_columns("attribution", _U8, _VALUE, "qos_class"),
+    *_columns("attribution", _U8, _VALUE, "qos_class qfi"),
     *_columns("attribution", _DICT, _TEXT, "slice"),
     *_columns("service", _DICT, _TEXT, "app_protocol server_name server_name_source"),
     *_columns("service", _DICT, _TEXT, "alpn tls_version"),
@@ -130,6 +130,22 @@ COLUMNS: Final[tuple[Column, ...]] = (
         "out_of_order_packets_up out_of_order_packets_down "
         "duplicate_acks_up duplicate_acks_down zero_windows_up zero_windows_down stall_us",
     ),
+    *_columns(
+        "tunnel",
+        _U32,
+        _COUNT,
+        "tunnel_packets_up tunnel_packets_down tunnel_missing_up tunnel_missing_down "
+        "tunnel_late_up tunnel_late_down",
+    ),
+    *_columns("tunnel", _U32, _VALUE, "n3_rtt_median_us"),
+    *_columns("tunnel", _U32, _COUNT, "n3_rtt_samples"),
+    *_columns("tunnel", _U32, _VALUE, "ran_delay_up_median_us"),
+    *_columns("tunnel", _U32, _COUNT, "ran_delay_up_samples"),
+    *_columns("tunnel", _BINARY, Meaning.HISTOGRAM, "ran_delay_up_histogram"),
+    *_columns("tunnel", _U32, _VALUE, "ran_delay_down_median_us"),
+    *_columns("tunnel", _U32, _COUNT, "ran_delay_down_samples"),
+    *_columns("tunnel", _BINARY, Meaning.HISTOGRAM, "ran_delay_down_histogram"),
+    *_columns("tunnel", _DICT, _TEXT, "ran_delay_source"),
     *_columns("voice", _DICT, _TEXT, "rtp_codec"),
     *_columns(
         "voice",

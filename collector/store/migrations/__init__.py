@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from collector.errors import StoreError
-from collector.store.migrations import attribution, initial, server_name_source
+from collector.store.migrations import attribution, initial, server_name_source, tunnels
 from collector.store.tables import Layout
 
 
@@ -26,6 +26,7 @@ MIGRATIONS: Final = (
     Migration(1, "initial", initial.statements),
     Migration(2, "server_name_source", server_name_source.statements),
     Migration(attribution.NUMBER, "attribution", attribution.statements),
+    Migration(tunnels.NUMBER, "tunnels", tunnels.statements),
 )
 
 _TABLE: Final = """

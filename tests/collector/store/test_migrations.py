@@ -96,14 +96,15 @@ async def test_an_old_store_gets_the_source_of_names_and_keeps_its_records(
     ]
 
 
-# What migration 3 brought: a store of the released program lacks it.
+# What migration 4 brought, and what 3 did: a store of the released program lacks both.
+OF_TUNNELS = ("qfi", *(column.name for column in COLUMNS if column.group == "tunnel"))
 NEW_SUMS = ("attributable_bytes", "subscriber_bytes", "cell_bytes", "ran_node_bytes")
-NEW_COLUMNS = (*NEW_SUMS, "since_ns", "until_ns")
+NEW_COLUMNS = (*NEW_SUMS, "since_ns", "until_ns", *OF_TUNNELS)
 
 
-def without_new_columns(statement: str) -> str:
+def without_new_columns(statement: str, columns: tuple[str, ...] = NEW_COLUMNS) -> str:
     """Return `statement` without the lines of the new columns, of which none is the last."""
-    for name in NEW_COLUMNS:
+    for name in columns:
         statement = re.sub(rf"\n +`{name}` [^\n]+", "", statement)
         statement = re.sub(rf"\n +[^\n]+ AS {name},(?=\n)", "", statement)
     return statement
@@ -153,6 +154,57 @@ async def test_a_released_store_counts_attributed_bytes_from_now_on(options, mak
             ("new", 101, 1102, 1102, 1102),
             ("old", 100, 0, 0, 0),
         ]
+    assert await check(store, Thinning(timedelta(days=30), None)) == []
+    await store.close()
+
+
+def made_before_tunnels_told(options: StoreOptions) -> None:
+    """Make a store as the program did that had migrations 1 to 3, with a record in it."""
+    client = connect(options, {}, create=True)
+    client.command(
+        "CREATE TABLE migrations (number UInt32, name String,"
+        " applied_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC'))"
+        " ENGINE = MergeTree ORDER BY number"
+    )
+    for statement in table_statements(Layout()):
+        older = without_new_columns(statement, OF_TUNNELS)
+        assert not any(name in older for name in OF_TUNNELS), older
+        client.command(older)
+    client.command(
+        "INSERT INTO migrations (number, name) VALUES (1, 'initial'), (2, 'server_name_source'),"
+        " (3, 'attribution')"
+    )
+    client.command(
+        "INSERT INTO sessions (session_id, cell_id, bytes_up, start_time, received_at)"
+        " VALUES (7, 'old', 100, '2026-11-18 10:00:00', '2026-11-18 10:00:01')"
+    )
+    client.close()
+
+
+async def test_an_old_store_counts_what_tunnels_lost_from_now_on(options, make_row, make_batch):
+    made_before_tunnels_told(options)
+    store = Store.open(options)
+    assert await _columns(store, "sessions") == SESSION_COLUMNS
+    for rollup in ROLLUPS:
+        assert await _columns(store, rollup.name) == rollup_columns(rollup)
+    told = make_row(
+        1,
+        NOW,
+        cell_id="new",
+        qfi=9,
+        tunnel_packets_up=90,
+        tunnel_missing_up=10,
+        ran_delay_up_histogram={"7": 3},
+    )
+    await store.insert([make_batch([told])], "a-1")
+    for table in ("cell_minute", "cell_hour"):
+        rows = await store.fetch(
+            "SELECT cell_id, sum(tunnel_packets_up) AS packets, sum(tunnel_missing_up) AS missing,"
+            f" sumMap(ran_delay_up_histogram) AS delays FROM {table} GROUP BY cell_id"
+            " ORDER BY cell_id",
+            {},
+        )
+        assert [tuple(row.values()) for row in rows] == [("new", 90, 10, {7: 3}), ("old", 0, 0, {})]
     assert await check(store, Thinning(timedelta(days=30), None)) == []
     await store.close()
 

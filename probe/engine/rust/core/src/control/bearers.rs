@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use crate::control::identity::{Rat, Slice};
 use crate::control::message::{
-    BearerEnd, ControlEnd, Location, MAX_BEARERS, MAX_ENDS, Protocol, Role, Rule, TunnelEnd,
+    BearerEnd, ControlEnd, Location, MAX_BEARERS, MAX_ENDS, MAX_FLOWS, Protocol, QosFlow, Role,
+    Rule, TunnelEnd,
 };
 use crate::control::pfcp::Roles;
 use crate::decap::Address;
@@ -51,7 +52,17 @@ pub struct KnownBearer {
     pub id: u8,
     /// [`MAX_ENDS`] at most.
     pub ends: Vec<BearerEnd>,
+    /// QCI of an EPS bearer, 5QI of a PDU session with one QoS flow.
     pub qos_class: Option<u8>,
+    /// QoS flows of a PDU session and their 5QI, [`MAX_FLOWS`] at most.
+    pub flows: Vec<(u8, u8)>,
+}
+
+impl KnownBearer {
+    fn class_of_flow(&self, qfi: u8) -> Option<u8> {
+        let mut flows = self.flows.iter();
+        flows.find(|(id, _)| *id == qfi).map(|&(_, class)| class)
+    }
 }
 
 /// What is known of one session of a subscriber.
@@ -72,6 +83,9 @@ pub struct Context {
     pub bearers: Vec<KnownBearer>,
     /// Ends that were given up at handovers.
     handed_over: Vec<TunnelEnd>,
+    /// The gateway's ends of bearers that were asked for before they had a number, and their class;
+    /// [`MAX_BEARERS`] at most.
+    asked: Vec<(TunnelEnd, Option<u8>)>,
     /// What its rules are for (PFCP).
     pub roles: Roles,
     /// The tunnel ends that its rules lead to.
@@ -92,6 +106,27 @@ impl Context {
         let mut ends = self.bearers.iter().flat_map(|bearer| &bearer.ends);
         ends.find(|end| end.role == Role::Access)
             .map(|end| end.end.address)
+    }
+
+    /// The class of a bearer's packet: of its QoS flow if it names one, else of the bearer. A flow whose
+    /// class was not told has none: its identifier is a number of the session's own. The protocols give
+    /// one session different numbers, so that another one may have told of its flows.
+    fn class_of(&self, bearer: u8, qfi: Option<u8>) -> Option<u8> {
+        let own = self.bearers.iter().find(|known| known.id == bearer);
+        let Some(qfi) = qfi else {
+            return own?.qos_class;
+        };
+        let of_own = own.and_then(|own| own.class_of_flow(qfi));
+        of_own.or_else(|| {
+            let mut told = self.bearers.iter().filter_map(|one| one.class_of_flow(qfi));
+            let first = told.next()?;
+            told.all(|other| other == first).then_some(first)
+        })
+    }
+
+    fn asked_class(&self, end: TunnelEnd) -> Option<u8> {
+        let mut asked = self.asked.iter();
+        asked.find(|(known, _)| *known == end)?.1
     }
 
     /// Another one for each context and each time that one may have changed.
@@ -243,7 +278,9 @@ impl Bearers {
     }
 
     /// Whose a packet is that goes to a tunnel end.
-    pub fn at_tunnel(&self, end: TunnelEnd, now_ns: u64) -> Option<Found<'_>> {
+    ///
+    /// `qfi` is the QoS flow that the packet names.
+    pub fn at_tunnel(&self, end: TunnelEnd, qfi: Option<u8>, now_ns: u64) -> Option<Found<'_>> {
         let waiting = self.by_tunnel.get(&end)?;
         let context = self.get(waiting.context)?;
         let located = match waiting.before {
@@ -251,13 +288,14 @@ impl Bearers {
             Some((located, _)) => located,
             None => context.located,
         };
-        let mut bearers = context.bearers.iter();
-        let bearer = bearers.find(|bearer| bearer.id == waiting.bearer);
         Some(Found {
             id: waiting.context,
             context,
             located,
-            qos_class: bearer.and_then(|bearer| bearer.qos_class),
+            qos_class: match waiting.bearer {
+                0 => context.asked_class(end).or(context.class_of(0, qfi)),
+                numbered => context.class_of(numbered, qfi),
+            },
             role: Some(waiting.role),
             access: match waiting.role {
                 Role::Access => Some(end.address),
@@ -362,6 +400,7 @@ impl Bearers {
         for end in ends
             .map(|end| end.end)
             .chain(context.handed_over.iter().copied())
+            .chain(context.asked.iter().map(|(end, _)| *end))
         {
             remove_waiting(&mut self.by_tunnel, end, id);
         }
@@ -547,6 +586,7 @@ impl Bearers {
             return;
         };
         context.handed_over.retain(|known| *known != end);
+        context.asked.retain(|(known, _)| *known != end);
         for bearer in &mut context.bearers {
             bearer.ends.retain(|known| known.end != end);
         }
@@ -592,6 +632,59 @@ impl Bearers {
             context.located = before.located;
             context.rules.clone_from(&before.rules);
         });
+    }
+
+    /// A bearer is asked for, whose number the answer will give (TS 29.274 7.2.3). Its end waits from now on;
+    /// several may be asked for at once, so it takes the place of no other.
+    pub fn ask(&mut self, id: ContextId, asked: BearerEnd, qos_class: Option<u8>) {
+        let end = asked.end;
+        let Some(context) = self.get_mut(id) else {
+            return;
+        };
+        context.asked.retain(|(known, _)| *known != end);
+        context.asked.push((end, qos_class));
+        let is_full = context.asked.len() > MAX_BEARERS;
+        let oldest = is_full.then(|| context.asked.remove(0).0);
+        let waiting = Waiting {
+            context: id,
+            bearer: 0,
+            role: asked.role,
+            before: None,
+        };
+        let owner = self.by_tunnel.insert(end, waiting);
+        if let Some(other) = owner.filter(|owner| owner.context != id) {
+            self.forget_end(other, end);
+        }
+        if let Some(oldest) = oldest {
+            let is_unnumbered = |owner: &Waiting| owner.context == id && owner.bearer == 0;
+            if self.by_tunnel.get(&oldest).is_some_and(is_unnumbered) {
+                self.by_tunnel.remove(&oldest);
+            }
+        }
+    }
+
+    /// The class that was asked for a bearer with one of these ends.
+    pub fn asked_class(&self, id: ContextId, ends: &[BearerEnd]) -> Option<u8> {
+        let context = self.get(id)?;
+        ends.iter().find_map(|one| context.asked_class(one.end))
+    }
+
+    /// Takes in QoS flows of a PDU session; what is told anew takes the place of what was.
+    pub fn set_flows(&mut self, id: ContextId, bearer: u8, told: &[QosFlow]) {
+        let context = self.get_mut(id);
+        let Some(known) = context.and_then(|context| bearer_of(&mut context.bearers, bearer))
+        else {
+            return;
+        };
+        for flow in told {
+            let Some(class) = flow.qos_class else {
+                continue;
+            };
+            known.flows.retain(|(id, _)| *id != flow.id);
+            if known.flows.len() < MAX_FLOWS {
+                known.flows.push((flow.id, class));
+            }
+        }
     }
 
     /// Sets what class of service a bearer has.

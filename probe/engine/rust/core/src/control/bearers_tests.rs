@@ -55,7 +55,7 @@ fn attached(bearers: &mut Bearers, subscriber: u8) -> ContextId {
 }
 
 fn subscriber_at(bearers: &Bearers, end: TunnelEnd, now_ns: u64) -> Option<u8> {
-    let found = bearers.at_tunnel(end, now_ns)?;
+    let found = bearers.at_tunnel(end, None, now_ns)?;
     Some(found.context.subscriber?[0])
 }
 
@@ -64,12 +64,12 @@ fn a_context_is_found_by_both_ends_of_its_tunnel_and_by_its_address() {
     let mut bearers = Bearers::new(10);
     let id = attached(&mut bearers, 7);
     bearers.set_qos_class(id, 5, 9);
-    let found = bearers.at_tunnel(end(9, 7), S).expect("known");
+    let found = bearers.at_tunnel(end(9, 7), None, S).expect("known");
     assert_eq!((found.id, found.role), (id, Some(Role::Core)));
     assert_eq!((found.qos_class, found.located), (Some(9), cell(1)));
     assert_eq!(subscriber_at(&bearers, end(1, 7), S), Some(7));
     assert!(bearers.at_address(Address::v4([10, 1, 0, 7])).is_some());
-    assert!(bearers.at_tunnel(end(9, 8), S).is_none());
+    assert!(bearers.at_tunnel(end(9, 8), None, S).is_none());
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn after_a_handover_the_old_end_counts_for_the_old_cell_until_its_end_marker() {
         let id = attached(&mut bearers, 7);
         bearers.set_end(id, 5, access(2, 70), 5 * S);
         bearers.update(id, 5 * S, |context| context.located = cell(2));
-        let at = |bearers: &Bearers, end, now| bearers.at_tunnel(end, now).map(|f| f.located);
+        let at = |bearers: &Bearers, end, now| bearers.at_tunnel(end, None, now).map(|f| f.located);
         assert_eq!(at(&bearers, end(1, 7), 6 * S), Some(cell(1)));
         assert_eq!(at(&bearers, end(2, 70), 6 * S), Some(cell(2)));
         assert_eq!(at(&bearers, end(9, 7), 6 * S), Some(cell(2)));
@@ -159,5 +159,84 @@ fn the_table_is_bounded_and_what_is_shed_is_counted() {
     assert_eq!((bearers.len(), bearers.shed), (100, 9_900));
     assert_eq!(bearers.by_tunnel.len(), 100);
     assert_eq!(bearers.by_address.len(), 100);
-    assert!(bearers.at_tunnel(end(9, 9_999), 0).is_some());
+    assert!(bearers.at_tunnel(end(9, 9_999), None, 0).is_some());
+}
+
+#[test]
+fn a_packet_has_the_class_of_its_qos_flow() {
+    let mut bearers = Bearers::new(10);
+    let id = bearers.add(0);
+    let core = BearerEnd {
+        role: Role::Core,
+        end: end(9, 7),
+    };
+    bearers.set_end(id, 0, core, 0);
+    let flow = |id, qos_class| QosFlow {
+        id,
+        qos_class,
+        priority: None,
+    };
+    // The numbers that another protocol gives: PDU session 5 and what it holds.
+    bearers.set_flows(id, 5, &[flow(1, Some(9)), flow(2, Some(1)), flow(3, None)]);
+    let class = |bearers: &Bearers, qfi| {
+        let found = bearers.at_tunnel(end(9, 7), qfi, S).expect("known");
+        found.qos_class
+    };
+    assert_eq!(class(&bearers, Some(1)), Some(9));
+    assert_eq!(class(&bearers, Some(2)), Some(1));
+    assert_eq!(class(&bearers, Some(3)), None, "not told");
+    assert_eq!(class(&bearers, Some(7)), None, "an identifier is no class");
+    bearers.set_flows(id, 5, &[flow(2, Some(5))]);
+    assert_eq!(class(&bearers, Some(2)), Some(5), "changed");
+    bearers.set_flows(id, 6, &[flow(2, Some(7))]);
+    assert_eq!(class(&bearers, Some(2)), None, "two sessions disagree");
+    bearers.set_qos_class(id, 0, 8);
+    assert_eq!(class(&bearers, None), Some(8));
+}
+
+#[test]
+fn bearers_that_are_asked_for_at_once_take_no_place_from_each_other() {
+    let mut bearers = Bearers::new(10);
+    let id = bearers.add(0);
+    let core = |teid| BearerEnd {
+        role: Role::Core,
+        end: end(9, teid),
+    };
+    let class = |bearers: &Bearers, teid| {
+        let found = bearers.at_tunnel(end(9, teid), None, 100 * S);
+        found.map(|found| found.qos_class)
+    };
+    bearers.ask(id, core(7), Some(1));
+    bearers.ask(id, core(8), Some(2));
+    assert_eq!(class(&bearers, 7), Some(Some(1)), "before the answer");
+    assert_eq!(class(&bearers, 8), Some(Some(2)));
+    let answered = bearers.asked_class(id, &[access(1, 70), core(7)]);
+    assert_eq!(answered, Some(1));
+    bearers.set_end(id, 6, core(7), 0);
+    bearers.set_qos_class(id, 6, 1);
+    bearers.ask(id, core(9), Some(3));
+    assert_eq!(class(&bearers, 7), Some(Some(1)), "after a further one");
+    for teid in 100..1000 {
+        bearers.ask(id, core(teid), None);
+    }
+    assert_eq!(bearers.get(id).unwrap().asked.len(), MAX_BEARERS);
+    assert_eq!(class(&bearers, 8), None, "the oldest goes");
+    assert_eq!(class(&bearers, 7), Some(Some(1)), "and not the bearer");
+    bearers.remove(id);
+    assert!(bearers.by_tunnel.is_empty());
+}
+
+#[test]
+fn an_end_that_was_asked_for_may_become_anothers() {
+    let mut bearers = Bearers::new(10);
+    let (first, second) = (bearers.add(0), bearers.add(0));
+    let core = BearerEnd {
+        role: Role::Core,
+        end: end(9, 7),
+    };
+    bearers.ask(first, core, Some(1));
+    bearers.set_end(second, 5, core, 0);
+    bearers.remove(first);
+    let found = bearers.at_tunnel(end(9, 7), None, 0).expect("known");
+    assert_eq!((found.id, found.qos_class), (second, None));
 }

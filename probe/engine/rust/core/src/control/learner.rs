@@ -598,19 +598,29 @@ impl Learner {
             {
                 continue;
             }
+            let ends = bearer.ends.iter();
+            let ends = ends.filter(|end| end.role != Role::Forwarding);
+            changes
+                .keys
+                .extend(ends.clone().map(|end| DataKey::Tunnel(end.end)));
+            if is_unnumbered(said.message, bearer) {
+                ends.for_each(|&end| self.bearers.ask(id, end, bearer.qos_class));
+                continue;
+            }
             self.bearers.add_bearer(id, bearer.id);
-            for &end in bearer
-                .ends
-                .iter()
-                .filter(|end| end.role != Role::Forwarding)
-            {
+            for &end in ends {
                 self.bearers.set_end(id, bearer.id, end, said.time_ns);
-                changes.keys.push(DataKey::Tunnel(end.end));
             }
-            if let Some(qos_class) = bearer.qos_class {
-                self.bearers.set_qos_class(id, bearer.id, qos_class);
-            }
+            self.learn_class(id, bearer);
         }
+    }
+
+    fn learn_class(&mut self, id: ContextId, bearer: &Bearer) {
+        let asked = || self.bearers.asked_class(id, &bearer.ends);
+        if let Some(qos_class) = bearer.qos_class.or_else(asked) {
+            self.bearers.set_qos_class(id, bearer.id, qos_class);
+        }
+        self.bearers.set_flows(id, bearer.id, &bearer.flows);
     }
 
     fn learn_facts(&mut self, id: ContextId, said: &Said<'_>) {
@@ -915,6 +925,13 @@ fn is_later(protocol: Protocol, before: u32, now: u32) -> bool {
         }
         _ => now > before,
     }
+}
+
+/// Asked for with number 0, as the device's network gives it one in the answer.
+fn is_unnumbered(message: &Message, bearer: &Bearer) -> bool {
+    bearer.id == 0
+        && message.procedure == Procedure::CreateBearer
+        && message.phase == Phase::Request
 }
 
 fn is_new_session(procedure: Procedure) -> bool {

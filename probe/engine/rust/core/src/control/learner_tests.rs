@@ -107,7 +107,7 @@ impl Network {
     }
 
     fn at(&self, end: TunnelEnd, second: u64) -> Option<(Option<Pseudonym>, Option<Cell>)> {
-        let found = self.learner.bearers.at_tunnel(end, second * S)?;
+        let found = self.learner.bearers.at_tunnel(end, None, second * S)?;
         Some((found.context.subscriber, found.located.location.cell))
     }
 
@@ -181,7 +181,7 @@ fn a_session_of_s11_names_both_directions_of_its_tunnel() {
     let known = Some((Some(network.who(7)), Some(ecgi(1))));
     assert_eq!(network.at(end(SGW, 7), 2), known);
     assert_eq!(network.at(end(ENB1, 7), 2), known);
-    let found = network.learner.bearers.at_tunnel(end(SGW, 7), 2 * S);
+    let found = network.learner.bearers.at_tunnel(end(SGW, 7), None, 2 * S);
     let context = found.expect("it is known").context;
     assert_eq!(context.apn.as_deref(), Some("internet"));
     assert_eq!(

@@ -17,6 +17,7 @@ pub mod location;
 pub mod message;
 mod nas;
 pub mod ngap;
+pub mod numbering;
 mod paths;
 mod per;
 pub mod pfcp;
@@ -30,5 +31,6 @@ pub mod reader;
 pub mod s1ap;
 pub mod sctp;
 pub mod transactions;
+pub mod tunnels;
 
-pub use paths::{END_MARKER, ERROR_INDICATION, PathLimits, PathReport, Paths};
+pub use paths::{END_MARKER, ERROR_INDICATION, Ends, PathLimits, PathReport, Paths, RoundTrips};

@@ -1,8 +1,9 @@
-//! Path management of GTP-U (TS 29.281 7.2 and 7.3): whether the tunnels' ends answer each other, how
-//! fast, and what they complain about.
+//! Paths of GTP-U: whether the tunnels' ends answer each other, how fast, what they complain about
+//! (TS 29.281 7.2 and 7.3), and what was lost between them.
 
 use std::collections::{HashMap, VecDeque};
 
+use crate::control::tunnels::Traffic;
 use crate::decap::{Address, TunnelSignal};
 
 #[cfg(test)]
@@ -43,16 +44,33 @@ pub struct PathReport {
     pub echo_responses: u64,
     /// Requests (retransmissions left out) whose response did not come in time.
     pub echo_unanswered: u64,
-    /// Round trips from the tap to `destination` and back, in microseconds; null without a sample. No
-    /// sample is taken of a retransmitted request, as its response may be to either (Karn).
-    pub rtt_min_us: Option<u64>,
-    pub rtt_max_us: Option<u64>,
-    pub rtt_sum_us: u64,
-    pub rtt_samples: u64,
+    /// Round trips of echoes from the tap to `destination` and back. No sample is taken of a
+    /// retransmitted request, as its response may be to either (Karn).
+    pub echo_rtt: RoundTrips,
     /// Error Indications of `source`: packets came for a tunnel that it does not know.
     pub error_indications: u64,
     /// End Markers of `source`: the last packet of a tunnel that a handover moved.
     pub end_markers: u64,
+    /// What `source` tunnels to `destination`, and round trips by QoS monitoring.
+    pub traffic: Traffic,
+}
+
+/// Round trips in microseconds; without a sample minimum and maximum are null.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RoundTrips {
+    pub min_us: Option<u64>,
+    pub max_us: Option<u64>,
+    pub sum_us: u64,
+    pub samples: u64,
+}
+
+impl RoundTrips {
+    pub fn add(&mut self, rtt_us: u64) {
+        self.min_us = Some(self.min_us.map_or(rtt_us, |least| least.min(rtt_us)));
+        self.max_us = Some(self.max_us.map_or(rtt_us, |most| most.max(rtt_us)));
+        self.sum_us = self.sum_us.saturating_add(rtt_us);
+        self.samples += 1;
+    }
 }
 
 impl PathReport {
@@ -63,25 +81,16 @@ impl PathReport {
             echo_requests: 0,
             echo_responses: 0,
             echo_unanswered: 0,
-            rtt_min_us: None,
-            rtt_max_us: None,
-            rtt_sum_us: 0,
-            rtt_samples: 0,
+            echo_rtt: RoundTrips::default(),
             error_indications: 0,
             end_markers: 0,
+            traffic: Traffic::default(),
         }
-    }
-
-    fn add_rtt(&mut self, rtt_us: u64) {
-        self.rtt_min_us = Some(self.rtt_min_us.map_or(rtt_us, |least| least.min(rtt_us)));
-        self.rtt_max_us = Some(self.rtt_max_us.map_or(rtt_us, |most| most.max(rtt_us)));
-        self.rtt_sum_us = self.rtt_sum_us.saturating_add(rtt_us);
-        self.rtt_samples += 1;
     }
 }
 
 /// Source and destination.
-type Ends = (Address, Address);
+pub type Ends = (Address, Address);
 
 const ECHO_REQUEST: u8 = 1;
 const ECHO_RESPONSE: u8 = 2;
@@ -177,7 +186,7 @@ impl Path {
                 .checked_sub(echo.sent_ns)
                 .filter(|_| !echo.retransmitted)
             {
-                self.report.add_rtt(rtt_ns / 1000);
+                self.report.echo_rtt.add(rtt_ns / 1000);
             }
         }
         self.report.echo_responses += 1;
@@ -246,6 +255,11 @@ impl Paths {
             }),
             _ => {}
         }
+    }
+
+    /// Takes in what was tunnelled on a path; to be told before `drain`, once an interval.
+    pub fn on_traffic(&mut self, ends: Ends, traffic: Traffic, now_ns: u64) {
+        self.with(ends, now_ns, |path, _| path.report.traffic = traffic);
     }
 
     fn with(&mut self, ends: Ends, time_ns: u64, act: impl FnOnce(&mut Path, &PathLimits)) {

@@ -16,7 +16,15 @@ fn signal(message_type: u8, from: u8, to: u8, sequence: u16) -> TunnelSignal {
         message_type,
         teid: 0,
         sequence: Some(sequence),
+        peer: None,
+        is_tunnelled: false,
     }
+}
+
+fn round_trips<const N: usize>(all_us: [u64; N]) -> RoundTrips {
+    let mut round_trips = RoundTrips::default();
+    all_us.into_iter().for_each(|us| round_trips.add(us));
+    round_trips
 }
 
 /// A path 1 -> 2 on which nothing happened.
@@ -44,10 +52,7 @@ fn a_response_gives_the_round_trip_of_its_request() {
     let expected = PathReport {
         echo_requests: 2,
         echo_responses: 2,
-        rtt_min_us: Some(3_000),
-        rtt_max_us: Some(5_000),
-        rtt_sum_us: 8_000,
-        rtt_samples: 2,
+        echo_rtt: round_trips([3_000, 5_000]),
         ..quiet()
     };
     assert_eq!(reports(&signals, 61 * SECOND), [expected]);
@@ -67,8 +72,8 @@ fn each_direction_is_a_path_of_its_own_in_a_fixed_order() {
         .map(|report| (report.source, report.destination))
         .collect();
     assert_eq!(ends, [(address(1), address(2)), (address(2), address(1))]);
-    assert_eq!(found[0].rtt_sum_us, 1_000);
-    assert_eq!(found[1].rtt_sum_us, 4_000);
+    assert_eq!(found[0].echo_rtt.sum_us, 1_000);
+    assert_eq!(found[1].echo_rtt.sum_us, 4_000);
 }
 
 #[test]
@@ -98,10 +103,7 @@ fn copies_by_the_capture_are_counted_once() {
     let expected = PathReport {
         echo_requests: 1,
         echo_responses: 1,
-        rtt_min_us: Some(1_000),
-        rtt_max_us: Some(1_000),
-        rtt_sum_us: 1_000,
-        rtt_samples: 1,
+        echo_rtt: round_trips([1_000]),
         ..quiet()
     };
     assert_eq!(reports(&signals, SECOND), [expected]);
@@ -231,9 +233,20 @@ proptest! {
             paths.on_signal(&signal(message_type, from, to, sequence), time_ns);
         }
         for report in paths.drain(u64::MAX) {
-            prop_assert!(report.rtt_samples <= report.echo_responses);
-            prop_assert!(report.rtt_samples + report.echo_unanswered <= report.echo_requests);
-            prop_assert_eq!(report.rtt_min_us.is_some(), report.rtt_samples > 0);
+            prop_assert!(report.echo_rtt.samples <= report.echo_responses);
+            prop_assert!(report.echo_rtt.samples + report.echo_unanswered <= report.echo_requests);
+            prop_assert_eq!(report.echo_rtt.min_us.is_some(), report.echo_rtt.samples > 0);
         }
     }
+}
+
+#[test]
+fn what_was_tunnelled_is_told_once_and_alone_makes_a_report() {
+    let mut paths = Paths::default();
+    let mut traffic = Traffic::default();
+    traffic.counted.packets = 5;
+    paths.on_traffic((address(1), address(2)), traffic, 0);
+    let told = paths.drain(0);
+    assert_eq!(told, [PathReport { traffic, ..quiet() }]);
+    assert!(paths.drain(0).is_empty());
 }

@@ -10,7 +10,7 @@ use super::link::{self, Layers, Network, Next};
 use super::overlay::{self, Overlay};
 use super::udp::{self, Stop};
 use super::view::View;
-use super::{Decoded, Inner, Layer, Tunnel, TunnelSignal, Undecodable, gre};
+use super::{Decoded, Inner, Layer, Tunnel, TunnelMarks, TunnelSignal, Undecodable, gre};
 use crate::source::Packet;
 
 /// Most datagrams put together on the way to one inner packet: tunnels fragmented inside tunnels.
@@ -48,6 +48,7 @@ impl Decoder {
             packet,
             layers: Layers::default(),
             tunnel: None,
+            marks: TunnelMarks::default(),
             bounded: false,
             packets: 1,
         };
@@ -91,6 +92,7 @@ struct Walk<'d, 'p> {
     packet: &'d Packet<'p>,
     layers: Layers,
     tunnel: Option<Tunnel>,
+    marks: TunnelMarks<'p>,
     /// The packet around bounds this one.
     bounded: bool,
     /// Captured packets that the way leads through: more than one after a reassembly.
@@ -188,7 +190,12 @@ impl<'p> Walk<'_, 'p> {
             Err(Stop::Undecodable(reason)) => Err(reason),
             Ok(Message::Signal(signal)) => {
                 self.count().decoded += self.packets;
-                Ok(Decoded::TunnelSignal(tunnel_signal(&datagram, signal)))
+                let is_tunnelled = self.tunnel.is_some();
+                Ok(Decoded::TunnelSignal(tunnel_signal(
+                    &datagram,
+                    signal,
+                    is_tunnelled,
+                )))
             }
             Ok(Message::Packet(gpdu)) => {
                 self.enter(&datagram, &gpdu)?;
@@ -263,6 +270,7 @@ impl<'p> Walk<'_, 'p> {
             identification: datagram.identification,
             layers: self.layers.list,
             tunnel: self.tunnel,
+            marks: self.marks,
         }))
     }
 
@@ -274,7 +282,7 @@ impl<'p> Walk<'_, 'p> {
     }
 
     #[inline(always)]
-    fn enter(&mut self, outer: &Datagram<'_>, gpdu: &Gpdu<'_>) -> Result<()> {
+    fn enter(&mut self, outer: &Datagram<'_>, gpdu: &Gpdu<'p>) -> Result<()> {
         self.layers.push(Layer::Gtpu)?;
         self.tunnel = Some(Tunnel {
             source: outer.source,
@@ -283,6 +291,10 @@ impl<'p> Walk<'_, 'p> {
             direction: gpdu.container.direction,
             qfi: gpdu.container.qfi,
         });
+        self.marks = TunnelMarks {
+            sequence: gpdu.sequence,
+            container: gpdu.container.more,
+        };
         Ok(())
     }
 
@@ -375,12 +387,14 @@ fn carrier_of(segment: &[u8]) -> Option<Carrier> {
 }
 
 #[cold]
-fn tunnel_signal(datagram: &Datagram<'_>, signal: Signal) -> TunnelSignal {
+fn tunnel_signal(datagram: &Datagram<'_>, signal: Signal, is_tunnelled: bool) -> TunnelSignal {
     TunnelSignal {
         source: datagram.source,
         destination: datagram.destination,
         message_type: signal.message_type,
         teid: signal.teid,
         sequence: signal.sequence,
+        peer: signal.peer,
+        is_tunnelled,
     }
 }

@@ -3,7 +3,7 @@
 use super::link::{self, Network, Next};
 use super::udp::{self, Stop};
 use super::view::{Short, View, be16};
-use super::{TunnelDirection, Undecodable};
+use super::{Address, TunnelDirection, Undecodable, pdu_session};
 
 /// UDP port of GTP-U, at either end (TS 29.281 4.4.2).
 pub(super) const PORT: u16 = 2152;
@@ -21,13 +21,16 @@ pub(super) struct Signal {
     pub message_type: u8,
     pub teid: u32,
     pub sequence: Option<u16>,
+    /// Whose the tunnel end is that an Error Indication names.
+    pub peer: Option<Address>,
 }
 
 /// A G-PDU: a packet in a tunnel.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Gpdu<'a> {
     pub teid: u32,
-    pub container: Container,
+    pub sequence: Option<u16>,
+    pub container: Container<'a>,
     /// What `body` begins with.
     pub next: Next,
     pub body: View<'a>,
@@ -35,9 +38,11 @@ pub(super) struct Gpdu<'a> {
 
 /// What the PDU session container says, if there is one.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Container {
+pub(super) struct Container<'a> {
     pub direction: Option<TunnelDirection>,
     pub qfi: Option<u8>,
+    /// Its bytes, if they say more than these two.
+    pub more: &'a [u8],
 }
 
 const VERSION_AND_TYPE: u8 = 0xf0;
@@ -75,11 +80,9 @@ fn message(message_type: u8, teid: u32, fields: Fields<'_>) -> Result<Message<'_
         G_PDU => gpdu(teid, fields),
         // Echo Request and Response, Error Indication, Supported Extension Headers Notification,
         // Tunnel Status, End Marker (TS 29.281 6.1).
-        1 | 2 | ERROR_INDICATION | 31 | 253 | 254 => Ok(Message::Signal(Signal {
-            message_type,
-            teid: reported_teid(message_type, fields.body).unwrap_or(teid),
-            sequence: fields.sequence,
-        })),
+        1 | 2 | ERROR_INDICATION | 31 | 253 | 254 => {
+            Ok(Message::Signal(signal(message_type, teid, &fields)))
+        }
         _ => Err(Stop::Foreign),
     }
 }
@@ -87,7 +90,7 @@ fn message(message_type: u8, teid: u32, fields: Fields<'_>) -> Result<Message<'_
 /// What follows the first eight bytes of the header.
 struct Fields<'a> {
     sequence: Option<u16>,
-    container: Container,
+    container: Container<'a>,
     body: View<'a>,
 }
 
@@ -131,7 +134,7 @@ fn extensions(mut next: u8, fields: &mut Fields<'_>) -> Result<(), Stop> {
             return Err(Stop::Foreign);
         }
         if next == PDU_SESSION_CONTAINER {
-            fields.container = container(view.header()?);
+            fields.container = container(view.header()?, view.limit(length).data());
         }
         next = view.byte(length - 1)?;
         fields.body = view.skip(length);
@@ -139,17 +142,19 @@ fn extensions(mut next: u8, fields: &mut Fields<'_>) -> Result<(), Stop> {
     Err(Stop::Undecodable(Undecodable::TooDeep))
 }
 
-/// PDU type in the high half of the first byte, QFI in the low six bits of the second, in both
-/// directions (TS 38.415 5.5.2.1 and 5.5.2.2). `header` begins with the length byte.
-fn container(header: &[u8; 4]) -> Container {
-    let direction = match header[1] >> 4 {
-        0 => TunnelDirection::Down,
-        1 => TunnelDirection::Up,
-        _ => return Container::default(),
+/// `header` begins with the length byte, and `whole` ends with the next type, or where the capture does.
+fn container<'a>(header: &[u8; 4], whole: &'a [u8]) -> Container<'a> {
+    let Some(direction) = pdu_session::direction(header[1]) else {
+        return Container::default();
+    };
+    let more = match pdu_session::announces_more(header[1]) {
+        true => whole.get(1..whole.len() - 1).unwrap_or_default(),
+        false => &[],
     };
     Container {
         direction: Some(direction),
         qfi: Some(header[2] & 0x3f),
+        more,
     }
 }
 
@@ -163,6 +168,7 @@ fn gpdu(teid: u32, fields: Fields<'_>) -> Result<Message<'_>, Stop> {
     };
     Ok(Message::Packet(Gpdu {
         teid,
+        sequence: fields.sequence,
         container: fields.container,
         next,
         body,
@@ -178,12 +184,36 @@ fn other_pdu(body: View<'_>) -> Result<Next, Stop> {
     }
 }
 
-/// Information element Tunnel Endpoint Identifier Data I, type 16, which comes first (8.3).
-fn reported_teid(message_type: u8, body: View<'_>) -> Option<u32> {
-    match body.data() {
-        [16, a, b, c, d, ..] if message_type == ERROR_INDICATION => {
-            Some(u32::from_be_bytes([*a, *b, *c, *d]))
-        }
+#[cold]
+fn signal(message_type: u8, teid: u32, fields: &Fields<'_>) -> Signal {
+    let (named, peer) = match message_type {
+        ERROR_INDICATION => reported_end(fields.body.data()),
+        _ => (None, None),
+    };
+    Signal {
+        message_type,
+        teid: named.unwrap_or(teid),
+        sequence: fields.sequence,
+        peer,
+    }
+}
+
+/// Information elements Tunnel Endpoint Identifier Data I, type 16, and behind it GTP-U Peer Address, type
+/// 133 (TS 29.281 7.3.1, 8.3, 8.4).
+fn reported_end(body: &[u8]) -> (Option<u32>, Option<Address>) {
+    let Some((&[16, a, b, c, d], behind)) = body.split_first_chunk() else {
+        return (None, None);
+    };
+    (Some(u32::from_be_bytes([a, b, c, d])), peer_address(behind))
+}
+
+fn peer_address(element: &[u8]) -> Option<Address> {
+    let (&[133, high, low], behind) = element.split_first_chunk()? else {
+        return None;
+    };
+    match be16(high, low) {
+        4 => behind.first_chunk().map(|&octets| Address::v4(octets)),
+        16 => behind.first_chunk().map(|&octets| Address::v6(octets)),
         _ => None,
     }
 }

@@ -16,6 +16,7 @@ mod ip;
 mod link;
 mod mpls;
 mod overlay;
+mod pdu_session;
 mod pppoe;
 mod quote;
 mod tags;
@@ -26,6 +27,7 @@ mod view;
 pub use counters::{Counters, Undecodable};
 pub use decoder::Decoder;
 pub use fragment::FragmentLimits;
+pub use pdu_session::{MalformedSession, PduSession, Stamps};
 pub use quote::Quote;
 pub use text::encapsulation;
 
@@ -191,6 +193,23 @@ pub struct Inner<'a> {
     /// Layers from the outside in; unused ones are `Layer::None`.
     pub layers: [Layer; MAX_LAYERS],
     pub tunnel: Option<Tunnel>,
+    pub marks: TunnelMarks<'a>,
+}
+
+/// What the innermost GTP-U header says of this very packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TunnelMarks<'a> {
+    /// The number of the packet in its tunnel, where the S flag is set (TS 29.281 5.1).
+    pub sequence: Option<u16>,
+    /// The PDU session container, for [`PduSession::read`], if it says more than direction and QFI; else
+    /// empty.
+    pub container: &'a [u8],
+}
+
+impl TunnelMarks<'_> {
+    pub fn is_empty(&self) -> bool {
+        self.sequence.is_none() && self.container.is_empty()
+    }
 }
 
 /// A GTP-U message other than a G-PDU (TS 29.281 7).
@@ -202,6 +221,10 @@ pub struct TunnelSignal {
     /// Of the header; of an Error Indication, the unknown TEID that it reports (7.3.1), where stated.
     pub teid: u32,
     pub sequence: Option<u16>,
+    /// Of an Error Indication: the address of the end that it is about, where stated (7.3.1).
+    pub peer: Option<Address>,
+    /// Within another tunnel: a subscriber may have sent it.
+    pub is_tunnelled: bool,
 }
 
 /// What a frame turned out to be.

@@ -614,13 +614,73 @@ mod tunnels {
                 message_type,
                 teid: 0,
                 sequence: Some(0x1234),
+                peer: None,
+                is_tunnelled: false,
             };
             assert_eq!(found, expected);
         }
         let end_marker = signal(&gtpu(0, 254, 0xbeef, &[]));
         assert_eq!((end_marker.teid, end_marker.sequence), (0xbeef, None));
         let body = [0, 7, 0, 0, 16, 0, 0, 0xab, 0xcd, 133, 0, 4, 10, 0, 0, 1];
-        assert_eq!(signal(&gtpu(0x02, 26, 0, &body)).teid, 0xabcd);
+        let error = signal(&gtpu(0x02, 26, 0, &body));
+        assert_eq!(error.teid, 0xabcd);
+        assert_eq!(error.peer, Some(Address::v4([10, 0, 0, 1])));
+    }
+
+    #[test]
+    fn an_error_indication_names_an_end_of_either_family_or_none() {
+        let peer = |element: &[u8]| match raw(&gtpu_packet(&gtpu(
+            0,
+            26,
+            0,
+            &[&[16, 0, 0, 0, 9], element].concat(),
+        ))) {
+            Outcome::Signal(signal) => (signal.teid, signal.peer),
+            other => panic!("{other:?}"),
+        };
+        let v6 = [&[133, 0, 16][..], &client6().0.to_be_bytes()].concat();
+        assert_eq!(peer(&v6), (9, Some(client6())));
+        for broken in [&[][..], &[133, 0, 4, 10, 0, 0], &[133, 0, 5, 1, 2, 3, 4, 5]] {
+            assert_eq!(peer(broken), (9, None), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn a_signal_in_a_subscribers_tunnel_says_so() {
+        let forged = gtpu_packet(&gtpu(0, 254, 0xbeef, &[]));
+        match raw(&g_pdu(7, &forged)) {
+            Outcome::Signal(signal) => assert!(signal.is_tunnelled),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Number and container of the packet in a message with an empty TCP segment.
+    fn marks_of(flags: u8, optional: &[u8]) -> (Option<u16>, Vec<u8>) {
+        let inner = ipv4(TCP, &tcp(443, b""));
+        let data = gtpu_packet(&gtpu(flags, 255, 7, &[optional, &inner].concat()));
+        let mut decoder = decoder();
+        match decoder.decode(&packet(LinkType::RawIp, &data)) {
+            Ok(Decoded::Inner(inner)) => (inner.marks.sequence, inner.marks.container.to_vec()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_number_counts_with_its_own_flag_only() {
+        assert_eq!(marks_of(0x02, &[0x12, 0x34, 0, 0]), (Some(0x1234), vec![]));
+        assert_eq!(marks_of(0x01, &[0x12, 0x34, 0, 0]), (None, vec![]));
+        assert_eq!(marks_of(0x00, &[]), (None, vec![]));
+    }
+
+    #[test]
+    fn a_container_is_handed_on_if_it_says_more_than_its_flow() {
+        let plain = [0, 0, 0, 0x85, 1, 0x10, 9, 0];
+        assert_eq!(marks_of(0x04, &plain), (None, vec![]));
+        let numbered = [0, 5, 0, 0x85, 2, 0x11, 9, 0, 0, 7, 0, 0];
+        assert_eq!(
+            marks_of(0x06, &numbered),
+            (Some(5), vec![0x11, 9, 0, 0, 7, 0])
+        );
     }
 }
 

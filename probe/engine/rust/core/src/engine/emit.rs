@@ -7,6 +7,7 @@ use crate::engine::notes::Note;
 use crate::engine::options::ClientAddress;
 use crate::engine::place::Place;
 use crate::engine::session::Session;
+use crate::engine::tunnelled::Tunnelled;
 use crate::engine::volume::Volume;
 use crate::flow::samples::{MAX_KEPT, Samples};
 use crate::flow::{Direction, FlowKey};
@@ -54,6 +55,10 @@ pub fn emit(
     let echoes = ping.map(|report| {
         [down, up].map(|asked| Latency::of_samples(report.round_trips[asked.index()]))
     });
+    let tunnelled = session.tunnelled.take();
+    let ran_delay = tunnelled
+        .as_ref()
+        .map(|tunnelled| tunnelled.ran_delay.map(Latency::of_samples));
     let setup = Setup::take(session, last);
     let place = session.place.clone();
     let mut record = Record {
@@ -74,7 +79,7 @@ pub fn emit(
             .initiator
             .map(|who| if who == up { "client" } else { "server" }),
         encapsulation: session.encapsulation.as_deref(),
-        qos_class: session.qfi,
+        qfi: session.qfi,
         flags: flags(session),
         ..Record::default()
     };
@@ -96,6 +101,9 @@ pub fn emit(
     }
     if let Some([client, server]) = &echoes {
         latency_fields(&mut record, client, server, [RttMethod::Echo; 2]);
+    }
+    if let (Some(tunnelled), Some(ran_delay)) = (&tunnelled, &ran_delay) {
+        tunnel_fields(&mut record, tunnelled, ran_delay);
     }
     let mut report = session.application.take_report();
     report.settle_name(session.name_from_dns.as_deref());
@@ -143,7 +151,7 @@ pub fn attribution_fields<'a>(record: &mut Record<'a>, place: &'a Place, end_ns:
     record.apn = place.apn.as_deref();
     record.imei_tac = place.imei_tac.as_deref();
     record.slice = place.slice.as_deref();
-    record.qos_class = record.qos_class.or(place.qos_class);
+    record.qos_class = place.qos_class;
 }
 
 fn setup_fields(record: &mut Record<'_>, setup: &Setup) {
@@ -376,6 +384,30 @@ fn latency_fields<'a>(
     record.rtt_server_samples = server.samples;
     record.rtt_server_histogram = server.histogram();
     record.rtt_server_method = server.samples.map(|_| server_method);
+}
+
+/// Null where no packet of the direction had a number, and without a sample.
+fn tunnel_fields<'a>(record: &mut Record<'a>, tunnelled: &Tunnelled, ran_delay: &'a [Latency; 2]) {
+    let [up, down] = tunnelled
+        .counted
+        .map(|counted| Some(counted).filter(|counted| counted.packets > 0));
+    record.tunnel_packets_up = up.map(|up| up.packets);
+    record.tunnel_packets_down = down.map(|down| down.packets);
+    record.tunnel_missing_up = up.map(|up| up.missing);
+    record.tunnel_missing_down = down.map(|down| down.missing);
+    record.tunnel_late_up = up.map(|up| up.late);
+    record.tunnel_late_down = down.map(|down| down.late);
+    record.n3_rtt_median_us = tunnelled.n3_rtt.median_us();
+    record.n3_rtt_samples = tunnelled.n3_rtt.count();
+    let [up, down] = ran_delay;
+    record.ran_delay_up_median_us = up.median_us;
+    record.ran_delay_up_samples = up.samples;
+    record.ran_delay_up_histogram = up.histogram();
+    record.ran_delay_down_median_us = down.median_us;
+    record.ran_delay_down_samples = down.samples;
+    record.ran_delay_down_histogram = down.histogram();
+    let is_told = up.samples.or(down.samples).is_some();
+    record.ran_delay_source = is_told.then_some("qos_monitoring");
 }
 
 fn rtt_method(towards: &HalfReport) -> RttMethod {

@@ -27,6 +27,7 @@ mod signalling;
 mod site;
 mod tracker;
 mod transport;
+mod tunnelled;
 mod verdict;
 mod volume;
 

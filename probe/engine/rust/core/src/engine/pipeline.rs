@@ -9,7 +9,8 @@ use crate::control::attribution::AttributionMap;
 use crate::control::learner::Link;
 use crate::control::message::TunnelEnd;
 use crate::control::reader::Reader;
-use crate::control::{END_MARKER, ERROR_INDICATION, PathReport, Paths};
+use crate::control::tunnels::{TunnelLimits, Tunnels};
+use crate::control::{END_MARKER, ERROR_INDICATION, PathReport, Paths, RoundTrips};
 use crate::decap::{Decoded, Decoder, FragmentLimits, TunnelSignal};
 use crate::engine::duplicates::Duplicates;
 use crate::engine::emit::Stamp;
@@ -33,6 +34,7 @@ pub struct Pipeline {
     duplicates: Duplicates,
     tracker: Tracker,
     paths: Paths,
+    tunnels: Tunnels,
     control: Reader,
     ledger: Ledger,
     bodies: VecDeque<Vec<u8>>,
@@ -74,6 +76,7 @@ impl Pipeline {
             duplicates: Duplicates::new(limits.copies, hash_seed),
             tracker: Tracker::new(site, &limits, options.batch_rows as usize, hash_seed),
             paths: Paths::default(),
+            tunnels: Tunnels::new(TunnelLimits::of_bearers(limits.bearers as usize)),
             control: Reader::new(),
             ledger: Ledger::default(),
             bodies: VecDeque::new(),
@@ -101,9 +104,18 @@ impl Pipeline {
             Ok(Decoded::Inner(inner)) if self.duplicates.is_copy(packet, inner) => {
                 self.ledger.copy(packet.interface);
                 self.tracker.on_copy(inner);
+                // It may be the same packet in another tunnel, which has numbers of its own.
+                if !inner.marks.is_empty() {
+                    self.tunnels.on_packet(inner, packet.time_ns);
+                }
             }
             Ok(Decoded::Inner(inner)) => {
-                if let Err(why) = self.tracker.on_packet(inner, packet.time_ns) {
+                let is_marked = !inner.marks.is_empty();
+                let measured = is_marked.then(|| self.tunnels.on_packet(inner, packet.time_ns));
+                let taken = self
+                    .tracker
+                    .on_packet(inner, measured.as_ref(), packet.time_ns);
+                if let Err(why) = taken {
                     self.ledger.untracked(packet.interface, why);
                 }
                 if Reader::is_control(inner) && !self.tracker.is_of_subscriber(inner) {
@@ -126,17 +138,21 @@ impl Pipeline {
         }
     }
 
-    /// What the ends of tunnels say to each other may end a tunnel.
+    /// What the ends of tunnels say to each other may end a tunnel; subscribers have no say in it.
     fn on_tunnel_signal(&mut self, signal: &TunnelSignal, time_ns: u64) {
+        if signal.is_tunnelled || self.tracker.is_subscriber(signal.source) {
+            return;
+        }
         let end_at = |address| TunnelEnd {
             address,
             teid: signal.teid,
         };
         match signal.message_type {
             END_MARKER => self.tracker.on_end_marker(end_at(signal.destination)),
-            ERROR_INDICATION => self
-                .tracker
-                .on_error_indication(end_at(signal.source), time_ns),
+            ERROR_INDICATION => {
+                let node = signal.peer.unwrap_or(signal.source);
+                self.tracker.on_error_indication(end_at(node), time_ns);
+            }
             _ => {}
         }
     }
@@ -175,7 +191,11 @@ impl Pipeline {
 
     fn close_body(&mut self, (rows, columns): (usize, Vec<u8>), source: &[InterfaceLedger]) {
         self.decoder.expire(self.tracker.clock_ns());
-        let paths = self.paths.drain(self.tracker.clock_ns());
+        let now_ns = self.tracker.clock_ns();
+        for (ends, traffic) in self.tunnels.drain(now_ns) {
+            self.paths.on_traffic(ends, traffic, now_ns);
+        }
+        let paths = self.paths.drain(now_ns);
         let mut out = Vec::with_capacity(columns.len() + 1024);
         let _ = encode::write_map_len(&mut out, 5);
         write_number_entry(&mut out, "rows", rows as u64);
@@ -224,6 +244,9 @@ impl Pipeline {
             ("names_shed", self.tracker.names_shed()),
             ("icmp_errors_unmatched", totals.icmp_errors_unmatched),
             ("paths_shed", self.paths.shed()),
+            ("tunnels_shed", self.tunnels.shed),
+            ("pdu_sessions_malformed", self.tunnels.malformed),
+            ("qos_monitoring_implausible", self.tunnels.implausible),
             ("mirror_copies", self.ledger.copies()),
             ("records", totals.records),
         ];
@@ -254,18 +277,28 @@ fn write_paths(out: &mut Vec<u8>, capture_point: &str, paths: &[PathReport]) {
     let _ = encode::write_str(out, "paths");
     let _ = encode::write_array_len(out, paths.len() as u32);
     for path in paths {
-        let _ = encode::write_map_len(out, 12);
+        let _ = encode::write_map_len(out, 20);
         write_text_entry(out, "capture_point", capture_point);
         write_text_entry(out, "source", &path.source.to_string());
         write_text_entry(out, "destination", &path.destination.to_string());
         write_number_entry(out, "echo_requests", path.echo_requests);
         write_number_entry(out, "echo_responses", path.echo_responses);
         write_number_entry(out, "echo_unanswered", path.echo_unanswered);
-        write_optional_entry(out, "rtt_min_us", path.rtt_min_us);
-        write_optional_entry(out, "rtt_max_us", path.rtt_max_us);
-        write_number_entry(out, "rtt_sum_us", path.rtt_sum_us);
-        write_number_entry(out, "rtt_samples", path.rtt_samples);
+        write_round_trips(out, "rtt", &path.echo_rtt);
         write_number_entry(out, "error_indications", path.error_indications);
         write_number_entry(out, "end_markers", path.end_markers);
+        let counted = &path.traffic.counted;
+        write_number_entry(out, "tunnel_packets", counted.packets.into());
+        write_number_entry(out, "tunnel_missing", counted.missing.into());
+        write_number_entry(out, "tunnel_late", counted.late.into());
+        write_number_entry(out, "tunnel_jumps", counted.jumps.into());
+        write_round_trips(out, "n3_rtt", &path.traffic.n3);
     }
+}
+
+fn write_round_trips(out: &mut Vec<u8>, name: &str, round_trips: &RoundTrips) {
+    write_optional_entry(out, &format!("{name}_min_us"), round_trips.min_us);
+    write_optional_entry(out, &format!("{name}_max_us"), round_trips.max_us);
+    write_number_entry(out, &format!("{name}_sum_us"), round_trips.sum_us);
+    write_number_entry(out, &format!("{name}_samples"), round_trips.samples);
 }

@@ -65,6 +65,12 @@ impl Place {
         differ(&self.cell_id, &before.cell_id) || differ(&self.ran_node_id, &before.ran_node_id)
     }
 
+    /// Both classes of service are known, and they are two: another bearer carries it.
+    pub fn is_another_class(&self, before: &Self) -> bool {
+        let classes = self.qos_class.zip(before.qos_class);
+        classes.is_some_and(|(now, then)| now != then)
+    }
+
     /// Where the device is has become known, or is not known any more.
     pub fn is_found_or_lost(&self, before: &Self) -> bool {
         (self.cell_id.is_some(), self.ran_node_id.is_some())
@@ -218,7 +224,7 @@ pub fn find<'a>(
             address: tunnel.destination,
             teid: tunnel.teid,
         };
-        if let Some(found) = bearers.at_tunnel(end, now_ns) {
+        if let Some(found) = bearers.at_tunnel(end, tunnel.qfi, now_ns) {
             return Some(seen_from(found, &tunnel, now_ns));
         }
     }

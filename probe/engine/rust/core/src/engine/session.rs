@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::control::tunnels::Measured;
 use crate::decap::{Address, Inner, Layer, MAX_LAYERS, Transport, Tunnel};
 use crate::engine::application::{Application, Quic};
 use crate::engine::clients::{Attempt, Client, Target};
@@ -11,6 +12,7 @@ use crate::engine::icmp::IcmpError;
 use crate::engine::notes::{Note, Notes};
 use crate::engine::ping::Ping;
 use crate::engine::place::Place;
+use crate::engine::tunnelled::Tunnelled;
 use crate::engine::verdict::{self, Around};
 use crate::engine::volume::Volume;
 use crate::flow::{Direction, FlowKey};
@@ -98,6 +100,8 @@ pub struct Session {
     /// By which way each direction came last.
     pub paths: [Option<Path>; 2],
     pub qfi: Option<u8>,
+    /// What the headers of its tunnels say; most have nothing to say.
+    pub tunnelled: Option<Box<Tunnelled>>,
     pub missed_start: bool,
     pub truncated: bool,
     /// Directions in which anything was ever seen.
@@ -143,6 +147,7 @@ impl Session {
             encapsulation: None,
             paths: [None; 2],
             qfi: None,
+            tunnelled: None,
             missed_start: false,
             truncated: false,
             seen: [false; 2],
@@ -172,6 +177,13 @@ impl Session {
         self.seen[direction.index()] = true;
         self.last_ns = self.last_ns.max(time_ns.min(now_ns));
         self.truncated |= (inner.segment.len() as u32) < inner.segment_len;
+    }
+
+    /// Takes in what the header of a packet's tunnel said.
+    #[cold]
+    pub fn on_measured(&mut self, direction: Direction, measured: &Measured) {
+        let tunnelled = self.tunnelled.get_or_insert_default();
+        tunnelled.add(direction != self.up, measured);
     }
 
     /// Takes in a TCP segment that belongs to this connection.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::control::attribution::{Attribution, AttributionMap, FlowFacts, Prefix, TunnelFacts};
 use crate::control::bearers::Bearers;
+use crate::control::message::{Role, TunnelEnd};
 use crate::decap::{Address, Inner, Layer, Tunnel, TunnelDirection};
 use crate::engine::emit::Stamp;
 use crate::engine::place::{self, Place, Places};
@@ -30,19 +31,20 @@ impl Site {
     ///
     /// In this order: the tunnel's direction, the subscribers' prefixes, the SYN, the well-known
     /// port, `hint`; what says nothing of these starts at its first sender.
+    ///
+    /// `tunnel` is what the tunnel says, see `tunnel_direction`.
     pub fn orientation(
         &self,
         key: &FlowKey,
         direction: Direction,
         packet: &Transported<'_>,
-        inner: &Inner<'_>,
+        tunnel: Option<Direction>,
         hint: Option<Direction>,
     ) -> (Direction, Option<Direction>) {
         let opener = opener(direction, packet);
         let missed_start =
             matches!(&packet.payload, Payload::Segment(segment) if !segment.has_syn());
-        let up = self
-            .tunnel_direction(direction, inner)
+        let up = tunnel
             .or_else(|| self.by_prefix(key))
             .or(opener)
             .or_else(|| by_port(direction, packet))
@@ -51,10 +53,28 @@ impl Site {
         (up, opener.or((!missed_start).then_some(direction)))
     }
 
-    /// Which way is up by the tunnel around a packet.
-    pub fn tunnel_direction(&self, direction: Direction, inner: &Inner<'_>) -> Option<Direction> {
+    /// Which way is up by the tunnel around a packet: by what it says itself, by who waits at its end, by
+    /// the prefixes of the RAN.
+    pub fn tunnel_direction(
+        &self,
+        direction: Direction,
+        inner: &Inner<'_>,
+        bearers: &Bearers,
+        now_ns: u64,
+    ) -> Option<Direction> {
         let tunnel = inner.tunnel?;
-        match tunnel.direction {
+        let stated = tunnel.direction.or_else(|| {
+            let end = TunnelEnd {
+                address: tunnel.destination,
+                teid: tunnel.teid,
+            };
+            match bearers.at_tunnel(end, None, now_ns)?.role? {
+                Role::Core | Role::TransitUp => Some(TunnelDirection::Up),
+                Role::Access | Role::TransitDown => Some(TunnelDirection::Down),
+                Role::Forwarding => None,
+            }
+        });
+        match stated {
             Some(TunnelDirection::Up) => return Some(direction),
             Some(TunnelDirection::Down) => return Some(direction.opposite()),
             None => {}

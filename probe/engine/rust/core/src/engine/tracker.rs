@@ -8,6 +8,7 @@ use crate::control::bearers::Context;
 use crate::control::learner::{Learner, Link};
 use crate::control::message::{Message, TunnelEnd};
 use crate::control::transactions::Transaction;
+use crate::control::tunnels::Measured;
 use crate::decap::{Address, Inner, Transport, encapsulation};
 use crate::engine::application::{Application, Quic};
 use crate::engine::clients::{Clients, Winners};
@@ -390,8 +391,13 @@ impl Tracker {
         }
     }
 
-    /// Gives a packet to its flow.
-    pub fn on_packet(&mut self, inner: &Inner<'_>, time_ns: u64) -> Result<(), Untracked> {
+    /// Gives a packet to its flow, with what its tunnel's header measured, if anything.
+    pub fn on_packet(
+        &mut self,
+        inner: &Inner<'_>,
+        measured: Option<&Measured>,
+        time_ns: u64,
+    ) -> Result<(), Untracked> {
         let packet = Transported::read(inner)?;
         let (key, direction) = FlowKey::of(
             inner.source,
@@ -407,6 +413,11 @@ impl Tracker {
             None => (self.begin(key, direction, &packet, inner, time_ns), true),
         };
         self.count(id, direction, inner, &packet, time_ns);
+        if let Some(measured) = measured
+            && let Some((_, session)) = self.table.get_mut(id)
+        {
+            session.on_measured(direction, measured);
+        }
         if let Payload::IcmpError(error) = &packet.payload {
             self.on_icmp_error(error, inner);
         }
@@ -440,12 +451,13 @@ impl Tracker {
             inner.transport,
         );
         let id = self.table.find(&key)?;
+        let up = self.tunnel_direction(direction, inner);
         let (_, session) = self.table.get_mut(id)?;
         if has_tunnel(&session.paths[direction.index()]) {
             return None;
         }
         let tunnelled_before = session.paths.iter().any(has_tunnel);
-        if let Some(up) = self.site.tunnel_direction(direction, inner)
+        if let Some(up) = up
             && !tunnelled_before
             && session.interval_index == 0
             && key.transport == Transport::Tcp
@@ -558,7 +570,8 @@ impl Tracker {
             let (then, now) = (known.qfi(), path.qfi());
             then.is_some() && now.is_some() && then != now && now != session.qfi
         });
-        let moves = other_qos_flow || place.is_another_cell(&before);
+        let moves =
+            other_qos_flow || place.is_another_cell(&before) || place.is_another_class(&before);
         // A mirror that shows a packet at two hops alternates between their tunnels: without a
         // limit each packet would end an interval. The control plane does not alternate.
         let age_ns = now_ns.saturating_sub(session.interval_start_ns);
@@ -590,6 +603,11 @@ impl Tracker {
         [inner.source, inner.destination]
             .into_iter()
             .any(|address| self.site.is_subscriber(address))
+    }
+
+    /// The same of one address.
+    pub fn is_subscriber(&self, address: Address) -> bool {
+        self.site.is_subscriber(address)
     }
 
     /// Takes in what a message of the control plane said, and tells the flows that it is about.
@@ -661,12 +679,21 @@ impl Tracker {
         if before.is_named() && !place.is_named() {
             return;
         }
-        if place.is_another_cell(&before) || place.is_found_or_lost(&before) {
+        if place.is_another_cell(&before)
+            || place.is_another_class(&before)
+            || place.is_found_or_lost(&before)
+        {
             self.cut(id, now_ns);
         }
         if let Some((_, session)) = self.table.get_mut(id) {
             session.place = place;
         }
+    }
+
+    fn tunnel_direction(&self, direction: Direction, inner: &Inner<'_>) -> Option<Direction> {
+        let (bearers, now_ns) = (&self.learner.bearers, self.clock.now_ns());
+        self.site
+            .tunnel_direction(direction, inner, bearers, now_ns)
     }
 
     /// Starts a session with its first packet at hand.
@@ -688,7 +715,8 @@ impl Tracker {
             Payload::IcmpError(error) => Some(self.up_of_error(direction, error)),
             _ => None,
         };
-        let (up, initiator) = self.site.orientation(&key, direction, packet, inner, hint);
+        let tunnel = self.tunnel_direction(direction, inner);
+        let (up, initiator) = self.site.orientation(&key, direction, packet, tunnel, hint);
         let path = Path::of(inner);
         let client = key.sender(up).0;
         let now_ns = self.clock.now_ns();
