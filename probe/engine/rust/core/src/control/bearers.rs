@@ -189,6 +189,12 @@ impl Context {
         !has_ends && self.v4.is_none() && self.v6.is_none() && self.controls.is_empty()
     }
 
+    /// Only base stations have told of it, and its connection is over: whether it is idle, or has ended
+    /// and its tunnel is another's, they do not say.
+    fn may_have_ended(&self) -> bool {
+        !self.is_kept_by_core() && self.ue_keys.is_empty()
+    }
+
     /// A node of the core keeps it, and is heard when it ends.
     pub fn is_kept_by_core(&self) -> bool {
         !self.controls.is_empty()
@@ -246,6 +252,9 @@ impl Bearers {
     pub fn at_tunnel(&self, end: TunnelEnd, now_ns: u64) -> Option<Found<'_>> {
         let waiting = self.by_tunnel.get(&end)?;
         let context = self.get(waiting.context)?;
+        if waiting.role == Role::Core && context.may_have_ended() {
+            return None;
+        }
         let located = match waiting.before {
             Some((_, until_ns)) if now_ns > until_ns => return None,
             Some((located, _)) => located,
@@ -411,6 +420,17 @@ impl Bearers {
         for key in gone {
             remove_from(&mut self.by_ue, &key, id);
         }
+    }
+
+    /// Who else was said to have a control-plane key, and is another subscriber.
+    pub fn others_of(&self, id: ContextId, protocol: Protocol, end: ControlEnd) -> Vec<ContextId> {
+        let own = self.get(id).and_then(|context| context.subscriber);
+        let is_other = |one: &ContextId| {
+            let known = self.get(*one).and_then(|context| context.subscriber);
+            known.is_some() && own.is_some() && known != own
+        };
+        let ids = self.by_control(protocol, end).iter().copied();
+        ids.filter(is_other).collect()
     }
 
     /// All sessions that a node of the core keeps.

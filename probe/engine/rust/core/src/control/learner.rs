@@ -448,13 +448,9 @@ impl Learner {
         if said.is_of_ran() {
             return self.narrowed(&self.by_ue_keys(said), said);
         }
-        let message = said.message;
-        let receiver = (message.receiver_key != 0).then_some(ControlEnd {
-            address: said.ends[1],
-            key: message.receiver_key,
-        });
-        let keys = [receiver, message.sender_end].into_iter().flatten();
-        let mut by_control = keys.map(|end| self.bearers.by_control(message.protocol, end));
+        let protocol = said.message.protocol;
+        let ends = said.control_ends();
+        let mut by_control = ends.map(|end| self.bearers.by_control(protocol, end));
         let found = by_control.find(|ids| !ids.is_empty()).unwrap_or_default();
         self.narrowed(found, said)
     }
@@ -546,17 +542,21 @@ impl Learner {
         among: &[ContextId],
         changes: &mut Changes,
     ) {
-        self.learn_keys(id, said);
+        self.learn_keys(id, said, changes);
         self.learn_bearers(id, said, among, changes);
         self.learn_rules(id, said, changes);
         self.learn_facts(id, said);
         self.note_keys(id, changes);
     }
 
-    fn learn_keys(&mut self, id: ContextId, said: &Said<'_>) {
+    fn learn_keys(&mut self, id: ContextId, said: &Said<'_>, changes: &mut Changes) {
         let message = said.message;
-        if let Some(end) = message.sender_end {
+        for end in said.control_ends() {
             self.bearers.add_control(id, message.protocol, end);
+            // A node gives a key to another only after the end of who had it, which was missed.
+            for other in self.bearers.others_of(id, message.protocol, end) {
+                self.forget(other, changes);
+            }
         }
         for key in said.ue_keys_of_owners() {
             self.bearers.add_ue(id, key);
@@ -786,6 +786,15 @@ impl Said<'_> {
     /// Of a base station and the core: sessions are told by signalling connections.
     fn is_of_ran(&self) -> bool {
         matches!(self.message.protocol, Protocol::S1ap | Protocol::Ngap)
+    }
+
+    /// The session's keys at the receiver and at the sender.
+    fn control_ends(&self) -> impl Iterator<Item = ControlEnd> + use<> {
+        let receiver = (self.message.receiver_key != 0).then_some(ControlEnd {
+            address: self.ends[1],
+            key: self.message.receiver_key,
+        });
+        [receiver, self.message.sender_end].into_iter().flatten()
     }
 
     fn apn(&self) -> Option<Arc<str>> {

@@ -97,6 +97,9 @@ pub struct Session {
     pub encapsulation: Option<Box<str>>,
     /// By which way each direction came last.
     pub paths: [Option<Path>; 2],
+    /// Somebody turned out to have its way or address since its last packet: the next one tells whether
+    /// the flow is theirs.
+    pub is_unsettled: bool,
     pub qfi: Option<u8>,
     pub missed_start: bool,
     pub truncated: bool,
@@ -142,6 +145,7 @@ impl Session {
             place,
             encapsulation: None,
             paths: [None; 2],
+            is_unsettled: false,
             qfi: None,
             missed_start: false,
             truncated: false,

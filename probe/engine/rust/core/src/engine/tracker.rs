@@ -515,7 +515,7 @@ impl Tracker {
     ) -> Option<FlowId> {
         let (_, session) = self.table.get_mut(id)?;
         let known = &session.paths[direction.index()];
-        if known.as_ref().is_some_and(|known| known.carries(inner)) {
+        if known.as_ref().is_some_and(|known| known.carries(inner)) && !session.is_unsettled {
             return Some(id);
         }
         self.change_path(id, direction, inner)
@@ -571,6 +571,7 @@ impl Tracker {
         }
         let (_, session) = self.table.get_mut(id)?;
         session.paths[direction.index()] = Some(path);
+        session.is_unsettled = false;
         if other_qos_flow || session.qfi.is_none() {
             session.qfi = path.qfi().or(session.qfi);
         }
@@ -653,6 +654,11 @@ impl Tracker {
             return;
         }
         let before = Arc::clone(&session.place);
+        // Who has its tunnel or address from now on need not have had it when the flow fell silent.
+        if !before.is_named() && place.is_named() {
+            session.is_unsettled = true;
+            return;
+        }
         if place.is_another_subscriber(&before) {
             self.end(id, now_ns, EndReason::PortReused);
             return;
