@@ -191,7 +191,7 @@ impl Context {
 
     /// Only base stations have told of it, and its connection is over: whether it is idle, or has ended
     /// and its tunnel is another's, they do not say.
-    fn may_have_ended(&self) -> bool {
+    pub fn may_have_ended(&self) -> bool {
         !self.is_kept_by_core() && self.ue_keys.is_empty()
     }
 
@@ -499,21 +499,20 @@ impl Bearers {
         }
     }
 
-    /// The radio side of a bearer, or of all, goes: the device is idle.
-    pub fn release_access(&mut self, id: ContextId, bearer: Option<u8>, now_ns: u64) {
+    /// The radio side of all bearers goes: the device is idle. Unlike after a handover nothing is under
+    /// way to it, and its ends are the next one's.
+    pub fn release_access(&mut self, id: ContextId) {
+        self.remove_ends(id, |end| end.role == Role::Access);
+    }
+
+    fn remove_ends(&mut self, id: ContextId, which: impl Fn(&BearerEnd) -> bool) {
         let Some(context) = self.get_mut(id) else {
             return;
         };
-        let located = context.located;
-        let mut released = Vec::new();
-        for known in &mut context.bearers {
-            if bearer.is_none_or(|bearer| bearer == known.id) {
-                let gone = known.ends.extract_if(.., |end| end.role == Role::Access);
-                released.extend(gone.map(|end| (known.id, end)));
-            }
-        }
-        for (bearer, end) in released {
-            self.give_up(id, bearer, end, located, now_ns);
+        let bearers = context.bearers.iter_mut();
+        let gone = bearers.flat_map(|bearer| bearer.ends.extract_if(.., |end| which(end)));
+        for end in gone.collect::<Vec<_>>() {
+            remove_waiting(&mut self.by_tunnel, end.end, id);
         }
     }
 
@@ -588,19 +587,8 @@ impl Bearers {
     }
 
     /// The end of a tunnel is gone, with nothing in its place.
-    pub fn remove_end(&mut self, id: ContextId, end: TunnelEnd, now_ns: u64) {
-        let Some(context) = self.get_mut(id) else {
-            return;
-        };
-        let located = context.located;
-        let mut gone = Vec::new();
-        for known in &mut context.bearers {
-            let ends = known.ends.extract_if(.., |one| one.end == end);
-            gone.extend(ends.map(|one| (known.id, one)));
-        }
-        for (bearer, end) in gone {
-            self.give_up(id, bearer, end, located, now_ns);
-        }
+    pub fn remove_end(&mut self, id: ContextId, end: TunnelEnd) {
+        self.remove_ends(id, |known| known.end == end);
     }
 
     /// What a request asked for was refused: the device is where it was.

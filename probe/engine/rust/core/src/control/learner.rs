@@ -149,10 +149,12 @@ impl Learner {
         let before = known.map(|(id, context)| (id, context.before())).collect();
         let ids = match message.procedure {
             // What is asked for here counts once it is agreed to.
-            Procedure::DeleteSession
-            | Procedure::DeleteBearer
-            | Procedure::ReleaseAccess
-            | Procedure::ContextRelease => ids,
+            Procedure::DeleteSession | Procedure::DeleteBearer | Procedure::ReleaseAccess => ids,
+            // It cannot be refused (TS 36.413 8.3.3, TS 38.413 8.3.3).
+            Procedure::ContextRelease => {
+                self.end_connection(&ids, said, changes);
+                ids
+            }
             _ => self.apply(ids, said, changes),
         };
         let about = About {
@@ -192,7 +194,10 @@ impl Learner {
         }
         match said.message.procedure {
             Procedure::DeleteSession => ids.into_iter().for_each(|id| self.forget(id, changes)),
-            Procedure::ContextRelease => self.end_connection(&ids, said, changes),
+            Procedure::ContextRelease if changes.ended.is_none() => {
+                self.end_connection(&ids, said, changes);
+            }
+            Procedure::ContextRelease => {}
             Procedure::DeleteBearer => {
                 let removed = said.removed().chain(about.removed);
                 self.remove_bearers(&ids, &removed.collect::<Vec<_>>(), changes);
@@ -233,7 +238,7 @@ impl Learner {
         let protocol = said.message.protocol;
         for &id in ids {
             self.note_keys(id, changes);
-            self.bearers.release_access(id, None, said.time_ns);
+            self.bearers.release_access(id);
             self.bearers.drop_ues(id, |key| key.protocol == protocol);
             let is_empty = |context: &Context| context.is_connection_only();
             if self.bearers.get(id).is_some_and(is_empty) {
@@ -277,7 +282,7 @@ impl Learner {
             Procedure::ReleaseAccess | Procedure::ContextRelease => {
                 for &id in &ids {
                     self.note_keys(id, changes);
-                    self.bearers.release_access(id, None, said.time_ns);
+                    self.bearers.release_access(id);
                 }
             }
             _ => {
@@ -483,8 +488,14 @@ impl Learner {
 
     fn by_ends(&self, said: &Said<'_>) -> Option<ContextId> {
         let ends = said.message.bearers.iter().flat_map(|bearer| &bearer.ends);
-        let mut lasting = ends.filter(|end| end.role != Role::Forwarding);
-        lasting.find_map(|end| self.bearers.by_tunnel(end.end))
+        let lasting = ends.filter(|end| end.role != Role::Forwarding);
+        let mut owners = lasting.filter_map(|end| self.bearers.by_tunnel(end.end));
+        // The first message of its connection, which was missed, may have said that it is another's.
+        let may_be_anothers = |id: &ContextId| {
+            let context = self.bearers.get(*id);
+            said.is_of_ran() && context.is_some_and(Context::may_have_ended)
+        };
+        owners.find(|id| !may_be_anothers(id))
     }
 
     /// The same subscriber's session to the same access point.
@@ -679,7 +690,7 @@ impl Learner {
                         continue;
                     };
                     changes.keys.push(DataKey::Tunnel(known.end));
-                    self.bearers.remove_end(id, known.end, said.time_ns);
+                    self.bearers.remove_end(id, known.end);
                 }
                 Change::Awaits(_) | Change::Moves(_) => {}
             }
@@ -715,9 +726,9 @@ impl Learner {
 
     /// The node at a tunnel end says that it does not know it (Error Indication, TS 29.281 7.3.1): the
     /// bearer has it no more. An end that was given up already waits on for its late packets.
-    pub fn on_error_indication(&mut self, end: TunnelEnd, time_ns: u64) {
+    pub fn on_error_indication(&mut self, end: TunnelEnd) {
         if let Some(id) = self.bearers.by_tunnel(end) {
-            self.bearers.remove_end(id, end, time_ns);
+            self.bearers.remove_end(id, end);
         }
     }
 

@@ -3,9 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::control::bearers::{Before, Context, ContextId};
-use crate::control::message::{
-    Cause, ControlEnd, Message, Phase, Procedure, Protocol, UeIds,
-};
+use crate::control::message::{Cause, ControlEnd, Message, Phase, Procedure, Protocol, UeIds};
 use crate::decap::Address;
 
 const SECOND_NS: u64 = 1_000_000_000;

@@ -119,7 +119,7 @@ impl Pipeline {
             Ok(Decoded::TunnelSignal(signal)) => {
                 self.paths.on_signal(signal, packet.time_ns);
                 let signal = *signal;
-                self.on_tunnel_signal(&signal, packet.time_ns);
+                self.on_tunnel_signal(&signal);
             }
             // The decoder keeps account of what it holds and of what it cannot read.
             Ok(Decoded::Held) | Err(_) => {}
@@ -127,16 +127,14 @@ impl Pipeline {
     }
 
     /// What the ends of tunnels say to each other may end a tunnel.
-    fn on_tunnel_signal(&mut self, signal: &TunnelSignal, time_ns: u64) {
+    fn on_tunnel_signal(&mut self, signal: &TunnelSignal) {
         let end_at = |address| TunnelEnd {
             address,
             teid: signal.teid,
         };
         match signal.message_type {
             END_MARKER => self.tracker.on_end_marker(end_at(signal.destination)),
-            ERROR_INDICATION => self
-                .tracker
-                .on_error_indication(end_at(signal.source), time_ns),
+            ERROR_INDICATION => self.tracker.on_error_indication(end_at(signal.source)),
             _ => {}
         }
     }

@@ -635,8 +635,8 @@ impl Tracker {
     }
 
     /// A tunnel end is unknown to the node that it was said to be at.
-    pub fn on_error_indication(&mut self, end: TunnelEnd, time_ns: u64) {
-        self.learner.on_error_indication(end, time_ns);
+    pub fn on_error_indication(&mut self, end: TunnelEnd) {
+        self.learner.on_error_indication(end);
     }
 
     /// What is known of a flow's tunnels or address has changed: another subscriber ends it, another
