@@ -82,11 +82,18 @@ pub struct Context {
     pub registered: bool,
     controls: Vec<(Protocol, ControlEnd)>,
     ue_keys: Vec<UeKey>,
+    /// When it was heard of first, and last.
+    added_ns: u64,
     heard_ns: u64,
     revision: u64,
 }
 
 impl Context {
+    /// One message told of it, at this time.
+    pub fn was_heard_once(&self) -> bool {
+        self.heard_ns <= self.added_ns
+    }
+
     /// Where the user plane of the device's base station waits.
     pub fn access_address(&self) -> Option<Address> {
         let mut ends = self.bearers.iter().flat_map(|bearer| &bearer.ends);
@@ -314,6 +321,7 @@ impl Bearers {
         }
         self.revision += 1;
         let context = Some(Context {
+            added_ns: now_ns,
             heard_ns: now_ns,
             revision: self.revision,
             ..Context::default()
@@ -478,6 +486,7 @@ impl Bearers {
             known.role == end.role && families[0] == families[1]
         };
         let before = known.ends.iter().position(takes_place);
+        context.handed_over.retain(|known| *known != end.end);
         match before {
             Some(position) if known.ends[position].end == end.end => {}
             Some(position) => {
@@ -593,6 +602,8 @@ impl Bearers {
 
     /// What a request asked for was refused: the device is where it was.
     pub fn restore(&mut self, id: ContextId, before: &Before, now_ns: u64) {
+        let was_there = |end: &BearerEnd| before.ends.iter().any(|(_, known)| known == end);
+        self.remove_ends(id, |end| end.role == Role::Access && !was_there(end));
         for &(bearer, end) in &before.ends {
             self.set_end(id, bearer, end, now_ns);
         }

@@ -86,10 +86,9 @@ impl Learner {
         let ended = self.transactions.take_unanswered(now_ns);
         let mut told = Vec::with_capacity(ended.len());
         for one in ended {
-            let contexts = one.about.contexts.clone();
-            let context = self.first_of(&contexts).or(said_of(&one.about));
+            let context = self.first_of(&one.about.contexts).or(said_of(&one.about));
+            self.forget_unborn(&one.about, &mut Changes::default());
             told.push((one, context));
-            self.forget_unborn(&contexts, &mut Changes::default());
         }
         told
     }
@@ -177,13 +176,18 @@ impl Learner {
         if ids.is_empty() {
             ids = self.contexts_of(said);
         }
+        if ended.is_none() && said.message.procedure == Procedure::CreateSession {
+            // The key was given to another, whose request was missed: this one's own has no answer yet.
+            let is_asked_for = |context: &Context| context.was_heard_once();
+            ids.retain(|&id| !self.bearers.get(id).is_some_and(is_asked_for));
+        }
         changes.ended = ended.map(|ended| {
             let context = self.first_of(&ids).or(said_of(&ended.about));
             (ended, context)
         });
         if cause_of(said.message).is_some_and(|cause| !cause.accepted) {
             if is_new_session(said.message.procedure) {
-                self.forget_unborn(&ids, changes);
+                self.forget_unborn(&about, changes);
             }
             for (id, before) in &about.before {
                 self.note_keys(*id, changes);
@@ -293,16 +297,12 @@ impl Learner {
         ids
     }
 
-    /// Forgets those of which nothing but a request was heard: they have no address, and no tunnel
-    /// towards the network.
-    fn forget_unborn(&mut self, ids: &[ContextId], changes: &mut Changes) {
-        for &id in ids {
-            let is_unborn = self.bearers.get(id).is_some_and(|context| {
-                let mut ends = context.bearers.iter().flat_map(|bearer| &bearer.ends);
-                let has_address = context.v4.is_some() || context.v6.is_some();
-                !has_address && !ends.any(|end| matches!(end.role, Role::Core | Role::TransitUp))
-            });
-            if is_unborn {
+    /// Forgets the sessions that a request asked for and nothing else has told of.
+    fn forget_unborn(&mut self, about: &About, changes: &mut Changes) {
+        for &id in &about.contexts {
+            let is_new = about.before.iter().all(|(known, _)| *known != id);
+            let context = self.bearers.get(id);
+            if is_new && context.is_some_and(Context::was_heard_once) {
                 self.forget(id, changes);
             }
         }
