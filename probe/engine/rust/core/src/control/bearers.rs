@@ -121,6 +121,12 @@ impl UeKey {
     pub fn is_access(&self) -> bool {
         self.id & 1 == 1
     }
+
+    /// The same node gave both, for its own side: of one connection it has one.
+    pub fn is_of_same_node(&self, other: &Self) -> bool {
+        (self.protocol, self.node, self.is_access())
+            == (other.protocol, other.node, other.is_access())
+    }
 }
 
 /// Most keys of one kind that a context keeps: several interfaces of one session, and those before a

@@ -432,10 +432,13 @@ impl Learner {
             procedure,
             Procedure::PathSwitch | Procedure::HandoverAllocation | Procedure::HandoverNotify
         );
+        let is_same = |id: &ContextId| !self.is_of_another_connection(*id, said);
+        let by_access: Vec<ContextId> = by_access.into_iter().filter(is_same).collect();
         if !both.is_empty() {
             both
         } else if by_access.is_empty() || arrives {
             let mut found = by_core;
+            found.retain(|id| arrives || is_same(id));
             if procedure == Procedure::ContextRelease && said.message.ue_ids.access.is_some() {
                 // The base station that the device has left gives up its part.
                 found.retain(|&id| {
@@ -447,6 +450,18 @@ impl Learner {
         } else {
             by_access
         }
+    }
+
+    /// Whether a node that speaks has another identity for a context than the one it names: that one was
+    /// given out anew, and the message that said so was missed.
+    fn is_of_another_connection(&self, id: ContextId, said: &Said<'_>) -> bool {
+        let known = self.bearers.get(id).map_or(&[][..], Context::ue_keys);
+        let named: Vec<UeKey> = said.ue_keys().collect();
+        let is_contradicted = |key: &UeKey| {
+            let mut others = named.iter().filter(|other| other.is_of_same_node(key));
+            !named.contains(key) && others.next().is_some()
+        };
+        known.iter().any(is_contradicted)
     }
 
     fn by_keys(&self, said: &Said<'_>) -> Vec<ContextId> {
