@@ -540,7 +540,7 @@ impl Tracker {
         let known = *known;
         let path = Path::of(inner);
         let client = session.client(key);
-        let back = session.paths[direction.opposite().index()];
+        let back = session.paths[direction.opposite().index()].filter(|_| !session.is_unsettled);
         // The newer way decides; the other direction completes what is not known of it.
         let bearers = &self.learner.bearers;
         let mut look_up = |paths| self.site.place_of(client, paths, bearers, now_ns);
@@ -571,15 +571,17 @@ impl Tracker {
         }
         let (_, session) = self.table.get_mut(id)?;
         session.paths[direction.index()] = Some(path);
-        session.is_unsettled = false;
+        let unsettled = std::mem::take(&mut session.is_unsettled);
+        let left = session.paths[direction.opposite().index()].take_if(|_| unsettled);
         if other_qos_flow || session.qfi.is_none() {
             session.qfi = path.qfi().or(session.qfi);
         }
         if place.is_known() || !before.is_known() {
             session.place = place;
         }
-        if let Some(known) = known.filter(|known| known.tunnel != path.tunnel) {
-            self.residents.leave_tunnel(&known, id);
+        let known = known.filter(|known| known.tunnel != path.tunnel);
+        for left in known.iter().chain(&left) {
+            self.residents.leave_tunnel(left, id);
         }
         self.residents.enter_tunnel(&path, id);
         Some(id)
