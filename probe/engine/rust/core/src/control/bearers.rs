@@ -562,7 +562,12 @@ impl Bearers {
             role: old.role,
             before: Some((was, now_ns.saturating_add(HANDED_OVER_NS))),
         };
-        self.by_tunnel.insert(old.end, waiting);
+        // Another bearer of the same session may have given it up before, and another session have it.
+        if let Some(known) = self.by_tunnel.get_mut(&old.end)
+            && known.context == id
+        {
+            *known = waiting;
+        }
         let Some(context) = self.get_mut(id) else {
             return;
         };
