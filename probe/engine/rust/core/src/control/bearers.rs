@@ -82,6 +82,8 @@ pub struct Context {
     pub registered: bool,
     controls: Vec<(Protocol, ControlEnd)>,
     ue_keys: Vec<UeKey>,
+    /// Its signalling connection is over.
+    is_disconnected: bool,
     /// When it was heard of first, and last.
     added_ns: u64,
     heard_ns: u64,
@@ -205,7 +207,7 @@ impl Context {
     /// Only base stations have told of it, and its connection is over: whether it is idle, or has ended
     /// and its tunnel is another's, they do not say.
     pub fn may_have_ended(&self) -> bool {
-        !self.is_kept_by_core() && self.ue_keys.is_empty()
+        self.is_disconnected && !self.is_kept_by_core()
     }
 
     /// A node of the core keeps it, and is heard when it ends.
@@ -418,6 +420,7 @@ impl Bearers {
         let Some(context) = self.get_mut(id) else {
             return;
         };
+        context.is_disconnected = false;
         let gone = push_key(&mut context.ue_keys, key);
         add_to(&mut self.by_ue, key, id);
         if let Some(gone) = gone {
@@ -431,6 +434,7 @@ impl Bearers {
             return;
         };
         let gone: Vec<UeKey> = context.ue_keys.extract_if(.., |key| which(key)).collect();
+        context.is_disconnected |= !gone.is_empty() && context.ue_keys.is_empty();
         for key in gone {
             remove_from(&mut self.by_ue, &key, id);
         }
@@ -514,10 +518,15 @@ impl Bearers {
         }
     }
 
-    /// The radio side of all bearers goes: the device is idle. Unlike after a handover nothing is under
-    /// way to it, and its ends are the next one's.
+    /// The radio side of all bearers goes: the device is idle. Nothing is under way to it, and its ends,
+    /// those before a handover as well, are the next one's.
     pub fn release_access(&mut self, id: ContextId) {
         self.remove_ends(id, |end| end.role == Role::Access);
+        let context = self.get_mut(id);
+        let left = context.map(|context| std::mem::take(&mut context.handed_over));
+        for end in left.unwrap_or_default() {
+            remove_waiting(&mut self.by_tunnel, end, id);
+        }
     }
 
     fn remove_ends(&mut self, id: ContextId, which: impl Fn(&BearerEnd) -> bool) {
