@@ -96,11 +96,20 @@ pub struct Context {
     pub registered: bool,
     controls: Vec<(Protocol, ControlEnd)>,
     ue_keys: Vec<UeKey>,
+    /// Its signalling connection is over.
+    is_disconnected: bool,
+    /// When it was heard of first, and last.
+    added_ns: u64,
     heard_ns: u64,
     revision: u64,
 }
 
 impl Context {
+    /// One message told of it, at this time.
+    pub fn was_heard_once(&self) -> bool {
+        self.heard_ns <= self.added_ns
+    }
+
     /// Where the user plane of the device's base station waits.
     pub fn access_address(&self) -> Option<Address> {
         let mut ends = self.bearers.iter().flat_map(|bearer| &bearer.ends);
@@ -148,6 +157,12 @@ impl UeKey {
     /// Given by the base station, not by the core.
     pub fn is_access(&self) -> bool {
         self.id & 1 == 1
+    }
+
+    /// The same node gave both, for its own side: of one connection it has one.
+    pub fn is_of_same_node(&self, other: &Self) -> bool {
+        (self.protocol, self.node, self.is_access())
+            == (other.protocol, other.node, other.is_access())
     }
 }
 
@@ -224,6 +239,12 @@ impl Context {
         !has_ends && self.v4.is_none() && self.v6.is_none() && self.controls.is_empty()
     }
 
+    /// Only base stations have told of it, and its connection is over: whether it is idle, or has ended
+    /// and its tunnel is another's, they do not say.
+    pub fn may_have_ended(&self) -> bool {
+        self.is_disconnected && !self.is_kept_by_core()
+    }
+
     /// A node of the core keeps it, and is heard when it ends.
     pub fn is_kept_by_core(&self) -> bool {
         !self.controls.is_empty()
@@ -283,6 +304,9 @@ impl Bearers {
     pub fn at_tunnel(&self, end: TunnelEnd, qfi: Option<u8>, now_ns: u64) -> Option<Found<'_>> {
         let waiting = self.by_tunnel.get(&end)?;
         let context = self.get(waiting.context)?;
+        if waiting.role == Role::Core && context.may_have_ended() {
+            return None;
+        }
         let located = match waiting.before {
             Some((_, until_ns)) if now_ns > until_ns => return None,
             Some((located, _)) => located,
@@ -343,6 +367,7 @@ impl Bearers {
         }
         self.revision += 1;
         let context = Some(Context {
+            added_ns: now_ns,
             heard_ns: now_ns,
             revision: self.revision,
             ..Context::default()
@@ -434,6 +459,7 @@ impl Bearers {
         let Some(context) = self.get_mut(id) else {
             return;
         };
+        context.is_disconnected = false;
         let gone = push_key(&mut context.ue_keys, key);
         add_to(&mut self.by_ue, key, id);
         if let Some(gone) = gone {
@@ -447,9 +473,21 @@ impl Bearers {
             return;
         };
         let gone: Vec<UeKey> = context.ue_keys.extract_if(.., |key| which(key)).collect();
+        context.is_disconnected |= !gone.is_empty() && context.ue_keys.is_empty();
         for key in gone {
             remove_from(&mut self.by_ue, &key, id);
         }
+    }
+
+    /// Who else was said to have a control-plane key, and is another subscriber.
+    pub fn others_of(&self, id: ContextId, protocol: Protocol, end: ControlEnd) -> Vec<ContextId> {
+        let own = self.get(id).and_then(|context| context.subscriber);
+        let is_other = |one: &ContextId| {
+            let known = self.get(*one).and_then(|context| context.subscriber);
+            known.is_some() && own.is_some() && known != own
+        };
+        let ids = self.by_control(protocol, end).iter().copied();
+        ids.filter(is_other).collect()
     }
 
     /// All sessions that a node of the core keeps.
@@ -497,6 +535,7 @@ impl Bearers {
             known.role == end.role && families[0] == families[1]
         };
         let before = known.ends.iter().position(takes_place);
+        context.handed_over.retain(|known| *known != end.end);
         match before {
             Some(position) if known.ends[position].end == end.end => {}
             Some(position) => {
@@ -518,21 +557,25 @@ impl Bearers {
         }
     }
 
-    /// The radio side of a bearer, or of all, goes: the device is idle.
-    pub fn release_access(&mut self, id: ContextId, bearer: Option<u8>, now_ns: u64) {
+    /// The radio side of all bearers goes: the device is idle. Nothing is under way to it, and its ends,
+    /// those before a handover as well, are the next one's.
+    pub fn release_access(&mut self, id: ContextId) {
+        self.remove_ends(id, |end| end.role == Role::Access);
+        let context = self.get_mut(id);
+        let left = context.map(|context| std::mem::take(&mut context.handed_over));
+        for end in left.unwrap_or_default() {
+            remove_waiting(&mut self.by_tunnel, end, id);
+        }
+    }
+
+    fn remove_ends(&mut self, id: ContextId, which: impl Fn(&BearerEnd) -> bool) {
         let Some(context) = self.get_mut(id) else {
             return;
         };
-        let located = context.located;
-        let mut released = Vec::new();
-        for known in &mut context.bearers {
-            if bearer.is_none_or(|bearer| bearer == known.id) {
-                let gone = known.ends.extract_if(.., |end| end.role == Role::Access);
-                released.extend(gone.map(|end| (known.id, end)));
-            }
-        }
-        for (bearer, end) in released {
-            self.give_up(id, bearer, end, located, now_ns);
+        let bearers = context.bearers.iter_mut();
+        let gone = bearers.flat_map(|bearer| bearer.ends.extract_if(.., |end| which(end)));
+        for end in gone.collect::<Vec<_>>() {
+            remove_waiting(&mut self.by_tunnel, end.end, id);
         }
     }
 
@@ -567,7 +610,12 @@ impl Bearers {
             role: old.role,
             before: Some((was, now_ns.saturating_add(HANDED_OVER_NS))),
         };
-        self.by_tunnel.insert(old.end, waiting);
+        // Another bearer of the same session may have given it up before, and another session have it.
+        if let Some(known) = self.by_tunnel.get_mut(&old.end)
+            && known.context == id
+        {
+            *known = waiting;
+        }
         let Some(context) = self.get_mut(id) else {
             return;
         };
@@ -608,23 +656,14 @@ impl Bearers {
     }
 
     /// The end of a tunnel is gone, with nothing in its place.
-    pub fn remove_end(&mut self, id: ContextId, end: TunnelEnd, now_ns: u64) {
-        let Some(context) = self.get_mut(id) else {
-            return;
-        };
-        let located = context.located;
-        let mut gone = Vec::new();
-        for known in &mut context.bearers {
-            let ends = known.ends.extract_if(.., |one| one.end == end);
-            gone.extend(ends.map(|one| (known.id, one)));
-        }
-        for (bearer, end) in gone {
-            self.give_up(id, bearer, end, located, now_ns);
-        }
+    pub fn remove_end(&mut self, id: ContextId, end: TunnelEnd) {
+        self.remove_ends(id, |known| known.end == end);
     }
 
     /// What a request asked for was refused: the device is where it was.
     pub fn restore(&mut self, id: ContextId, before: &Before, now_ns: u64) {
+        let was_there = |end: &BearerEnd| before.ends.iter().any(|(_, known)| known == end);
+        self.remove_ends(id, |end| end.role == Role::Access && !was_there(end));
         for &(bearer, end) in &before.ends {
             self.set_end(id, bearer, end, now_ns);
         }

@@ -140,10 +140,17 @@ fn nothing_is_left_of_a_context_that_is_removed() {
 fn an_idle_device_keeps_its_core_side() {
     let mut bearers = Bearers::new(10);
     let id = attached(&mut bearers, 7);
-    bearers.release_access(id, None, 2 * S);
+    bearers.add_control(
+        id,
+        Protocol::Gtpv2,
+        ControlEnd {
+            address: Address::v4([10, 0, 0, 9]),
+            key: 7,
+        },
+    );
+    bearers.release_access(id);
     assert_eq!(subscriber_at(&bearers, end(9, 7), 3 * S), Some(7));
-    assert_eq!(subscriber_at(&bearers, end(1, 7), 3 * S), Some(7));
-    assert_eq!(subscriber_at(&bearers, end(1, 7), 13 * S), None);
+    assert_eq!(subscriber_at(&bearers, end(1, 7), 3 * S), None);
     bearers.remove_bearer(id, 5);
     assert_eq!(subscriber_at(&bearers, end(9, 7), 3 * S), None);
 }

@@ -86,10 +86,9 @@ impl Learner {
         let ended = self.transactions.take_unanswered(now_ns);
         let mut told = Vec::with_capacity(ended.len());
         for one in ended {
-            let contexts = one.about.contexts.clone();
-            let context = self.first_of(&contexts).or(said_of(&one.about));
+            let context = self.first_of(&one.about.contexts).or(said_of(&one.about));
+            self.forget_unborn(&one.about, &mut Changes::default());
             told.push((one, context));
-            self.forget_unborn(&contexts, &mut Changes::default());
         }
         told
     }
@@ -149,10 +148,12 @@ impl Learner {
         let before = known.map(|(id, context)| (id, context.before())).collect();
         let ids = match message.procedure {
             // What is asked for here counts once it is agreed to.
-            Procedure::DeleteSession
-            | Procedure::DeleteBearer
-            | Procedure::ReleaseAccess
-            | Procedure::ContextRelease => ids,
+            Procedure::DeleteSession | Procedure::DeleteBearer | Procedure::ReleaseAccess => ids,
+            // It cannot be refused (TS 36.413 8.3.3, TS 38.413 8.3.3).
+            Procedure::ContextRelease => {
+                self.end_connection(&ids, said, changes);
+                ids
+            }
             _ => self.apply(ids, said, changes),
         };
         let about = About {
@@ -175,13 +176,18 @@ impl Learner {
         if ids.is_empty() {
             ids = self.contexts_of(said);
         }
+        if ended.is_none() && said.message.procedure == Procedure::CreateSession {
+            // The key was given to another, whose request was missed: this one's own has no answer yet.
+            let is_asked_for = |context: &Context| context.was_heard_once();
+            ids.retain(|&id| !self.bearers.get(id).is_some_and(is_asked_for));
+        }
         changes.ended = ended.map(|ended| {
             let context = self.first_of(&ids).or(said_of(&ended.about));
             (ended, context)
         });
         if cause_of(said.message).is_some_and(|cause| !cause.accepted) {
             if is_new_session(said.message.procedure) {
-                self.forget_unborn(&ids, changes);
+                self.forget_unborn(&about, changes);
             }
             for (id, before) in &about.before {
                 self.note_keys(*id, changes);
@@ -192,7 +198,10 @@ impl Learner {
         }
         match said.message.procedure {
             Procedure::DeleteSession => ids.into_iter().for_each(|id| self.forget(id, changes)),
-            Procedure::ContextRelease => self.end_connection(&ids, said, changes),
+            Procedure::ContextRelease if changes.ended.is_none() => {
+                self.end_connection(&ids, said, changes);
+            }
+            Procedure::ContextRelease => {}
             Procedure::DeleteBearer => {
                 let removed = said.removed().chain(about.removed);
                 self.remove_bearers(&ids, &removed.collect::<Vec<_>>(), changes);
@@ -233,7 +242,7 @@ impl Learner {
         let protocol = said.message.protocol;
         for &id in ids {
             self.note_keys(id, changes);
-            self.bearers.release_access(id, None, said.time_ns);
+            self.bearers.release_access(id);
             self.bearers.drop_ues(id, |key| key.protocol == protocol);
             let is_empty = |context: &Context| context.is_connection_only();
             if self.bearers.get(id).is_some_and(is_empty) {
@@ -277,7 +286,7 @@ impl Learner {
             Procedure::ReleaseAccess | Procedure::ContextRelease => {
                 for &id in &ids {
                     self.note_keys(id, changes);
-                    self.bearers.release_access(id, None, said.time_ns);
+                    self.bearers.release_access(id);
                 }
             }
             _ => {
@@ -288,16 +297,12 @@ impl Learner {
         ids
     }
 
-    /// Forgets those of which nothing but a request was heard: they have no address, and no tunnel
-    /// towards the network.
-    fn forget_unborn(&mut self, ids: &[ContextId], changes: &mut Changes) {
-        for &id in ids {
-            let is_unborn = self.bearers.get(id).is_some_and(|context| {
-                let mut ends = context.bearers.iter().flat_map(|bearer| &bearer.ends);
-                let has_address = context.v4.is_some() || context.v6.is_some();
-                !has_address && !ends.any(|end| matches!(end.role, Role::Core | Role::TransitUp))
-            });
-            if is_unborn {
+    /// Forgets the sessions that a request asked for and nothing else has told of.
+    fn forget_unborn(&mut self, about: &About, changes: &mut Changes) {
+        for &id in &about.contexts {
+            let is_new = about.before.iter().all(|(known, _)| *known != id);
+            let context = self.bearers.get(id);
+            if is_new && context.is_some_and(Context::was_heard_once) {
                 self.forget(id, changes);
             }
         }
@@ -427,10 +432,13 @@ impl Learner {
             procedure,
             Procedure::PathSwitch | Procedure::HandoverAllocation | Procedure::HandoverNotify
         );
+        let is_same = |id: &ContextId| !self.is_of_another_connection(*id, said);
+        let by_access: Vec<ContextId> = by_access.into_iter().filter(is_same).collect();
         if !both.is_empty() {
             both
         } else if by_access.is_empty() || arrives {
             let mut found = by_core;
+            found.retain(|id| arrives || is_same(id));
             if procedure == Procedure::ContextRelease && said.message.ue_ids.access.is_some() {
                 // The base station that the device has left gives up its part.
                 found.retain(|&id| {
@@ -444,17 +452,25 @@ impl Learner {
         }
     }
 
+    /// Whether a node that speaks has another identity for a context than the one it names: that one was
+    /// given out anew, and the message that said so was missed.
+    fn is_of_another_connection(&self, id: ContextId, said: &Said<'_>) -> bool {
+        let known = self.bearers.get(id).map_or(&[][..], Context::ue_keys);
+        let named: Vec<UeKey> = said.ue_keys().collect();
+        let is_contradicted = |key: &UeKey| {
+            let mut others = named.iter().filter(|other| other.is_of_same_node(key));
+            !named.contains(key) && others.next().is_some()
+        };
+        known.iter().any(is_contradicted)
+    }
+
     fn by_keys(&self, said: &Said<'_>) -> Vec<ContextId> {
         if said.is_of_ran() {
             return self.narrowed(&self.by_ue_keys(said), said);
         }
-        let message = said.message;
-        let receiver = (message.receiver_key != 0).then_some(ControlEnd {
-            address: said.ends[1],
-            key: message.receiver_key,
-        });
-        let keys = [receiver, message.sender_end].into_iter().flatten();
-        let mut by_control = keys.map(|end| self.bearers.by_control(message.protocol, end));
+        let protocol = said.message.protocol;
+        let ends = said.control_ends();
+        let mut by_control = ends.map(|end| self.bearers.by_control(protocol, end));
         let found = by_control.find(|ids| !ids.is_empty()).unwrap_or_default();
         self.narrowed(found, said)
     }
@@ -487,8 +503,14 @@ impl Learner {
 
     fn by_ends(&self, said: &Said<'_>) -> Option<ContextId> {
         let ends = said.message.bearers.iter().flat_map(|bearer| &bearer.ends);
-        let mut lasting = ends.filter(|end| end.role != Role::Forwarding);
-        lasting.find_map(|end| self.bearers.by_tunnel(end.end))
+        let lasting = ends.filter(|end| end.role != Role::Forwarding);
+        let mut owners = lasting.filter_map(|end| self.bearers.by_tunnel(end.end));
+        // The first message of its connection, which was missed, may have said that it is another's.
+        let may_be_anothers = |id: &ContextId| {
+            let context = self.bearers.get(*id);
+            said.is_of_ran() && context.is_some_and(Context::may_have_ended)
+        };
+        owners.find(|id| !may_be_anothers(id))
     }
 
     /// The same subscriber's session to the same access point.
@@ -546,17 +568,21 @@ impl Learner {
         among: &[ContextId],
         changes: &mut Changes,
     ) {
-        self.learn_keys(id, said);
+        self.learn_keys(id, said, changes);
         self.learn_bearers(id, said, among, changes);
         self.learn_rules(id, said, changes);
         self.learn_facts(id, said);
         self.note_keys(id, changes);
     }
 
-    fn learn_keys(&mut self, id: ContextId, said: &Said<'_>) {
+    fn learn_keys(&mut self, id: ContextId, said: &Said<'_>, changes: &mut Changes) {
         let message = said.message;
-        if let Some(end) = message.sender_end {
+        for end in said.control_ends() {
             self.bearers.add_control(id, message.protocol, end);
+            // A node gives a key to another only after the end of who had it, which was missed.
+            for other in self.bearers.others_of(id, message.protocol, end) {
+                self.forget(other, changes);
+            }
         }
         for key in said.ue_keys_of_owners() {
             self.bearers.add_ue(id, key);
@@ -689,7 +715,7 @@ impl Learner {
                         continue;
                     };
                     changes.keys.push(DataKey::Tunnel(known.end));
-                    self.bearers.remove_end(id, known.end, said.time_ns);
+                    self.bearers.remove_end(id, known.end);
                 }
                 Change::Awaits(_) | Change::Moves(_) => {}
             }
@@ -725,9 +751,9 @@ impl Learner {
 
     /// The node at a tunnel end says that it does not know it (Error Indication, TS 29.281 7.3.1): the
     /// bearer has it no more. An end that was given up already waits on for its late packets.
-    pub fn on_error_indication(&mut self, end: TunnelEnd, time_ns: u64) {
+    pub fn on_error_indication(&mut self, end: TunnelEnd) {
         if let Some(id) = self.bearers.by_tunnel(end) {
-            self.bearers.remove_end(id, end, time_ns);
+            self.bearers.remove_end(id, end);
         }
     }
 
@@ -796,6 +822,15 @@ impl Said<'_> {
     /// Of a base station and the core: sessions are told by signalling connections.
     fn is_of_ran(&self) -> bool {
         matches!(self.message.protocol, Protocol::S1ap | Protocol::Ngap)
+    }
+
+    /// The session's keys at the receiver and at the sender.
+    fn control_ends(&self) -> impl Iterator<Item = ControlEnd> + use<> {
+        let receiver = (self.message.receiver_key != 0).then_some(ControlEnd {
+            address: self.ends[1],
+            key: self.message.receiver_key,
+        });
+        [receiver, self.message.sender_end].into_iter().flatten()
     }
 
     fn apn(&self) -> Option<Arc<str>> {

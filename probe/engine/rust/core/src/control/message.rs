@@ -210,7 +210,7 @@ pub struct ControlEnd {
 
 /// The two identities of a device's signalling connection (S1AP, NGAP): at the MME or AMF, and at
 /// the base station.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UeIds {
     pub core: Option<u64>,
     pub access: Option<u64>,

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::control::bearers::{Before, Context, ContextId};
-use crate::control::message::{Cause, Message, Phase, Procedure, Protocol, UeIds};
+use crate::control::message::{Cause, ControlEnd, Message, Phase, Procedure, Protocol, UeIds};
 use crate::decap::Address;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -20,13 +20,11 @@ struct Key {
     responder: Address,
     sequence: u32,
     /// S1AP and NGAP number nothing: one procedure of a device at a time.
-    access_id: Option<u64>,
+    device: UeIds,
 }
 
 impl Key {
     fn of(message: &Message, requester: Address, responder: Address) -> Self {
-        let has_sequence = !matches!(message.protocol, Protocol::S1ap | Protocol::Ngap);
-        let UeIds { access, .. } = message.ue_ids;
         let is_accounting = matches!(
             message.procedure,
             Procedure::AccountingStart
@@ -45,14 +43,53 @@ impl Key {
             requester,
             responder,
             sequence: message.sequence,
-            access_id: access.filter(|_| !has_sequence),
+            device: if has_sequence(message) {
+                UeIds::default()
+            } else {
+                identities(message)
+            },
         }
     }
 }
 
-#[derive(Debug, Clone, Default)]
+fn has_sequence(message: &Message) -> bool {
+    !matches!(message.protocol, Protocol::S1ap | Protocol::Ngap)
+}
+
+/// The identities of a device that a request and its answer both name: the target of a handover gives
+/// its own with its answer, a release may name the core's alone (TS 36.413 9.1.4.6, TS 38.413 9.2.2.5), and
+/// the core's may become another with the path (TS 36.413 9.1.5.9, TS 38.413 9.2.3.9).
+fn identities(message: &Message) -> UeIds {
+    let UeIds { core, access } = message.ue_ids;
+    match message.procedure {
+        Procedure::HandoverAllocation | Procedure::ContextRelease => UeIds { core, access: None },
+        Procedure::PathSwitch => UeIds { core: None, access },
+        _ => UeIds { core, access },
+    }
+}
+
+/// What a request is about, of which a repetition says the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Subject {
+    procedure: Procedure,
+    receiver_key: u64,
+    sender_end: Option<ControlEnd>,
+}
+
+impl Subject {
+    fn of(message: &Message) -> Self {
+        Self {
+            procedure: message.procedure,
+            receiver_key: message.receiver_key,
+            sender_end: message.sender_end,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
 struct Pending {
     first_ns: u64,
+    subject: Subject,
     retransmissions: u32,
     about: About,
 }
@@ -112,20 +149,27 @@ impl Transactions {
         }
     }
 
-    /// Takes in a request; returns whether it is the first of its kind, not a repetition.
+    /// Takes in a request; returns whether it is the first of its kind, not a repetition. SCTP repeats
+    /// nothing, and numbers are used again: another request takes the place of one whose answer was
+    /// missed.
     pub fn on_request(&mut self, message: &Message, ends: [Address; 2], time_ns: u64) -> bool {
         let key = Key::of(message, ends[0], ends[1]);
-        if let Some(pending) = self.pending.get_mut(&key) {
+        let subject = Subject::of(message);
+        let is_full = self.pending.len() >= self.limit && !self.pending.contains_key(&key);
+        let known = self.pending.get_mut(&key);
+        if let Some(pending) = known.filter(|one| has_sequence(message) && one.subject == subject) {
             pending.retransmissions = pending.retransmissions.saturating_add(1);
             return false;
         }
-        if self.pending.len() >= self.limit {
+        if is_full {
             self.shed += 1;
             return true;
         }
         let pending = Pending {
             first_ns: time_ns,
-            ..Pending::default()
+            subject,
+            retransmissions: 0,
+            about: About::default(),
         };
         self.pending.insert(key, pending);
         true

@@ -131,7 +131,7 @@ impl Pipeline {
             Ok(Decoded::TunnelSignal(signal)) => {
                 self.paths.on_signal(signal, packet.time_ns);
                 let signal = *signal;
-                self.on_tunnel_signal(&signal, packet.time_ns);
+                self.on_tunnel_signal(&signal);
             }
             // The decoder keeps account of what it holds and of what it cannot read.
             Ok(Decoded::Held) | Err(_) => {}
@@ -139,7 +139,7 @@ impl Pipeline {
     }
 
     /// What the ends of tunnels say to each other may end a tunnel; subscribers have no say in it.
-    fn on_tunnel_signal(&mut self, signal: &TunnelSignal, time_ns: u64) {
+    fn on_tunnel_signal(&mut self, signal: &TunnelSignal) {
         if signal.is_tunnelled || self.tracker.is_subscriber(signal.source) {
             return;
         }
@@ -151,7 +151,7 @@ impl Pipeline {
             END_MARKER => self.tracker.on_end_marker(end_at(signal.destination)),
             ERROR_INDICATION => {
                 let node = signal.peer.unwrap_or(signal.source);
-                self.tracker.on_error_indication(end_at(node), time_ns);
+                self.tracker.on_error_indication(end_at(node));
             }
             _ => {}
         }

@@ -99,6 +99,9 @@ pub struct Session {
     pub encapsulation: Option<Box<str>>,
     /// By which way each direction came last.
     pub paths: [Option<Path>; 2],
+    /// Somebody turned out to have its way or address since its last packet: the next one tells whether
+    /// the flow is theirs.
+    pub is_unsettled: bool,
     pub qfi: Option<u8>,
     /// What the headers of its tunnels say; most have nothing to say.
     pub tunnelled: Option<Box<Tunnelled>>,
@@ -146,6 +149,7 @@ impl Session {
             place,
             encapsulation: None,
             paths: [None; 2],
+            is_unsettled: false,
             qfi: None,
             tunnelled: None,
             missed_start: false,

@@ -527,7 +527,7 @@ impl Tracker {
     ) -> Option<FlowId> {
         let (_, session) = self.table.get_mut(id)?;
         let known = &session.paths[direction.index()];
-        if known.as_ref().is_some_and(|known| known.carries(inner)) {
+        if known.as_ref().is_some_and(|known| known.carries(inner)) && !session.is_unsettled {
             return Some(id);
         }
         self.change_path(id, direction, inner)
@@ -552,7 +552,7 @@ impl Tracker {
         let known = *known;
         let path = Path::of(inner);
         let client = session.client(key);
-        let back = session.paths[direction.opposite().index()];
+        let back = session.paths[direction.opposite().index()].filter(|_| !session.is_unsettled);
         // The newer way decides; the other direction completes what is not known of it.
         let bearers = &self.learner.bearers;
         let mut look_up = |paths| self.site.place_of(client, paths, bearers, now_ns);
@@ -584,14 +584,17 @@ impl Tracker {
         }
         let (_, session) = self.table.get_mut(id)?;
         session.paths[direction.index()] = Some(path);
+        let unsettled = std::mem::take(&mut session.is_unsettled);
+        let left = session.paths[direction.opposite().index()].take_if(|_| unsettled);
         if other_qos_flow || session.qfi.is_none() {
             session.qfi = path.qfi().or(session.qfi);
         }
         if place.is_known() || !before.is_known() {
             session.place = place;
         }
-        if let Some(known) = known.filter(|known| known.tunnel != path.tunnel) {
-            self.residents.leave_tunnel(&known, id);
+        let known = known.filter(|known| known.tunnel != path.tunnel);
+        for left in known.iter().chain(&left) {
+            self.residents.leave_tunnel(left, id);
         }
         self.residents.enter_tunnel(&path, id);
         Some(id)
@@ -652,8 +655,8 @@ impl Tracker {
     }
 
     /// A tunnel end is unknown to the node that it was said to be at.
-    pub fn on_error_indication(&mut self, end: TunnelEnd, time_ns: u64) {
-        self.learner.on_error_indication(end, time_ns);
+    pub fn on_error_indication(&mut self, end: TunnelEnd) {
+        self.learner.on_error_indication(end);
     }
 
     /// What is known of a flow's tunnels or address has changed: another subscriber ends it, another
@@ -671,6 +674,11 @@ impl Tracker {
             return;
         }
         let before = Arc::clone(&session.place);
+        // Who has its tunnel or address from now on need not have had it when the flow fell silent.
+        if !before.is_named() && place.is_named() {
+            session.is_unsettled = true;
+            return;
+        }
         if place.is_another_subscriber(&before) {
             self.end(id, now_ns, EndReason::PortReused);
             return;
