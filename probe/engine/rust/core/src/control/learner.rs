@@ -391,12 +391,17 @@ impl Learner {
             locate(context, &message.location, protocol, said.time_ns);
         });
         if let Some(subscriber) = said.subscriber {
-            let ids = self.by_subscriber.entry(subscriber).or_default();
-            ids.retain(|known| *known != id && self.bearers.get(*known).is_some());
-            ids.push(id);
-            if ids.len() > MAX_CONTEXTS {
-                ids.remove(0);
-            }
+            self.note_subscriber(id, subscriber);
+        }
+    }
+
+    /// Takes in that a context is a subscriber's.
+    pub(super) fn note_subscriber(&mut self, id: ContextId, subscriber: Pseudonym) {
+        let ids = self.by_subscriber.entry(subscriber).or_default();
+        ids.retain(|known| *known != id && self.bearers.get(*known).is_some());
+        ids.push(id);
+        if ids.len() > MAX_CONTEXTS {
+            ids.remove(0);
         }
         if self.by_subscriber.len() > 2 * self.limit {
             let bearers = &self.bearers;
