@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import zstandard
 
-from probe.record.codec import rows
+from probe.record.codec import decode, rows
 from probe.spool.survey import survey
 from tests.support import command
 
@@ -113,7 +113,7 @@ metrics: {{listen: "127.0.0.1:0"}}
     def rows(self) -> list[dict[str, Any]]:
         batches = survey(self.spool, payloads=True).pending
         bodies = [zstandard.decompress(b.payload or b"", 1 << 28) for b in batches]
-        return [row for body in bodies for row in rows(body)]
+        return [row for body in bodies for row in rows(decode(body))]
 
 
 def named_share(found: list[dict[str, Any]]) -> float:

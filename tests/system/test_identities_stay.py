@@ -62,7 +62,7 @@ def memory_of(pid: int) -> bytes:
 def test_identities_are_found_nowhere(tmp_path: Path) -> None:
     capture = tmp_path / "all.pcap"
     words = [command("qoe-probe"), "simulate", str(capture), "--view", "s1u+s11", "--cells", "20"]
-    words += ["--subscribers", str(SUBSCRIBERS), "--duration", "20s", "--handovers", "50"]
+    words += ["--subscribers", str(SUBSCRIBERS), "--duration", "40s", "--handovers", "20"]
     subprocess.run(words, check=True, capture_output=True, timeout=300)
     truth = json.loads(capture.with_suffix(".truth.json").read_text())
     identities = sorted(set(digits_of(truth["identities"])))
