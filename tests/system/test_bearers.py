@@ -21,7 +21,7 @@ GTPU_PORT = 2152
 
 @dataclass(frozen=True)
 class Halves:
-    """A capture of S1-U and S11, and the same cut: all before, user packets alone after."""
+    """A capture of S1-U and S11, and its halves; of the second also the user packets alone."""
 
     directory: Path
     identities: list[str]
@@ -65,8 +65,10 @@ def halves(tmp_path_factory: pytest.TempPathFactory) -> Halves:
     packets = list(records_of(capture))
     middle = (packets[0][0] + packets[-1][0]) / 2
     before = [head + frame for time, head, frame in packets if time < middle]
+    rest = [head + frame for time, head, frame in packets if time >= middle]
     after = [head + f for time, head, f in packets if time >= middle and is_user_packet(f)]
     (directory / "before.pcap").write_bytes(capture[:24] + b"".join(before))
+    (directory / "rest.pcap").write_bytes(capture[:24] + b"".join(rest))
     (directory / "after.pcap").write_bytes(capture[:24] + b"".join(after))
     truth = json.loads((directory / "all.truth.json").read_text())
     return Halves(directory, sorted(set(digits_of(truth["identities"]))))
@@ -139,7 +141,7 @@ def test_a_restarted_probe_knows_the_subscribers(halves: Halves, tmp_path: Path)
 
 
 def test_a_restart_gives_nobody_anothers_traffic(halves: Halves, tmp_path: Path) -> None:
-    """Who has an address in the second half is who has it in the run without a restart, or unknown."""
+    """With the control plane going on, nobody has an address that was not theirs without a restart."""
     whole, cut = Probe(tmp_path / "whole"), Probe(tmp_path / "cut")
     for probe in (whole, cut):
         probe.directory.mkdir()
@@ -147,7 +149,7 @@ def test_a_restart_gives_nobody_anothers_traffic(halves: Halves, tmp_path: Path)
     owners = {(row["client_ip"], row["subscriber_id"]) for row in whole.rows()}
     cut.run(halves.directory / "before.pcap")
     first = len(cut.rows())
-    cut.run(halves.directory / "after.pcap")
+    cut.run(halves.directory / "rest.pcap")
     named = [row for row in cut.rows()[first:] if row["subscriber_source"] == "gtpv2"]
     assert named
     wrong = [row for row in named if (row["client_ip"], row["subscriber_id"]) not in owners]
