@@ -14,7 +14,7 @@ from probe.spool.survey import survey
 from tests.support import command
 from tests.system.test_bearers import digits_of
 
-SUBSCRIBERS = 400
+SUBSCRIBERS = 60
 
 
 def forms_of(digits: str) -> set[bytes]:
@@ -61,8 +61,8 @@ def memory_of(pid: int) -> bytes:
 
 def test_identities_are_found_nowhere(tmp_path: Path) -> None:
     capture = tmp_path / "all.pcap"
-    words = [command("qoe-probe"), "simulate", str(capture), "--view", "s1u+s11", "--cells", "50"]
-    words += ["--subscribers", str(SUBSCRIBERS), "--duration", "30s", "--handovers", "50"]
+    words = [command("qoe-probe"), "simulate", str(capture), "--view", "s1u+s11", "--cells", "12"]
+    words += ["--subscribers", str(SUBSCRIBERS), "--duration", "60s", "--handovers", "20"]
     subprocess.run(words, check=True, capture_output=True, timeout=300)
     truth = json.loads(capture.with_suffix(".truth.json").read_text())
     identities = sorted(set(digits_of(truth["identities"])))
