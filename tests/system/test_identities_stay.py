@@ -71,7 +71,7 @@ def test_identities_are_found_nowhere(tmp_path: Path) -> None:
     assert len(needles.found_in(capture.read_bytes())) > SUBSCRIBERS  # the search finds what is there
     for name in ("key", "token"):
         (tmp_path / name).touch(mode=0o600)
-        (tmp_path / name).write_text("a secret")
+        (tmp_path / name).write_text("secret")
     config = tmp_path / "probe.yaml"
     config.write_text(
         f"""\
