@@ -71,19 +71,19 @@ pub struct Context {
     /// [`MAX_BEARERS`] at most.
     pub bearers: Vec<KnownBearer>,
     /// Ends that were given up at handovers.
-    handed_over: Vec<TunnelEnd>,
+    pub(super) handed_over: Vec<TunnelEnd>,
     /// What its rules are for (PFCP).
     pub roles: Roles,
     /// The tunnel ends that its rules lead to.
     pub rules: Vec<(Rule, BearerEnd)>,
     /// The base station that the device has left, where it was there, and until when that counts.
-    left: Option<(Address, Located, u64)>,
+    pub(super) left: Option<(Address, Located, u64)>,
     /// Began with a registration whose subscriber is not known.
     pub registered: bool,
-    controls: Vec<(Protocol, ControlEnd)>,
-    ue_keys: Vec<UeKey>,
-    heard_ns: u64,
-    revision: u64,
+    pub(super) controls: Vec<(Protocol, ControlEnd)>,
+    pub(super) ue_keys: Vec<UeKey>,
+    pub(super) heard_ns: u64,
+    pub(super) revision: u64,
 }
 
 impl Context {
@@ -118,7 +118,7 @@ impl UeKey {
 
 /// Most keys of one kind that a context keeps: several interfaces of one session, and those before a
 /// relocation. The oldest goes.
-const MAX_KEYS: usize = 8;
+pub(super) const MAX_KEYS: usize = 8;
 
 /// What a request may change of a context, as it was before.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -227,6 +227,17 @@ impl Bearers {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether one more goes in without another going.
+    pub fn has_room(&self) -> bool {
+        self.len() < self.limit
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Context> {
+        self.slots
+            .iter()
+            .filter_map(|(_, context)| context.as_ref())
     }
 
     pub fn get(&self, id: ContextId) -> Option<&Context> {

@@ -403,7 +403,7 @@ impl Learner {
             self.bearers.add_ue(to, key);
         }
         if let Some(subscriber) = known.subscriber {
-            self.remember_subscriber(subscriber, to);
+            self.note_subscriber(to, subscriber);
         }
     }
 
@@ -634,11 +634,12 @@ impl Learner {
             locate(context, &message.location, protocol, said.time_ns);
         });
         if let Some(subscriber) = said.subscriber {
-            self.remember_subscriber(subscriber, id);
+            self.note_subscriber(id, subscriber);
         }
     }
 
-    fn remember_subscriber(&mut self, subscriber: Pseudonym, id: ContextId) {
+    /// Takes in that a context is a subscriber's.
+    pub(super) fn note_subscriber(&mut self, id: ContextId, subscriber: Pseudonym) {
         let ids = self.by_subscriber.entry(subscriber).or_default();
         ids.retain(|known| *known != id && self.bearers.get(*known).is_some());
         ids.push(id);

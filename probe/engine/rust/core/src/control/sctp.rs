@@ -12,6 +12,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::message::Malformed;
+use zeroize::Zeroize;
+
 use crate::decap::Address;
 
 /// Bounds of what is kept.
@@ -186,6 +188,7 @@ impl Sctp {
             give(payload, data.bytes);
         } else if self.keep(place, data) {
             give(payload, &self.whole);
+            self.whole.zeroize();
         }
     }
 

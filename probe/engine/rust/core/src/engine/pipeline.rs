@@ -9,6 +9,7 @@ use crate::control::attribution::AttributionMap;
 use crate::control::learner::Link;
 use crate::control::message::TunnelEnd;
 use crate::control::reader::Reader;
+use crate::control::saved::Restored;
 use crate::control::{END_MARKER, ERROR_INDICATION, PathReport, Paths};
 use crate::decap::{Decoded, Decoder, FragmentLimits, TunnelSignal};
 use crate::engine::duplicates::Duplicates;
@@ -34,6 +35,9 @@ pub struct Pipeline {
     tracker: Tracker,
     paths: Paths,
     control: Reader,
+    /// Contexts of an earlier run, until packets tell the time.
+    remembered: Option<Vec<u8>>,
+    restored: Restored,
     ledger: Ledger,
     bodies: VecDeque<Vec<u8>>,
     capture_point: String,
@@ -75,6 +79,8 @@ impl Pipeline {
             tracker: Tracker::new(site, &limits, options.batch_rows as usize, hash_seed),
             paths: Paths::default(),
             control: Reader::new(),
+            remembered: None,
+            restored: Restored::default(),
             ledger: Ledger::default(),
             bodies: VecDeque::new(),
             capture_point: capture_point.into(),
@@ -89,6 +95,18 @@ impl Pipeline {
     /// their next tunnel, or as new flows.
     pub fn set_attribution(&mut self, map: Arc<AttributionMap>) {
         self.tracker.set_attribution(map);
+    }
+
+    /// Gives back what [`Self::save_bearers`] of an earlier run gave. It counts from the first packet
+    /// on, which tells how long ago that was.
+    pub fn remember(&mut self, saved: Vec<u8>) {
+        self.remembered = Some(saved);
+    }
+
+    /// What is known of the mobile network's sessions, for the next run.
+    pub fn save_bearers(&self) -> Vec<u8> {
+        let unused = self.remembered.clone();
+        unused.unwrap_or_else(|| self.tracker.save_bearers())
     }
 
     /// Takes in one packet.
@@ -144,6 +162,9 @@ impl Pipeline {
     /// Moves packet time on: with each packet, or when there is none to tell it.
     pub fn on_time(&mut self, now_ns: u64) {
         self.tracker.advance(now_ns);
+        if let Some(saved) = self.remembered.take() {
+            self.restored = self.tracker.load_bearers(&saved);
+        }
         if self.batch_started_ns == 0 {
             self.batch_started_ns = self.tracker.clock_ns();
         }
@@ -224,6 +245,8 @@ impl Pipeline {
             ("names_shed", self.tracker.names_shed()),
             ("icmp_errors_unmatched", totals.icmp_errors_unmatched),
             ("paths_shed", self.paths.shed()),
+            ("bearers_restored", self.restored.restored),
+            ("bearers_outdated", self.restored.outdated),
             ("mirror_copies", self.ledger.copies()),
             ("records", totals.records),
         ];
