@@ -6,6 +6,7 @@ batch that was once taken is on disk, whatever happens next.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -293,18 +294,21 @@ class Agent:
     # ------------------------------------------------------------------------- who is who, kept
 
     def _load_bearers(self) -> None:
-        """Give the engine what the run before knew; what cannot be used is said and counted."""
+        """Give the engine what the run before knew; what is of no use is said and counted."""
+        directory = self._config.spool.path
         try:
-            kept = bearers.take(self._config.spool.path)
+            kept = bearers.take(directory)
             if kept is None:
                 return
             self._engine.load_bearers(kept)
         except (OSError, self._engine_error) as error:
             self._metrics.bearer_files.labels("refused").inc()
-            log.warning("bearers loaded=no reason=%r", str(error))
-        else:
-            self._metrics.bearer_files.labels("loaded").inc()
-            log.info("bearers loaded=yes bytes=%d", len(kept))
+            log.warning("bearers loaded=no aside=%s reason=%r", bearers.ASIDE, str(error))
+            return
+        self._metrics.bearer_files.labels("loaded").inc()
+        log.info("bearers loaded=yes bytes=%d", len(kept))
+        with contextlib.suppress(OSError):  # aside, it is never read again
+            bearers.forget(directory)
 
     def _save_bearers(self) -> None:
         if not self._engine.finished():

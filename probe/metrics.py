@@ -52,7 +52,7 @@ class Metrics:
         )
         self.bearer_files = Counter(
             "qoe_probe_bearer_files",
-            "Files of bearers by outcome: loaded or refused at the start, saved or unsaved at the end",
+            "Files of bearers: loaded or refused at the start, saved or unsaved at the end",
             ["outcome"],
             registry=self.registry,
         )

@@ -1,10 +1,12 @@
 """A restart of the probe does not forget who is who; a real process, stopped and started again."""
 
 import json
+import socket
 import stat
 import struct
 import subprocess
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,6 +82,7 @@ class Probe:
 
     directory: Path
     site_key: str = "a key of the test site"
+    metrics: str = ""  # of the last run, at its end
 
     @property
     def spool(self) -> Path:
@@ -89,7 +92,7 @@ class Probe:
         for name, secret in (("key", self.site_key), ("token", "t")):
             (self.directory / name).touch(mode=0o600)
             (self.directory / name).write_text(secret)
-        config = self.directory / "probe.yaml"
+        port, config = free_port(), self.directory / "probe.yaml"
         config.write_text(
             f"""\
 probe_id: p
@@ -98,7 +101,7 @@ site_key_file: key
 client_address: full
 spool: {{path: spool}}
 collector: {{urls: ["http://127.0.0.1:9"], token_file: token, stop_timeout: 1s}}
-metrics: {{listen: "127.0.0.1:0"}}
+metrics: {{listen: "127.0.0.1:{port}"}}
 """
         )
         words = [command("qoe-probe"), "run", "--config", str(config)]
@@ -108,6 +111,7 @@ metrics: {{listen: "127.0.0.1:0"}}
         for line in process.stderr:
             log += line
             if "bearers saved=" in line:
+                self.metrics = metrics_at(port)
                 process.terminate()
         process.wait(timeout=60)
         return log
@@ -116,6 +120,18 @@ metrics: {{listen: "127.0.0.1:0"}}
         batches = survey(self.spool, payloads=True).pending
         bodies = [zstandard.decompress(b.payload or b"", 1 << 28) for b in batches]
         return [row for body in bodies for row in rows(decode(body))]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def metrics_at(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        text: str = answer.read().decode()
+        return text
 
 
 def named_share(found: list[dict[str, Any]]) -> float:
@@ -141,7 +157,7 @@ def test_a_restarted_probe_knows_the_subscribers(halves: Halves, tmp_path: Path)
 
 
 def test_a_restart_gives_nobody_anothers_traffic(halves: Halves, tmp_path: Path) -> None:
-    """With the control plane going on, nobody has an address that was not theirs without a restart."""
+    """Nobody has an address that was not theirs without a restart."""
     whole, cut = Probe(tmp_path / "whole"), Probe(tmp_path / "cut")
     for probe in (whole, cut):
         probe.directory.mkdir()
@@ -156,18 +172,47 @@ def test_a_restart_gives_nobody_anothers_traffic(halves: Halves, tmp_path: Path)
     assert not wrong
 
 
-def test_a_damaged_or_foreign_file_is_said_and_ignored(halves: Halves, tmp_path: Path) -> None:
+def damaged(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes((content[middle] ^ 1,)) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (damaged, "damaged, or of another probe_id or site key"),
+        (lambda content: content[: len(content) // 2], "damaged"),
+        (lambda _: b"", "not a file of bearers"),
+        (lambda _: b"something else" * 9, "not a file of bearers"),
+        (lambda content: content[:8] + b"\x02" + content[9:], "version 2 is unknown"),
+    ],
+)
+def test_a_file_that_cannot_be_used_stops_nothing(
+    halves: Halves, tmp_path: Path, change: Callable[[bytes], bytes], reason: str
+) -> None:
     probe = Probe(tmp_path)
     probe.run(halves.directory / "before.pcap")
-    kept = probe.spool / "bearers"
-    content = bytearray(kept.read_bytes())
-    content[len(content) // 2] ^= 1
-    kept.write_bytes(content)
+    kept, first = probe.spool / "bearers", len(probe.rows())
+    kept.write_bytes(content := change(kept.read_bytes()))
     said = probe.run(halves.directory / "after.pcap")
     assert said.count("bearers loaded=no") == 1
-    assert "damaged, or of another probe_id or site key" in said
-    kept.write_bytes(b"something else")
-    assert "it is not a file of bearers" in probe.run(halves.directory / "after.pcap")
+    assert reason in said
+    assert 'qoe_probe_bearer_files_total{outcome="refused"} 1.0' in probe.metrics
+    assert (probe.spool / "bearers.refused").read_bytes() == content
+    assert "bearers saved=yes" in said
+    assert named_share(probe.rows()[first:]) == 0
+
+
+def test_another_site_key_opens_nothing(halves: Halves, tmp_path: Path) -> None:
+    probe = Probe(tmp_path)
     probe.run(halves.directory / "before.pcap")
     probe.site_key = "another key"
     assert "another probe_id or site key" in probe.run(halves.directory / "after.pcap")
+
+
+def test_a_directory_in_the_files_place_stops_nothing(halves: Halves, tmp_path: Path) -> None:
+    probe = Probe(tmp_path)
+    (probe.spool / "bearers").mkdir(parents=True)
+    said = probe.run(halves.directory / "before.pcap")
+    assert "bearers loaded=no" in said
+    assert "bearers saved=yes" in said

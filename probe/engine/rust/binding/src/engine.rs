@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use edgeqoe_core::control::saved::{pack, unpack};
+use edgeqoe_core::control::saved::{Kept, pack, unpack};
 use edgeqoe_core::control::vault::{self, Refused};
 use edgeqoe_core::engine::Pipeline;
 use edgeqoe_core::engine::options::{Options, parse_attribution};
@@ -38,7 +38,7 @@ pub struct Engine {
     stop: Arc<AtomicBool>,
     maps: Arc<MapInForce>,
     /// What an earlier run saved, by capture point.
-    remembered: Mutex<Vec<(String, Vec<u8>)>>,
+    remembered: Mutex<Vec<(String, Kept)>>,
     boards: Mutex<Vec<Arc<Board>>>,
     queue: Mutex<Option<Queue>>,
 }
@@ -162,13 +162,13 @@ impl Engine {
         ))
     }
 
-    fn opened_bearers(&self, sealed: &[u8]) -> Result<Vec<(String, Vec<u8>)>, Refused> {
+    fn opened_bearers(&self, sealed: &[u8]) -> Result<Vec<(String, Kept)>, Refused> {
         let packed = vault::open(sealed, &self.site_key, &self.options.probe_id)?;
         unpack(&packed).map_err(|_| Refused::Malformed)
     }
 
     /// Takes what an earlier run saved at a capture point.
-    fn take_remembered(&self, capture_point: &str) -> Option<Vec<u8>> {
+    fn take_remembered(&self, capture_point: &str) -> Option<Kept> {
         let mut remembered = lock(&self.remembered);
         let at = remembered
             .iter()
@@ -188,8 +188,8 @@ impl Engine {
             let mut pipeline =
                 Pipeline::new(&self.options, &capture.capture_point, &self.site_key, seed)?;
             let source = open_source(capture, &self.stop).map_err(|error| error.to_string())?;
-            if let Some(saved) = self.take_remembered(&capture.capture_point) {
-                pipeline.remember(saved);
+            if let Some(kept) = self.take_remembered(&capture.capture_point) {
+                pipeline.remember(kept);
             }
             let board = Arc::new(Board::default());
             lock(&self.boards).push(Arc::clone(&board));

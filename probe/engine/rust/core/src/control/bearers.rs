@@ -229,15 +229,18 @@ impl Bearers {
         self.len() == 0
     }
 
-    /// Whether one more goes in without another going.
-    pub fn has_room(&self) -> bool {
-        self.len() < self.limit
+    /// How many more go in without another going.
+    pub fn room(&self) -> usize {
+        self.limit.saturating_sub(self.len())
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Context> {
-        self.slots
-            .iter()
-            .filter_map(|(_, context)| context.as_ref())
+    pub fn iter(&self) -> impl Iterator<Item = (ContextId, &Context)> {
+        (0u32..)
+            .zip(&self.slots)
+            .filter_map(|(index, (generation, context))| {
+                let generation = *generation;
+                Some((ContextId { index, generation }, context.as_ref()?))
+            })
     }
 
     pub fn get(&self, id: ContextId) -> Option<&Context> {

@@ -228,6 +228,21 @@ impl Learner {
         }
     }
 
+    /// Restart counters by node, in an order of their own.
+    pub(super) fn recoveries(&self) -> Vec<(Protocol, Address, u32)> {
+        let known = self.recoveries.iter();
+        let mut all: Vec<_> = known.map(|(&(of, node), &now)| (of, node, now)).collect();
+        all.sort_unstable_by_key(|&(protocol, node, _)| (protocol as u8, node));
+        all
+    }
+
+    /// Takes in a node's restart counter from before.
+    pub(super) fn set_recovery(&mut self, protocol: Protocol, node: Address, counter: u32) {
+        if self.recoveries.len() < self.limit {
+            self.recoveries.insert((protocol, node), counter);
+        }
+    }
+
     /// A signalling connection is over, and its identities are free. The sessions go on, idle.
     fn end_connection(&mut self, ids: &[ContextId], said: &Said<'_>, changes: &mut Changes) {
         let protocol = said.message.protocol;

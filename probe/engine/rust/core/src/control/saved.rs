@@ -1,9 +1,11 @@
 //! Contexts as bytes, so that a restart does not forget who is who.
 //!
-//! Pseudonyms, places, tunnel ends and addresses are saved; requests under way, ends that a handover gave
-//! up and links are not: the first are over within seconds, the last are told again. Numbers are
-//! big-endian. Bytes are believed whole or not at all, and every list is bounded as where it is learned.
+//! Pseudonyms, places, tunnel ends and addresses are saved, and the restart counters of nodes; requests
+//! under way, tunnel ends that a handover gave up and links are not: the first two are over within
+//! seconds, the last are told again. Numbers are big-endian. Bytes are believed whole or not at all, and
+//! every list is bounded as where it is learned.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use crate::control::bearers::{Bearers, Context, ContextId, KnownBearer, Located, MAX_KEYS, UeKey};
@@ -26,6 +28,8 @@ pub const MAX_SILENCE_NS: u64 = 15 * MINUTE_NS;
 pub const MAX_AGE_NS: u64 = 24 * 60 * MINUTE_NS;
 /// Bytes of one capture's contexts at most; those heard of last are written first.
 const MAX_SAVED: usize = 256 << 20;
+/// Bytes of all captures' contexts at most: what a vault opens, less what seals it.
+const MAX_PACKED: usize = crate::control::vault::MAX_FILE - 1024;
 /// Captures of one probe at most.
 const MAX_SECTIONS: usize = 1024;
 
@@ -37,44 +41,97 @@ pub struct Restored {
     pub outdated: u64,
 }
 
+/// What a capture's control plane told, as it is kept over a restart.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// When nobody listened any more.
+    saved_ns: u64,
+    /// Restart counters by node.
+    recoveries: Vec<(Protocol, Address, u32)>,
+    /// Those heard of last in front.
+    contexts: Vec<Context>,
+}
+
 type Read<T> = Result<T, Malformed>;
 
-impl Learner {
-    /// All contexts, those that were heard of last in front. `now_ns` is when nobody listens any more.
-    pub fn save(&self, now_ns: u64) -> Vec<u8> {
-        let mut contexts: Vec<&Context> = self.bearers.iter().collect();
-        contexts.sort_by_key(|context| std::cmp::Reverse(context.heard_ns));
-        let mut out = Vec::new();
-        now_ns.put(&mut out);
-        for context in contexts {
-            if out.len() >= MAX_SAVED {
+impl Kept {
+    /// As bytes, which [`Self::read`] understands.
+    pub fn write(&self) -> Vec<u8> {
+        let (mut contexts, mut count) = (Vec::new(), 0u32);
+        for context in &self.contexts {
+            if contexts.len() >= MAX_SAVED {
                 break;
             }
-            context.put(&mut out);
+            context.put(&mut contexts);
+            count += 1;
         }
+        let mut out = Vec::with_capacity(contexts.len() + 64 + 32 * self.recoveries.len());
+        self.saved_ns.put(&mut out);
+        // As many as contexts at most, which is a u32.
+        (self.recoveries.len() as u32).put(&mut out);
+        self.recoveries.iter().for_each(|one| one.put(&mut out));
+        count.put(&mut out);
+        out.extend_from_slice(&contexts);
         out
     }
 
-    /// Takes in what `save` gave, as far as it still counts at `now_ns`.
-    pub fn load(&mut self, saved: &[u8], now_ns: u64) -> Read<Restored> {
+    /// All of it, or nothing where a byte is missing, left over or wrong. What is allocated is at most
+    /// some times the bytes that are there.
+    pub fn read(saved: &[u8]) -> Read<Self> {
         let mut from = Cursor(saved);
-        let saved_ns = from.u64()?;
-        let mut contexts = Vec::new();
-        while !from.0.is_empty() {
-            contexts.push(Context::take(&mut from)?);
+        let kept = Self {
+            saved_ns: from.u64()?,
+            recoveries: take_many(&mut from)?,
+            contexts: take_many(&mut from)?,
+        };
+        if from.0.is_empty() {
+            Ok(kept)
+        } else {
+            Err(Malformed::Length)
         }
-        let mut outcome = Restored::default();
-        let is_recent = now_ns.abs_diff(saved_ns) <= MAX_SILENCE_NS;
-        for context in contexts {
-            let is_young = now_ns.abs_diff(context.heard_ns) <= MAX_AGE_NS;
-            if is_recent && is_young && self.bearers.has_room() {
-                self.revive(context);
-                outcome.restored += 1;
-            } else {
-                outcome.outdated += 1;
-            }
+    }
+
+    /// Leaves what still counts at `now_ns`, in a table with `room`.
+    fn still_counting(mut self, now_ns: u64, room: usize) -> Self {
+        let is_recent = |past_ns: u64, limit_ns| now_ns.abs_diff(past_ns) <= limit_ns;
+        if !is_recent(self.saved_ns, MAX_SILENCE_NS) {
+            return Self::default();
         }
-        Ok(outcome)
+        self.contexts
+            .retain(|context| is_recent(context.heard_ns, MAX_AGE_NS));
+        self.contexts.truncate(room);
+        self
+    }
+}
+
+impl Learner {
+    /// What is known; `now_ns` is when nobody listens any more.
+    pub fn save(&self, now_ns: u64) -> Kept {
+        let mut contexts = self.bearers.to_be_kept();
+        contexts.sort_by_key(|context| Reverse(context.heard_ns));
+        Kept {
+            saved_ns: now_ns,
+            recoveries: self.recoveries(),
+            contexts,
+        }
+    }
+
+    /// Takes in what `save` gave, as far as it still counts at `now_ns`.
+    pub fn load(&mut self, kept: Kept, now_ns: u64) -> Restored {
+        let all = kept.contexts.len() as u64;
+        let kept = kept.still_counting(now_ns, self.bearers.room());
+        let restored = kept.contexts.len() as u64;
+        for (protocol, node, counter) in kept.recoveries {
+            self.set_recovery(protocol, node, counter);
+        }
+        // The latest last, as they were learned.
+        for context in kept.contexts.into_iter().rev() {
+            self.revive(context);
+        }
+        Restored {
+            restored,
+            outdated: all - restored,
+        }
     }
 
     fn revive(&mut self, context: Context) {
@@ -87,25 +144,34 @@ impl Learner {
 }
 
 impl Bearers {
+    /// The contexts, each with what it is found by alone: an address that went to another is the
+    /// other's.
+    fn to_be_kept(&self) -> Vec<Context> {
+        let own = |(id, context): (ContextId, &Context)| {
+            let is_own = |address: &Address| self.at_address(*address).is_some_and(|f| f.id == id);
+            Context {
+                v4: context.v4.filter(is_own),
+                v6: context.v6.filter(is_own),
+                handed_over: Vec::new(),
+                revision: 0,
+                ..context.clone()
+            }
+        };
+        self.iter().map(own).collect()
+    }
+
     /// A context as it was, under all that it was found by.
     fn revive(&mut self, known: Context) -> ContextId {
         let now_ns = known.heard_ns;
         let id = self.add(now_ns);
-        known
-            .controls
-            .iter()
-            .for_each(|&(protocol, end)| self.add_control(id, protocol, end));
+        for &(protocol, end) in &known.controls {
+            self.add_control(id, protocol, end);
+        }
         known.ue_keys.iter().for_each(|&key| self.add_ue(id, key));
         let addresses = [known.v4, known.v6].into_iter().flatten();
         addresses.for_each(|address| self.set_address(id, address));
         for bearer in &known.bearers {
-            self.add_bearer(id, bearer.id);
-            if let Some(qos_class) = bearer.qos_class {
-                self.set_qos_class(id, bearer.id, qos_class);
-            }
-            for &end in &bearer.ends {
-                self.set_end(id, bearer.id, end, now_ns);
-            }
+            self.revive_bearer(id, bearer, now_ns);
         }
         self.update(id, now_ns, |context| {
             *context = Context {
@@ -121,12 +187,25 @@ impl Bearers {
         });
         id
     }
+
+    fn revive_bearer(&mut self, id: ContextId, bearer: &KnownBearer, now_ns: u64) {
+        self.add_bearer(id, bearer.id);
+        if let Some(qos_class) = bearer.qos_class {
+            self.set_qos_class(id, bearer.id, qos_class);
+        }
+        for &end in &bearer.ends {
+            self.set_end(id, bearer.id, end, now_ns);
+        }
+    }
 }
 
-/// The contexts of several captures in one piece, by capture point.
+/// What several captures keep, in one piece by capture point. What would be too much is left out.
 pub fn pack(sections: &[(String, Vec<u8>)]) -> Vec<u8> {
     let mut out = Vec::new();
     for (name, saved) in sections.iter().take(MAX_SECTIONS) {
+        if out.len() + name.len() + saved.len() > MAX_PACKED {
+            continue;
+        }
         for part in [name.as_bytes(), saved] {
             (part.len() as u64).put(&mut out);
             out.extend_from_slice(part);
@@ -136,13 +215,16 @@ pub fn pack(sections: &[(String, Vec<u8>)]) -> Vec<u8> {
 }
 
 /// What `pack` was given.
-pub fn unpack(packed: &[u8]) -> Read<Vec<(String, Vec<u8>)>> {
+pub fn unpack(packed: &[u8]) -> Read<Vec<(String, Kept)>> {
     let mut from = Cursor(packed);
     let mut sections = Vec::new();
-    while !from.0.is_empty() && sections.len() < MAX_SECTIONS {
+    while !from.0.is_empty() {
+        if sections.len() == MAX_SECTIONS {
+            return Err(Malformed::Length);
+        }
         let name = take_part(&mut from)?;
         let name = str::from_utf8(name).map_err(|_| Malformed::Value)?;
-        sections.push((name.to_owned(), take_part(&mut from)?.to_vec()));
+        sections.push((name.to_owned(), Kept::read(take_part(&mut from)?)?));
     }
     Ok(sections)
 }
@@ -373,6 +455,11 @@ impl Saved for Arc<str> {
     }
 }
 
+/// A list behind its number in four bytes. Room is made as its members are found, not as it says.
+fn take_many<T: Saved>(from: &mut Cursor<'_>) -> Read<Vec<T>> {
+    (0..from.u32()?).map(|_| T::take(from)).collect()
+}
+
 /// A list of at most 255.
 fn put_all<T: Saved>(list: &[T], out: &mut Vec<u8>) {
     let list = &list[..list.len().min(u8::MAX.into())];
@@ -448,3 +535,7 @@ impl Saved for Context {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "saved_tests.rs"]
+mod tests;

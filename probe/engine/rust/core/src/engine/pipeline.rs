@@ -9,7 +9,7 @@ use crate::control::attribution::AttributionMap;
 use crate::control::learner::Link;
 use crate::control::message::TunnelEnd;
 use crate::control::reader::Reader;
-use crate::control::saved::Restored;
+use crate::control::saved::{Kept, Restored};
 use crate::control::{END_MARKER, ERROR_INDICATION, PathReport, Paths};
 use crate::decap::{Decoded, Decoder, FragmentLimits, TunnelSignal};
 use crate::engine::duplicates::Duplicates;
@@ -36,7 +36,7 @@ pub struct Pipeline {
     paths: Paths,
     control: Reader,
     /// Contexts of an earlier run, until packets tell the time.
-    remembered: Option<Vec<u8>>,
+    remembered: Option<Kept>,
     restored: Restored,
     ledger: Ledger,
     bodies: VecDeque<Vec<u8>>,
@@ -99,14 +99,17 @@ impl Pipeline {
 
     /// Gives back what [`Self::save_bearers`] of an earlier run gave. It counts from the first packet
     /// on, which tells how long ago that was.
-    pub fn remember(&mut self, saved: Vec<u8>) {
-        self.remembered = Some(saved);
+    pub fn remember(&mut self, kept: Kept) {
+        self.remembered = Some(kept);
     }
 
-    /// What is known of the mobile network's sessions, for the next run.
+    /// What is known of the mobile network's sessions, for the next run; without a packet, what the
+    /// run before knew.
     pub fn save_bearers(&self) -> Vec<u8> {
-        let unused = self.remembered.clone();
-        unused.unwrap_or_else(|| self.tracker.save_bearers())
+        match &self.remembered {
+            Some(unused) => unused.write(),
+            None => self.tracker.save_bearers().write(),
+        }
     }
 
     /// Takes in one packet.
@@ -162,8 +165,8 @@ impl Pipeline {
     /// Moves packet time on: with each packet, or when there is none to tell it.
     pub fn on_time(&mut self, now_ns: u64) {
         self.tracker.advance(now_ns);
-        if let Some(saved) = self.remembered.take() {
-            self.restored = self.tracker.load_bearers(&saved);
+        if let Some(kept) = self.remembered.take() {
+            self.restored = self.tracker.load_bearers(kept);
         }
         if self.batch_started_ns == 0 {
             self.batch_started_ns = self.tracker.clock_ns();

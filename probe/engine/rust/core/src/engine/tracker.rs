@@ -7,7 +7,7 @@ use crate::control::attribution::AttributionMap;
 use crate::control::bearers::Context;
 use crate::control::learner::{Learner, Link};
 use crate::control::message::{Message, TunnelEnd};
-use crate::control::saved::Restored;
+use crate::control::saved::{Kept, Restored};
 use crate::control::transactions::Transaction;
 use crate::decap::{Address, Inner, Transport, encapsulation};
 use crate::engine::application::{Application, Quic};
@@ -124,16 +124,14 @@ impl Tracker {
         self.learner.take_links()
     }
 
-    /// The contexts of the control plane, to be saved.
-    pub fn save_bearers(&self) -> Vec<u8> {
+    /// What the control plane told, to be kept over a restart.
+    pub fn save_bearers(&self) -> Kept {
         self.learner.save(self.clock.now_ns())
     }
 
-    /// Takes in contexts that an earlier run saved, as far as they still count now.
-    pub fn load_bearers(&mut self, saved: &[u8]) -> Restored {
-        // What does not hold together is as good as nothing; its seal said that it does.
-        let loaded = self.learner.load(saved, self.clock.now_ns());
-        loaded.unwrap_or_default()
+    /// Takes in what an earlier run kept, as far as it still counts now.
+    pub fn load_bearers(&mut self, kept: Kept) -> Restored {
+        self.learner.load(kept, self.clock.now_ns())
     }
 
     pub fn names_shed(&self) -> u64 {
