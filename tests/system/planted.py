@@ -4,6 +4,7 @@ Identities are of random digits: what is found is theirs, and no chance. They ar
 that messages and programs have them in, and in parts of it: a wiped end does not hide the rest.
 """
 
+import ipaddress
 import random
 import re
 import struct
@@ -29,10 +30,11 @@ from probe.simulate.control.signalling import Exchange, Interface, Kind, Outcome
 from probe.simulate.control.views import GATEWAYS
 from probe.simulate.flow import UDP, packed
 from probe.simulate.headers import ethernet, ipv4
-from probe.simulate.network import build_network, device_addresses
+from probe.simulate.network import build_network
 
-START_NS: Final = 1_800_000_000_000_000_000
-BETWEEN_NS: Final = 20_000  # from one frame to the next
+# No round numbers: neither has long rows of zeros, with which IMSIs begin.
+START_NS: Final = 1_799_998_765_432_198_765
+BETWEEN_NS: Final = 20_011  # from one frame to the next
 GTPC_PORT, GTPU_PORT = 2123, 2152
 
 
@@ -40,11 +42,22 @@ def people(count: int, seed: int = 1) -> list[Identity]:
     """Return so many people, each with random digits of its own."""
     drawn = random.Random(seed)
 
-    def digits(length: int) -> str:
-        return "".join(drawn.choices("0123456789", k=length))
+    def digits(network: str, length: int) -> str:
+        while True:
+            found = network + "".join(drawn.choices("0123456789", k=length - len(network)))
+            if not _looks_like_text(found):
+                return found
 
     # Of test network 001-01, which messages of 5G name apart from the rest of an IMSI.
-    return [Identity(f"00101{digits(10)}", digits(15), digits(16), "") for _ in range(count)]
+    return [
+        Identity(digits("00101", 15), digits("", 15), digits("", 16), "") for _ in range(count)
+    ]
+
+
+def _looks_like_text(digits: str) -> bool:
+    """Say whether binary-coded digits could be hexadecimal text, of which records are full."""
+    windows = (window for form in FORMS[:2] for window in form.windows(digits))
+    return any(sum(byte in b"0123456789abcdef" for byte in window) > 2 for window in windows)
 
 
 def identities_of(everyone: Iterable[Identity]) -> Iterator[str]:
@@ -169,8 +182,8 @@ class Planted:
     """A capture in which everybody is named.
 
     Each person is told of on one of S11, N4, Gn and beside SGi, and attaches by S1AP or NGAP. Of some
-    the request is refused, has no answer, is cut short, comes in IP fragments, or in one fragment
-    alone; some send packets through their tunnels.
+    the request is refused, has no answer, is cut short, comes in fragments of IP or SCTP, or in some
+    of them alone; some send packets through their tunnels.
     """
 
     def __init__(self, everyone: Sequence[Identity]) -> None:
@@ -207,11 +220,12 @@ class Planted:
     def _of(self, number: int, person: Identity) -> Iterator[tuple[bytes, int]]:
         ran, cells = self._rans[number % 2]
         connection = _connection(number, person, cells[number % len(cells)])
+        fate = number // len(self._cores) % 40
         for frame in _asked(ran, connection, Kind.INITIAL)[0]:
-            yield frame, len(frame)
+            for part in _chunks(frame, number, shown=fate - 6) if fate in (7, 8) else [frame]:
+                yield part, len(part)
         core, cells, steps = self._cores[number % len(self._cores)]
         connection = _connection(number, person, cells[number % len(cells)])
-        fate = number // len(self._cores) % 40
         for kind in steps:
             request, answer = _asked(core, connection, kind, refuse=fate == 1)
             if fate in _DAMAGES:
@@ -250,7 +264,8 @@ class Planted:
 
 def _connection(number: int, person: Identity, cell: object) -> Connection:
     gateway = GATEWAYS[number % len(GATEWAYS)]
-    ipv4, prefix = device_addresses(number)
+    ipv4 = str(ipaddress.IPv4Address("100.64.0.0") + number)
+    prefix = str(ipaddress.IPv6Network(((0x2001_0DB8 << 32 | number) << 64, 64)))
     key = 0x10_0000 + number
     keys = Keys(key, key, key, key, key, number, key, key)
     return Connection(
@@ -288,6 +303,26 @@ def _fragments(frame: bytes, shown: int) -> list[tuple[bytes, int]]:
         head = header[:2] + struct.pack("!H", 20 + len(part)) + header[4:6] + flags + header[8:]
         parts.append((frame[:14] + head + part, 34 + len(part)))
     return parts
+
+
+def _chunks(frame: bytes, number: int, shown: int) -> list[bytes]:
+    """Return a frame's message in two chunks of an association of its own, of which so many are shown.
+
+    RFC 9260 3.3.1: the flags say B and E, the length is without what fills up.
+    """
+    ip, head, (tsn,) = frame[:34], frame[34:46], struct.unpack_from("!I", frame, 50)
+    length = struct.unpack_from("!H", frame, 48)[0]
+    stream, message = frame[54:62], frame[62 : 46 + length]
+    tagged = head[:4] + struct.pack("!I", number) + head[8:]
+    half = len(message) // 8 * 4
+    parts = []
+    for flags, part in ((2, message[:half]), (1, message[half:])):
+        chunk = struct.pack("!BBHI", 0, flags, 16 + len(part), tsn) + stream + part
+        packet = tagged + chunk + bytes(-len(chunk) % 4)
+        total = struct.pack("!H", 20 + len(packet))
+        parts.append(ip[:16] + total + ip[18:] + packet)
+        tsn = (tsn + 1) & 0xFFFF_FFFF
+    return parts[:shown]
 
 
 _DAMAGES: Final = {

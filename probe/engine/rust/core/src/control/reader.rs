@@ -51,6 +51,11 @@ impl Reader {
         }
     }
 
+    /// Gives up what waits for the rest of its message since long; call this now and then.
+    pub fn expire(&mut self, now_ns: u64) {
+        self.sctp.expire(now_ns);
+    }
+
     #[inline(never)]
     fn read(&mut self, inner: &Inner<'_>, time_ns: u64, mut give: impl FnMut(&Message)) {
         let Self {

@@ -199,6 +199,7 @@ impl Pipeline {
 
     fn close_body(&mut self, (rows, columns): (usize, Vec<u8>), source: &[InterfaceLedger]) {
         self.decoder.expire(self.tracker.clock_ns());
+        self.control.expire(self.tracker.clock_ns());
         let paths = self.paths.drain(self.tracker.clock_ns());
         let mut out = Vec::with_capacity(columns.len() + 1024);
         let _ = encode::write_map_len(&mut out, 5);
