@@ -6,6 +6,7 @@ batch that was once taken is on disk, whatever happens next.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -41,7 +42,7 @@ from probe.metrics import Metrics, start_metrics_server
 from probe.record.codec import seal
 from probe.settings import read_secret
 from probe.shipper import CollectorClient, Shipper
-from probe.spool import Spool
+from probe.spool import Spool, bearers
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,8 @@ class PacketEngine(Protocol):
     def progress(self) -> tuple[int, int] | None: ...
     def counters(self) -> dict[str, int]: ...
     def set_attribution(self, rules: str) -> None: ...
+    def save_bearers(self) -> bytes: ...
+    def load_bearers(self, sealed: bytes) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class EngineKit:
     engine: Callable[[str, bytes], PacketEngine]
     error: type[Exception]
     capture_span: CaptureSpan
+    forbid_dumps: Callable[[], None] = lambda: None
 
 
 def native_kit() -> EngineKit:
@@ -80,7 +84,7 @@ def native_kit() -> EngineKit:
         from probe import engine  # noqa: PLC0415 - other commands must work without it
     except ImportError as error:
         raise ProbeError(f"the packet engine is not installed: {error}") from error
-    return EngineKit(engine.Engine, engine.EngineError, engine.capture_span)
+    return EngineKit(engine.Engine, engine.EngineError, engine.capture_span, engine.forbid_dumps)
 
 
 def capture_options(config: ReplayConfig, kit: EngineKit, now_ns: int) -> list[dict[str, Any]]:
@@ -190,6 +194,7 @@ class Agent:
         return self._exit_code()
 
     async def _work(self, shipper: Shipper) -> None:
+        await self._in_thread(self._load_bearers)
         await self._start_engine()
         async with asyncio.TaskGroup() as group:
             background = [
@@ -200,6 +205,7 @@ class Agent:
                 group.create_task(self._sync_now_and_then(shipper)),
             ]
             await self._take_bodies(shipper)
+            await self._in_thread(self._save_bearers)
             await self._drain(shipper)
             for task in background:
                 task.cancel()
@@ -284,6 +290,38 @@ class Agent:
             self._spool.sync()
         except SpoolWriteError as error:
             self._say_storing_fails(error)
+
+    # ------------------------------------------------------------------------- who is who, kept
+
+    def _load_bearers(self) -> None:
+        """Give the engine what the run before knew; what is of no use is said and counted."""
+        directory = self._config.spool.path
+        try:
+            kept = bearers.take(directory)
+            if kept is None:
+                return
+            self._engine.load_bearers(kept)
+        except (OSError, self._engine_error) as error:
+            self._metrics.bearer_files.labels("refused").inc()
+            log.warning("bearers loaded=no aside=%s reason=%r", bearers.ASIDE, str(error))
+            return
+        self._metrics.bearer_files.labels("loaded").inc()
+        log.info("bearers loaded=yes bytes=%d", len(kept))
+        with contextlib.suppress(OSError):  # aside, it is never read again
+            bearers.forget(directory)
+
+    def _save_bearers(self) -> None:
+        if not self._engine.finished():
+            return  # it did not stop in time, which was said
+        try:
+            content = self._engine.save_bearers()
+            bearers.keep(self._config.spool.path, content)
+        except (OSError, self._engine_error) as error:
+            self._metrics.bearer_files.labels("unsaved").inc()
+            log.warning("bearers saved=no reason=%r", str(error))
+        else:
+            self._metrics.bearer_files.labels("saved").inc()
+            log.info("bearers saved=yes bytes=%d", len(content))
 
     # --------------------------------------------------------------------------- stop and the end
 
@@ -411,6 +449,7 @@ async def run_agent(
 
     Returns the exit code; raises `ProbeError` where it cannot start.
     """
+    kit.forbid_dumps()  # identities of subscribers pass through memory
     loop = asyncio.get_running_loop()
     reload = asyncio.Event()
     for number in reload_signals:  # before anything that takes its time: SIGHUP would end the probe

@@ -50,6 +50,12 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
+        self.bearer_files = Counter(
+            "qoe_probe_bearer_files",
+            "Files of bearers: loaded or refused at the start, saved or unsaved at the end",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.in_flight = Gauge(
             "qoe_probe_batches_in_flight", "Batches being sent now", registry=self.registry
         )

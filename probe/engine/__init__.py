@@ -3,6 +3,6 @@
 This is the only module that imports the native library.
 """
 
-from probe.engine._native import Engine, EngineError, capture_span, schema
+from probe.engine._native import Engine, EngineError, capture_span, forbid_dumps, schema
 
-__all__ = ["Engine", "EngineError", "capture_span", "schema"]
+__all__ = ["Engine", "EngineError", "capture_span", "forbid_dumps", "schema"]

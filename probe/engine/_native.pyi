@@ -2,7 +2,7 @@
 
 from typing import final
 
-__all__ = ["Engine", "EngineError", "capture_span", "schema"]
+__all__ = ["Engine", "EngineError", "capture_span", "forbid_dumps", "schema"]
 
 class EngineError(Exception):
     """The engine cannot start, or its source cannot be read (on): one line for a person."""
@@ -60,8 +60,23 @@ class Engine:
         Running captures take it over within some thousand packets. Sessions keep what they have
         until they are looked up again. A faulty list raises `EngineError` and changes nothing.
         """
+    def save_bearers(self) -> bytes:
+        """Return what is known of the mobile network's sessions, sealed under the site key.
+
+        For `load_bearers` of the next run. Raises `EngineError` while a capture still runs.
+        """
+    def load_bearers(self, sealed: bytes) -> None:
+        """Take in what `save_bearers` gave, before `start`; by capture point.
+
+        What is another version's, another probe's or key's, or damaged raises `EngineError` and
+        changes nothing. The first packet's time says what is too old to count: see the counters
+        bearers_restored and bearers_outdated.
+        """
     def counters(self) -> dict[str, int]:
         """Return totals since the start: packets, bytes, flows, records, and drops by reason."""
+
+def forbid_dumps() -> None:
+    """No core file of this process from now on, and no reading of its memory by its own user."""
 
 def capture_span(paths: list[str]) -> tuple[int, int, int]:
     """Return (first ns, last ns, packets) of capture files, by a walk over their headers."""

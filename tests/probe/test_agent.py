@@ -57,6 +57,12 @@ class ScriptedEngine:
     def progress(self) -> None:
         return None
 
+    def save_bearers(self) -> bytes:
+        return b"who is who"
+
+    def load_bearers(self, sealed: bytes) -> None:
+        self.loaded = sealed
+
     def counters(self) -> dict[str, int]:
         return {"packets": 42}
 

@@ -7,6 +7,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use edgeqoe_core::control::saved::{Kept, pack, unpack};
+use edgeqoe_core::control::vault::{self, Refused};
 use edgeqoe_core::engine::Pipeline;
 use edgeqoe_core::engine::options::{Options, parse_attribution};
 use pyo3::prelude::*;
@@ -35,6 +37,8 @@ pub struct Engine {
     site_key: Vec<u8>,
     stop: Arc<AtomicBool>,
     maps: Arc<MapInForce>,
+    /// What an earlier run saved, by capture point.
+    remembered: Mutex<Vec<(String, Kept)>>,
     boards: Mutex<Vec<Arc<Board>>>,
     queue: Mutex<Option<Queue>>,
 }
@@ -55,6 +59,7 @@ impl Engine {
             site_key: site_key.to_vec(),
             stop: Arc::default(),
             maps: Arc::default(),
+            remembered: Mutex::default(),
             boards: Mutex::default(),
             queue: Mutex::default(),
         })
@@ -101,6 +106,22 @@ impl Engine {
         Ok(())
     }
 
+    /// Returns what is known of the mobile network's sessions, sealed; the captures have to have ended.
+    fn save_bearers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let sealed = py.detach(|| self.sealed_bearers());
+        let sealed =
+            sealed.map_err(|problem| EngineError::new_err(format!("bearers: {problem}")))?;
+        Ok(PyBytes::new(py, &sealed))
+    }
+
+    /// Takes in what an earlier run saved, before the start. What cannot be used changes nothing.
+    fn load_bearers(&self, py: Python<'_>, sealed: &[u8]) -> PyResult<()> {
+        let sections = py.detach(|| self.opened_bearers(sealed));
+        let refused = |why: Refused| EngineError::new_err(why.to_string());
+        *lock(&self.remembered) = sections.map_err(refused)?;
+        Ok(())
+    }
+
     /// Returns totals since the start: packets, bytes, flows, records, and drops by reason.
     fn counters(&self) -> BTreeMap<&'static str, u64> {
         let mut sums = BTreeMap::new();
@@ -123,6 +144,38 @@ impl Engine {
 }
 
 impl Engine {
+    fn sealed_bearers(&self) -> Result<Vec<u8>, String> {
+        let boards = lock(&self.boards);
+        let mut sections = Vec::new();
+        for (capture, board) in self.options.captures.iter().zip(boards.iter()) {
+            let saved = lock(&board.bearers).clone();
+            let saved = saved.ok_or("a capture has not ended")?;
+            sections.push((capture.capture_point.clone(), saved));
+        }
+        let salt = vault::fresh_salt().map_err(|error| error.to_string())?;
+        let packed = pack(&sections);
+        Ok(vault::seal(
+            &packed,
+            &self.site_key,
+            &self.options.probe_id,
+            &salt,
+        ))
+    }
+
+    fn opened_bearers(&self, sealed: &[u8]) -> Result<Vec<(String, Kept)>, Refused> {
+        let packed = vault::open(sealed, &self.site_key, &self.options.probe_id)?;
+        unpack(&packed).map_err(|_| Refused::Malformed)
+    }
+
+    /// Takes what an earlier run saved at a capture point.
+    fn take_remembered(&self, capture_point: &str) -> Option<Kept> {
+        let mut remembered = lock(&self.remembered);
+        let at = remembered
+            .iter()
+            .position(|(name, _)| name == capture_point)?;
+        Some(remembered.swap_remove(at).1)
+    }
+
     fn start_workers(&self) -> Result<(), String> {
         let mut queue = lock(&self.queue);
         if queue.is_some() {
@@ -132,9 +185,12 @@ impl Engine {
         let mut workers = Vec::new();
         for capture in &self.options.captures {
             let seed = RandomState::new().hash_one(&capture.capture_point);
-            let pipeline =
+            let mut pipeline =
                 Pipeline::new(&self.options, &capture.capture_point, &self.site_key, seed)?;
             let source = open_source(capture, &self.stop).map_err(|error| error.to_string())?;
+            if let Some(kept) = self.take_remembered(&capture.capture_point) {
+                pipeline.remember(kept);
+            }
             let board = Arc::new(Board::default());
             lock(&self.boards).push(Arc::clone(&board));
             let stop = Arc::clone(&self.stop);

@@ -6,11 +6,16 @@ mod worker;
 
 use std::path::PathBuf;
 
+use edgeqoe_core::memory::Wiping;
 use edgeqoe_core::record::SCHEMA;
 use edgeqoe_core::source;
 use pyo3::create_exception;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
+
+/// Packets and identities do not outlive their owner.
+#[global_allocator]
+static ALLOCATOR: Wiping = Wiping;
 
 create_exception!(
     _native,
@@ -35,10 +40,17 @@ fn schema() -> Vec<(&'static str, &'static str, bool)> {
         .collect()
 }
 
+/// No core file of this process from now on, and no reading of its memory by its own user.
+#[pyfunction]
+fn forbid_dumps() -> PyResult<()> {
+    Ok(edgeqoe_core::memory::forbid_dumps()?)
+}
+
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<engine::Engine>()?;
     module.add("EngineError", module.py().get_type::<EngineError>())?;
+    module.add_function(wrap_pyfunction!(forbid_dumps, module)?)?;
     module.add_function(wrap_pyfunction!(capture_span, module)?)?;
     module.add_function(wrap_pyfunction!(schema, module)?)
 }

@@ -23,6 +23,8 @@ pub enum Delivery {
 pub struct Board {
     pub counters: Mutex<Counters>,
     pub progress: Mutex<Option<(u64, u64)>>,
+    /// What is known of the mobile network's sessions, once the worker has ended.
+    pub bearers: Mutex<Option<Vec<u8>>>,
 }
 
 /// How many packets pass between two looks at the stop flag and at the map in force, and between
@@ -85,6 +87,9 @@ impl Worker {
         let failure = self.read();
         self.pipeline.finish(self.source.ledger());
         self.note();
+        if let Ok(mut bearers) = self.board.bearers.lock() {
+            *bearers = Some(self.pipeline.save_bearers());
+        }
         if self.deliver().is_ok()
             && let Some(error) = failure
         {

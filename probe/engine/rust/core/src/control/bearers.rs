@@ -82,26 +82,26 @@ pub struct Context {
     /// [`MAX_BEARERS`] at most.
     pub bearers: Vec<KnownBearer>,
     /// Ends that were given up at handovers.
-    handed_over: Vec<TunnelEnd>,
+    pub(super) handed_over: Vec<TunnelEnd>,
     /// The gateway's ends of bearers that were asked for before they had a number, and their class;
     /// [`MAX_BEARERS`] at most.
-    asked: Vec<(TunnelEnd, Option<u8>)>,
+    pub(super) asked: Vec<(TunnelEnd, Option<u8>)>,
     /// What its rules are for (PFCP).
     pub roles: Roles,
     /// The tunnel ends that its rules lead to.
     pub rules: Vec<(Rule, BearerEnd)>,
     /// The base station that the device has left, where it was there, and until when that counts.
-    left: Option<(Address, Located, u64)>,
+    pub(super) left: Option<(Address, Located, u64)>,
     /// Began with a registration whose subscriber is not known.
     pub registered: bool,
-    controls: Vec<(Protocol, ControlEnd)>,
-    ue_keys: Vec<UeKey>,
+    pub(super) controls: Vec<(Protocol, ControlEnd)>,
+    pub(super) ue_keys: Vec<UeKey>,
     /// Its signalling connection is over.
-    is_disconnected: bool,
+    pub(super) is_disconnected: bool,
     /// When it was heard of first, and last.
-    added_ns: u64,
-    heard_ns: u64,
-    revision: u64,
+    pub(super) added_ns: u64,
+    pub(super) heard_ns: u64,
+    pub(super) revision: u64,
 }
 
 impl Context {
@@ -168,7 +168,7 @@ impl UeKey {
 
 /// Most keys of one kind that a context keeps: several interfaces of one session, and those before a
 /// relocation. The oldest goes.
-const MAX_KEYS: usize = 8;
+pub(super) const MAX_KEYS: usize = 8;
 
 /// What a request may change of a context, as it was before.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -283,6 +283,20 @@ impl Bearers {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// How many more go in without another going.
+    pub fn room(&self) -> usize {
+        self.limit.saturating_sub(self.len())
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (ContextId, &Context)> {
+        (0u32..)
+            .zip(&self.slots)
+            .filter_map(|(index, (generation, context))| {
+                let generation = *generation;
+                Some((ContextId { index, generation }, context.as_ref()?))
+            })
     }
 
     pub fn get(&self, id: ContextId) -> Option<&Context> {

@@ -3,10 +3,11 @@
 use std::fmt;
 
 /// Up to 16 decimal digits: an IMSI, MSISDN or IMEI. Held only while a message is read: whoever keeps
-/// it keeps its pseudonym. It is wiped when dropped, and its debug form tells nothing.
+/// it keeps its pseudonym. It stands in memory of its own, so that no copy is left where it moves from;
+/// it is wiped when dropped, and its debug form tells nothing.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Digits {
-    digits: [u8; Self::MAX],
+    digits: Box<[u8; Self::MAX]>,
     len: u8,
 }
 
@@ -102,7 +103,7 @@ impl Digits {
 
 impl Drop for Digits {
     fn drop(&mut self) {
-        zeroize::Zeroize::zeroize(&mut self.digits);
+        zeroize::Zeroize::zeroize(&mut *self.digits);
     }
 }
 
@@ -130,6 +131,11 @@ impl Plmn {
         let third_of_network = second >> 4;
         let plain = halves.iter().all(|&half| half <= 9);
         (plain && (third_of_network <= 9 || third_of_network == 0xf)).then_some(Self(bytes))
+    }
+
+    /// As they were read.
+    pub fn bytes(self) -> [u8; 3] {
+        self.0
     }
 
     /// Reads `00101` or `310410`: the country's three digits, then the network's two or three.

@@ -237,6 +237,21 @@ impl Learner {
         }
     }
 
+    /// Restart counters by node, in an order of their own.
+    pub(super) fn recoveries(&self) -> Vec<(Protocol, Address, u32)> {
+        let known = self.recoveries.iter();
+        let mut all: Vec<_> = known.map(|(&(of, node), &now)| (of, node, now)).collect();
+        all.sort_unstable_by_key(|&(protocol, node, _)| (protocol as u8, node));
+        all
+    }
+
+    /// Takes in a node's restart counter from before.
+    pub(super) fn set_recovery(&mut self, protocol: Protocol, node: Address, counter: u32) {
+        if self.recoveries.len() < self.limit {
+            self.recoveries.insert((protocol, node), counter);
+        }
+    }
+
     /// A signalling connection is over, and its identities are free. The sessions go on, idle.
     fn end_connection(&mut self, ids: &[ContextId], said: &Said<'_>, changes: &mut Changes) {
         let protocol = said.message.protocol;
@@ -408,7 +423,7 @@ impl Learner {
             self.bearers.add_ue(to, key);
         }
         if let Some(subscriber) = known.subscriber {
-            self.remember_subscriber(subscriber, to);
+            self.note_subscriber(to, subscriber);
         }
     }
 
@@ -670,11 +685,12 @@ impl Learner {
             locate(context, &message.location, protocol, said.time_ns);
         });
         if let Some(subscriber) = said.subscriber {
-            self.remember_subscriber(subscriber, id);
+            self.note_subscriber(id, subscriber);
         }
     }
 
-    fn remember_subscriber(&mut self, subscriber: Pseudonym, id: ContextId) {
+    /// Takes in that a context is a subscriber's.
+    pub(super) fn note_subscriber(&mut self, id: ContextId, subscriber: Pseudonym) {
         let ids = self.by_subscriber.entry(subscriber).or_default();
         ids.retain(|known| *known != id && self.bearers.get(*known).is_some());
         ids.push(id);

@@ -29,8 +29,10 @@ mod ran_corpus;
 mod ran_tests;
 pub mod reader;
 pub mod s1ap;
+pub mod saved;
 pub mod sctp;
 pub mod transactions;
 pub mod tunnels;
+pub mod vault;
 
 pub use paths::{END_MARKER, ERROR_INDICATION, Ends, PathLimits, PathReport, Paths, RoundTrips};

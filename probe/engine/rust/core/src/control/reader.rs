@@ -1,9 +1,10 @@
 //! From packets to messages of the control plane.
 
-use crate::control::message::{Malformed, Message};
+use crate::control::message::{Identity, Malformed, Message};
 use crate::control::sctp::{Limits, Payload, Sctp};
 use crate::control::{gtp, ngap, pfcp, radius, s1ap};
 use crate::decap::{Inner, Transport};
+use crate::memory::wipe_stack;
 
 const UDP_HEADER: usize = 8;
 
@@ -37,6 +38,26 @@ impl Reader {
 
     /// Reads a packet, and gives each message that it completes.
     pub fn on_packet(&mut self, inner: &Inner<'_>, time_ns: u64, mut give: impl FnMut(&Message)) {
+        let mut named = false;
+        self.read(inner, time_ns, |message| {
+            let Identity {
+                imsi, msisdn, imei, ..
+            } = &message.identity;
+            named |= imsi.is_some() || msisdn.is_some() || imei.is_some();
+            give(message);
+        });
+        if named {
+            wipe_stack();
+        }
+    }
+
+    /// Gives up what waits for the rest of its message since long; call this now and then.
+    pub fn expire(&mut self, now_ns: u64) {
+        self.sctp.expire(now_ns);
+    }
+
+    #[inline(never)]
+    fn read(&mut self, inner: &Inner<'_>, time_ns: u64, mut give: impl FnMut(&Message)) {
         let Self {
             sctp,
             malformed,

@@ -11,6 +11,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use zeroize::Zeroize;
+
 use super::message::Malformed;
 use crate::decap::Address;
 
@@ -43,6 +45,10 @@ pub const MAX_MESSAGE: usize = 32 << 10;
 const MAX_WAITING: usize = 128;
 /// Bytes that one direction has waiting.
 const MAX_WAITING_BYTES: usize = 2 * MAX_MESSAGE;
+
+/// A message of which nothing came for longer is not completed any more: chunks are sent again within
+/// a minute (RTO.Max of RFC 9260 16).
+const MAX_WAIT_NS: u64 = 60 * 1_000_000_000;
 
 /// Whose messages a chunk carries (RFC 9260 15.5). NGAP over DTLS (66) cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +138,16 @@ impl Sctp {
         )
     }
 
+    /// Gives up the fragments that have waited for too long: they may name subscribers.
+    pub fn expire(&mut self, now_ns: u64) {
+        while let Some((place, tsn, since_ns)) = self.fragments.oldest()
+            && now_ns.saturating_sub(since_ns) > MAX_WAIT_NS
+        {
+            self.take(place, tsn);
+            self.counters.fragments_shed += 1;
+        }
+    }
+
     /// Reads a packet from its common header on, and gives each message that it completes. `now_ns` is
     /// packet time.
     pub fn on_packet(
@@ -184,8 +200,9 @@ impl Sctp {
             self.counters.repeated += 1;
         } else if data.begins && data.ends {
             give(payload, data.bytes);
-        } else if self.keep(place, data) {
+        } else if self.keep(place, data, now_ns) {
             give(payload, &self.whole);
+            self.whole.zeroize();
         }
     }
 
@@ -228,7 +245,7 @@ impl Sctp {
     }
 
     /// Keeps a fragment; true if it makes a message whole, which then stands in `whole`.
-    fn keep(&mut self, place: u32, data: &Data<'_>) -> bool {
+    fn keep(&mut self, place: u32, data: &Data<'_>, now_ns: u64) -> bool {
         // Numbers come back where an association began anew.
         if self.take(place, data.tsn).is_some() {
             self.counters.fragments_shed += 1;
@@ -243,7 +260,7 @@ impl Sctp {
             self.counters.fragments_shed += 1;
             return false;
         }
-        self.fragments.insert(place, data);
+        self.fragments.insert(place, data, now_ns);
         let direction = &mut self.directions[place as usize];
         direction.waiting += 1;
         direction.waiting_bytes += data.bytes.len();
@@ -258,7 +275,7 @@ impl Sctp {
         while self.fragments.bytes + bytes > self.limits.bytes
             || self.fragments.by_place.len() >= self.limits.fragments
         {
-            let Some((_, &(place, tsn))) = self.fragments.by_age.first_key_value() else {
+            let Some((place, tsn, _)) = self.fragments.oldest() else {
                 return false;
             };
             self.take(place, tsn);
@@ -375,6 +392,7 @@ struct Fragments {
 #[derive(Debug)]
 struct Fragment {
     serial: u64,
+    since_ns: u64,
     begins: bool,
     ends: bool,
     kind: Kind,
@@ -392,10 +410,11 @@ struct Kind {
 }
 
 impl Fragments {
-    fn insert(&mut self, place: u32, data: &Data<'_>) {
+    fn insert(&mut self, place: u32, data: &Data<'_>, now_ns: u64) {
         self.serial += 1;
         let fragment = Fragment {
             serial: self.serial,
+            since_ns: now_ns,
             begins: data.begins,
             ends: data.ends,
             kind: data.kind,
@@ -411,6 +430,13 @@ impl Fragments {
         self.by_age.remove(&fragment.serial);
         self.bytes -= fragment.bytes.len();
         Some(fragment)
+    }
+
+    /// Direction, number and arrival of the one that has waited for the longest time.
+    fn oldest(&self) -> Option<(u32, u32, u64)> {
+        let (_, &(place, tsn)) = self.by_age.first_key_value()?;
+        let fragment = self.by_place.get(&(place, tsn))?;
+        Some((place, tsn, fragment.since_ns))
     }
 
     fn any(&self, place: u32) -> Option<u32> {

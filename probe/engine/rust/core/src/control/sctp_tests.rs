@@ -255,3 +255,23 @@ proptest! {
         given(&packets);
     }
 }
+
+#[test]
+fn a_message_that_is_never_whole_is_given_up() {
+    const MINUTE_NS: u64 = 60 * 1_000_000_000;
+    let (mut sctp, mut found) = (Sctp::new(Limits::default()), Given::new());
+    for (number, minute) in [(1, 0), (5, 1)] {
+        let first = packet(7, &[chunk(Head(2, number, 1, S1AP), b"begun")]);
+        feed(&mut sctp, &first, minute * MINUTE_NS, &mut found);
+    }
+    sctp.expire(MINUTE_NS);
+    assert_eq!(sctp.held(), (1, 2, 10));
+    sctp.expire(MINUTE_NS + 1);
+    assert_eq!(sctp.held(), (1, 1, 5));
+    let rest = packet(7, &[chunk(Head(1, 6, 1, S1AP), b" and ended")]);
+    feed(&mut sctp, &rest, MINUTE_NS + 2, &mut found);
+    assert_eq!(found, [(Payload::S1ap, b"begun and ended".to_vec())]);
+    assert_eq!(sctp.counters().fragments_shed, 1);
+    sctp.expire(u64::MAX);
+    assert_eq!(sctp.held(), (1, 0, 0));
+}

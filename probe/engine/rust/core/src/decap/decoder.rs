@@ -11,6 +11,8 @@ use super::overlay::{self, Overlay};
 use super::udp::{self, Stop};
 use super::view::View;
 use super::{Decoded, Inner, Layer, Tunnel, TunnelMarks, TunnelSignal, Undecodable, gre};
+use zeroize::Zeroize;
+
 use crate::source::Packet;
 
 /// Most datagrams put together on the way to one inner packet: tunnels fragmented inside tunnels.
@@ -63,6 +65,8 @@ impl Decoder {
     /// Gives up the datagrams that were not complete in time. `decode` does so whenever it meets a
     /// fragment; call this now and then so that the counters do not wait for the next one.
     pub fn expire(&mut self, now_ns: u64) {
+        // What was put together is of no use any more, and may name subscribers.
+        self.reassembled.iter_mut().for_each(Zeroize::zeroize);
         self.fragments.expire(now_ns, &mut self.ledger);
     }
 

@@ -9,6 +9,7 @@ use crate::control::attribution::AttributionMap;
 use crate::control::learner::Link;
 use crate::control::message::TunnelEnd;
 use crate::control::reader::Reader;
+use crate::control::saved::{Kept, Restored};
 use crate::control::tunnels::{TunnelLimits, Tunnels};
 use crate::control::{END_MARKER, ERROR_INDICATION, PathReport, Paths, RoundTrips};
 use crate::decap::{Decoded, Decoder, FragmentLimits, TunnelSignal};
@@ -36,6 +37,9 @@ pub struct Pipeline {
     paths: Paths,
     tunnels: Tunnels,
     control: Reader,
+    /// Contexts of an earlier run, until packets tell the time.
+    remembered: Option<Kept>,
+    restored: Restored,
     ledger: Ledger,
     bodies: VecDeque<Vec<u8>>,
     capture_point: String,
@@ -78,6 +82,8 @@ impl Pipeline {
             paths: Paths::default(),
             tunnels: Tunnels::new(TunnelLimits::of_bearers(limits.bearers as usize)),
             control: Reader::new(),
+            remembered: None,
+            restored: Restored::default(),
             ledger: Ledger::default(),
             bodies: VecDeque::new(),
             capture_point: capture_point.into(),
@@ -92,6 +98,21 @@ impl Pipeline {
     /// their next tunnel, or as new flows.
     pub fn set_attribution(&mut self, map: Arc<AttributionMap>) {
         self.tracker.set_attribution(map);
+    }
+
+    /// Gives back what [`Self::save_bearers`] of an earlier run gave. It counts from the first packet
+    /// on, which tells how long ago that was.
+    pub fn remember(&mut self, kept: Kept) {
+        self.remembered = Some(kept);
+    }
+
+    /// What is known of the mobile network's sessions, for the next run; without a packet, what the
+    /// run before knew.
+    pub fn save_bearers(&self) -> Vec<u8> {
+        match &self.remembered {
+            Some(unused) => unused.write(),
+            None => self.tracker.save_bearers().write(),
+        }
     }
 
     /// Takes in one packet.
@@ -160,6 +181,9 @@ impl Pipeline {
     /// Moves packet time on: with each packet, or when there is none to tell it.
     pub fn on_time(&mut self, now_ns: u64) {
         self.tracker.advance(now_ns);
+        if let Some(kept) = self.remembered.take() {
+            self.restored = self.tracker.load_bearers(kept);
+        }
         if self.batch_started_ns == 0 {
             self.batch_started_ns = self.tracker.clock_ns();
         }
@@ -192,6 +216,7 @@ impl Pipeline {
     fn close_body(&mut self, (rows, columns): (usize, Vec<u8>), source: &[InterfaceLedger]) {
         self.decoder.expire(self.tracker.clock_ns());
         let now_ns = self.tracker.clock_ns();
+        self.control.expire(now_ns);
         for (ends, traffic) in self.tunnels.drain(now_ns) {
             self.paths.on_traffic(ends, traffic, now_ns);
         }
@@ -247,6 +272,8 @@ impl Pipeline {
             ("tunnels_shed", self.tunnels.shed),
             ("pdu_sessions_malformed", self.tunnels.malformed),
             ("qos_monitoring_implausible", self.tunnels.implausible),
+            ("bearers_restored", self.restored.restored),
+            ("bearers_outdated", self.restored.outdated),
             ("mirror_copies", self.ledger.copies()),
             ("records", totals.records),
         ];

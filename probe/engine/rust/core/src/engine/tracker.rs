@@ -7,6 +7,7 @@ use crate::control::attribution::AttributionMap;
 use crate::control::bearers::Context;
 use crate::control::learner::{Learner, Link};
 use crate::control::message::{Message, TunnelEnd};
+use crate::control::saved::{Kept, Restored};
 use crate::control::transactions::Transaction;
 use crate::control::tunnels::Measured;
 use crate::decap::{Address, Inner, Transport, encapsulation};
@@ -122,6 +123,16 @@ impl Tracker {
     /// Identities of one person that were learned since the last call.
     pub fn take_links(&mut self) -> Vec<Link> {
         self.learner.take_links()
+    }
+
+    /// What the control plane told, to be kept over a restart.
+    pub fn save_bearers(&self) -> Kept {
+        self.learner.save(self.clock.now_ns())
+    }
+
+    /// Takes in what an earlier run kept, as far as it still counts now.
+    pub fn load_bearers(&mut self, kept: Kept) -> Restored {
+        self.learner.load(kept, self.clock.now_ns())
     }
 
     pub fn names_shed(&self) -> u64 {

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -75,7 +76,9 @@ impl CapturePath {
 
     fn open_bytes(&self) -> io::Result<Box<dyn Read + Send>> {
         if self.is_standard_input() {
-            return Ok(Box::new(io::stdin()));
+            // Not through the standard library's own buffer, in which the first packets would stay.
+            let input = io::stdin().as_fd().try_clone_to_owned()?;
+            return Ok(Box::new(File::from(input)));
         }
         Ok(Box::new(File::open(&self.path)?))
     }

@@ -14,6 +14,7 @@ use std::slice;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::fault::Fault;
+use crate::memory::exclude_from_dumps;
 
 /// Bytes of a block: holds the longest packet that receive offload makes, many times.
 pub(super) const BLOCK_LEN: usize = 1024 * 1024;
@@ -296,6 +297,7 @@ impl Map {
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
+        exclude_from_dumps(start.cast(), len);
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Self { start, len })
     }

@@ -10,6 +10,15 @@ use crate::control::message::{BearerEnd, Change, Message, Role, Rule};
 pub struct Roles(Vec<(Rule, Role)>);
 
 impl Roles {
+    /// [`MAX_RULES`](crate::control::message::MAX_RULES) at most.
+    pub(in crate::control) fn of(known: Vec<(Rule, Role)>) -> Self {
+        Self(known)
+    }
+
+    pub(in crate::control) fn known(&self) -> &[(Rule, Role)] {
+        &self.0
+    }
+
     /// Learns from a message, then turns its [`Change::Moves`] into [`Change::Leads`] where the role is
     /// known: the ends stand in `bearers` from then on. To be called with each accepted message of a
     /// session, requests before their answers.
