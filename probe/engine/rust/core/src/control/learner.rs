@@ -87,7 +87,10 @@ impl Learner {
         let mut told = Vec::with_capacity(ended.len());
         for one in ended {
             let context = self.first_of(&one.about.contexts).or(said_of(&one.about));
-            self.forget_unborn(&one.about, &mut Changes::default());
+            // Accounting says what is; its session does not wait for an answer.
+            if one.procedure == Procedure::CreateSession {
+                self.forget_unborn(&one.about, &mut Changes::default());
+            }
             told.push((one, context));
         }
         told
