@@ -69,9 +69,8 @@ class BearerView(S1uView):
     """The tunnels that the control plane has set up for the moment."""
 
     def _tunnel(self, flow: Flow, up: bool) -> tuple[bytes, bytes, bytes]:
-        connection = flow.connection
-        assert connection is not None and connection.stay is not None
-        stay = connection.stay
+        assert flow.connection is not None
+        stay = flow.connection.stay_of(up)
         ends = (stay.node_address, stay.gateway_address)
         teid = stay.teid_up if up else stay.teid_down
         return _ends_and_header(*ends, teid, up, stay.cell.rat == "nr")

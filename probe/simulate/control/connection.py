@@ -136,6 +136,7 @@ class Connection:
     end_reason: str | None = None
     stays: list[Stay] = field(default_factory=list)
     stay: Stay | None = None  # the present one
+    arriving: Stay | None = None  # that of a handover under way, where packets go up already
     last_packet_us: int = 0
     wanted: Callable[["Connection"], None] | None = None  # called once packets wait
     _waiting: list[Callable[[], None]] = field(default_factory=list)
@@ -144,11 +145,9 @@ class Connection:
     def is_open(self) -> bool:
         return self.state is State.ACTIVE
 
-    def enter(self, now_us: int, cell: Cell, teid_down: int) -> None:
-        """Carry packets in `cell` from now on."""
-        self.leave(now_us)
-        self.cell, self.teid_down = cell, teid_down
-        self.stay = Stay(
+    def arrive(self, now_us: int, cell: Cell, teid_down: int) -> Stay:
+        """Send packets up from `cell` from now on; they come down there once the path is switched."""
+        self.arriving = Stay(
             attachment=self.number,
             number=len(self.stays),
             cell=cell,
@@ -158,15 +157,25 @@ class Connection:
             teid_down=teid_down,
             start_us=now_us,
         )
-        self.stays.append(self.stay)
+        self.stays.append(self.arriving)
+        return self.arriving
+
+    def enter(self, now_us: int, cell: Cell, teid_down: int) -> None:
+        """Carry packets in `cell` from now on."""
+        entered = self.arriving or self.arrive(now_us, cell, teid_down)
+        self.arriving = None
+        self.leave(now_us)
+        self.cell, self.teid_down = cell, teid_down
+        self.stay = entered
         self.state = State.ACTIVE
         self._release_waiting()
 
     def leave(self, now_us: int) -> None:
-        """End the present stay, if there is one."""
-        if self.stay is not None:
-            self.stay.end_us = now_us
-            self.stay = None
+        """End the present stay, if there is one, and that which is about to begin."""
+        for stay in (self.stay, self.arriving):
+            if stay is not None:
+                stay.end_us = now_us
+        self.stay = self.arriving = None
 
     def end(self, now_us: int, reason: str) -> None:
         self.leave(now_us)
@@ -176,10 +185,16 @@ class Connection:
 
     def carry(self, now_us: int, up: bool, ip_length: int) -> Stay:
         """Count a packet that passes the tap now."""
-        assert self.stay is not None
+        stay = self.stay_of(up)
         self.last_packet_us = now_us
-        self.stay.volume.count(up, ip_length)
-        return self.stay
+        stay.volume.count(up, ip_length)
+        return stay
+
+    def stay_of(self, up: bool) -> Stay:
+        """Return the stay that a packet belongs to."""
+        stay = self.arriving if up and self.arriving else self.stay
+        assert stay is not None
+        return stay
 
     def wait(self, action: Callable[[], None]) -> bool:
         """Keep `action` for when the device is back; False if it will not be."""

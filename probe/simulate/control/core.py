@@ -1,9 +1,10 @@
 """The procedures of the control plane: attach, move, idle and back, detach, restart.
 
 Each tells the tapped interfaces what happens, and changes what packets may do at the moment at
-which the user plane changes: a move takes effect when the gateway accepts it. What a packet is
-labelled with is the state at the tap: packets on their way in a move belong to the cell that the
-tap sees them come from or go to.
+which the user plane changes. A device that is handed over sends from the target before the target
+asks for the path (TS 36.300 10.1.2.1, TS 38.300 9.2.3.2): what goes up belongs to the target from the
+request on, what comes down once the gateway accepts it. What a packet is labelled with is the state
+at the tap: the cell that the tap sees it come from or go to.
 """
 
 from collections import defaultdict
@@ -195,27 +196,33 @@ class Core:
         node = self._node(target)
         ends = (node.teids.take(), node.ue_ids.take())
         switch = self._signalling.open(Kind.SWITCH, connection, target, *ends)
-        self._later(2, connection, self._turn, connection, switch)
-
-    def _turn(self, connection: Connection, switch: Exchange) -> None:
         fate = self._fates.of_move()
+        if fate is not MoveFate.REFUSED:
+            connection.arrive(self._timeline.now, target, switch.teid_down)
+        self._later(2, connection, self._turn, connection, switch, fate)
+
+    def _turn(self, connection: Connection, switch: Exchange, fate: MoveFate) -> None:
         ends = (switch.cell, switch.teid_down, switch.node_ue_id)
         exchange = self._signalling.open(Kind.MOVE, connection, *ends)
         if fate is MoveFate.REFUSED:
             stay = partial(self._stay, connection, switch)
             self._ask(exchange, 3, stay, Outcome.REFUSED)
         else:
+            # The tunnel is turned by the first request, whatever becomes of the answer.
+            self._later(2, connection, self._switch, connection, switch)
             lost_answers = 1 if fate is MoveFate.REPEATED else 0
-            arrive = partial(self._arrive, connection, switch)
-            self._ask(exchange, 3, arrive, lost_answers=lost_answers)
+            acknowledge = partial(self._acknowledge, connection, switch)
+            self._ask(exchange, 3, acknowledge, lost_answers=lost_answers)
 
-    def _arrive(self, connection: Connection, switch: Exchange) -> None:
+    def _switch(self, connection: Connection, switch: Exchange) -> None:
         left = connection.stay
         if left is not None and self._tunnels is not None:
             self._tap.write(self._timeline.now, self._tunnels.end_marker(left))
         self._leave_node(connection)
         self._change_cell(connection, switch.cell, switch.teid_down, switch.node_ue_id)
         self.moves += 1
+
+    def _acknowledge(self, connection: Connection, switch: Exchange) -> None:
         self._ask(switch, 1, partial(self._busy.discard, connection))
 
     def _stay(self, connection: Connection, switch: Exchange) -> None:

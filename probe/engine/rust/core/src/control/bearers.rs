@@ -504,15 +504,41 @@ impl Bearers {
         ids.filter(is_other).collect()
     }
 
+    /// Whether a session was given a key by a third node after it had one of this one: another SGW has
+    /// taken it over.
+    pub fn has_left(&self, id: ContextId, protocol: Protocol, ends: [Address; 2]) -> bool {
+        let controls = self.get(id).map_or(&[][..], |context| &context.controls);
+        let mut later = controls.iter().rev().filter(|(one, _)| *one == protocol);
+        let mut later = later.by_ref().map(|(_, end)| end.address);
+        let newest = later.find(|address| *address != ends[0]);
+        newest.is_some_and(|address| address != ends[1]) && later.any(|address| address == ends[1])
+    }
+
+    /// A node keeps a session no longer; another does.
+    pub fn drop_controls(&mut self, id: ContextId, protocol: Protocol, node: Address) {
+        let Some(context) = self.get_mut(id) else {
+            return;
+        };
+        let is_its =
+            |(one, end): &mut (Protocol, ControlEnd)| *one == protocol && end.address == node;
+        let gone: Vec<_> = context.controls.extract_if(.., is_its).collect();
+        for key in gone {
+            remove_from(&mut self.by_control, &key, id);
+        }
+    }
+
+    /// All devices that have a signalling connection through a node.
+    pub fn connected_by(&self, protocol: Protocol, node: Address) -> Vec<ContextId> {
+        let keys = self.by_ue.iter();
+        let of_node = keys.filter(|(key, _)| key.protocol == protocol && key.node == node);
+        in_order(of_node.flat_map(|(_, ids)| ids.iter().copied()))
+    }
+
     /// All sessions that a node of the core keeps.
     pub fn kept_by(&self, protocol: Protocol, node: Address) -> Vec<ContextId> {
         let keys = self.by_control.iter();
         let of_node = keys.filter(|((one, end), _)| *one == protocol && end.address == node);
-        let mut ids: Vec<ContextId> = of_node.flat_map(|(_, ids)| ids.iter().copied()).collect();
-        // The order in a hash table is nobody's business.
-        ids.sort_unstable_by_key(|id| id.index);
-        ids.dedup();
-        ids
+        in_order(of_node.flat_map(|(_, ids)| ids.iter().copied()))
     }
 
     /// Takes in an address of the device; who had it before has it no longer.
@@ -747,6 +773,14 @@ impl Bearers {
             known.qos_class = Some(qos_class);
         }
     }
+}
+
+/// The order in a hash table is nobody's business.
+fn in_order(ids: impl Iterator<Item = ContextId>) -> Vec<ContextId> {
+    let mut ids: Vec<ContextId> = ids.collect();
+    ids.sort_unstable_by_key(|id| id.index);
+    ids.dedup();
+    ids
 }
 
 fn bearer_of(bearers: &mut Vec<KnownBearer>, id: u8) -> Option<&mut KnownBearer> {

@@ -124,6 +124,7 @@ fn request_of(kind: u8) -> Option<u8> {
 const IMSI: u8 = 1;
 const CAUSE: u8 = 2;
 const RECOVERY: u8 = 3;
+const INDICATION: u8 = 77;
 const APN: u8 = 71;
 const BEARER_ID: u8 = 73;
 const DEVICE_ID: u8 = 75;
@@ -184,6 +185,8 @@ fn read_element(message: &mut Message, element: &Element<'_>) -> Result<(), Malf
         (MSISDN, 0) => first(&mut message.identity.msisdn, Digits::from_bcd(value)),
         (DEVICE_ID, 0) => first(&mut message.identity.imei, Digits::from_bcd(value)),
         (CAUSE, 0) => first(&mut message.cause, Some(cause(value, message.phase)?)),
+        // Flag OI (8.12).
+        (INDICATION, 0) => message.ends_everywhere = byte(value)? & 0x08 != 0,
         (RECOVERY, 0) => first(&mut message.recovery, Some(byte(value)?.into())),
         (APN, 0) => first(&mut message.apn, read_apn(value)),
         (RAT, 0) => first(&mut message.rat, Rat::read(byte(value)?)),

@@ -547,3 +547,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_deletion_says_whether_the_session_ends_everywhere() {
+    let ends_everywhere = |flags: u8| {
+        let indication = element(77, 0, &[flags, 0]);
+        decode(36, &[indication]).ends_everywhere
+    };
+    assert!(ends_everywhere(0x08) && !ends_everywhere(0xf7));
+    assert!(!decode(36, &[]).ends_everywhere);
+}

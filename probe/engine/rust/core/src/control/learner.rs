@@ -87,7 +87,10 @@ impl Learner {
         let mut told = Vec::with_capacity(ended.len());
         for one in ended {
             let context = self.first_of(&one.about.contexts).or(said_of(&one.about));
-            self.forget_unborn(&one.about, &mut Changes::default());
+            // Accounting says what is; its session does not wait for an answer.
+            if one.procedure == Procedure::CreateSession {
+                self.forget_unborn(&one.about, &mut Changes::default());
+            }
             told.push((one, context));
         }
         told
@@ -121,11 +124,16 @@ impl Learner {
         };
         let mut changes = Changes::default();
         self.hear_recovery(&said, &mut changes);
+        self.hear_reset(&said, &mut changes);
         match message.phase {
             Phase::Request => self.on_request(&said, &mut changes),
             Phase::Response => self.on_answer(&said, &mut changes),
             Phase::Indication => {
                 let ids = self.contexts_of(&said);
+                if is_radio_lost(message) {
+                    let context = self.first_of(&ids);
+                    changes.ended = Some((Transaction::told(message, ends, time_ns), context));
+                }
                 self.apply(ids, &said, &mut changes);
             }
         }
@@ -157,6 +165,7 @@ impl Learner {
             _ => self.apply(ids, said, changes),
         };
         let about = About {
+            is_left: message.procedure == Procedure::DeleteSession && !message.ends_everywhere,
             removed: said.removed().chain(message.linked_bearer).collect(),
             before,
             said: ids.is_empty().then(|| Box::new(said.alone())),
@@ -197,7 +206,18 @@ impl Learner {
             return;
         }
         match said.message.procedure {
-            Procedure::DeleteSession => ids.into_iter().for_each(|id| self.forget(id, changes)),
+            Procedure::DeleteSession => {
+                let [responder, requester] = said.ends;
+                for id in ids {
+                    let protocol = said.message.protocol;
+                    if about.is_left && self.bearers.has_left(id, protocol, [requester, responder])
+                    {
+                        self.bearers.drop_controls(id, protocol, responder);
+                    } else {
+                        self.forget(id, changes);
+                    }
+                }
+            }
             Procedure::ContextRelease if changes.ended.is_none() => {
                 self.end_connection(&ids, said, changes);
             }
@@ -250,6 +270,50 @@ impl Learner {
         if self.recoveries.len() < self.limit {
             self.recoveries.insert((protocol, node), counter);
         }
+    }
+
+    /// Signalling connections end without a word of each: those that a Reset lists, or all of a base station
+    /// (TS 36.413 8.7.1, TS 38.413 8.7.4), also where it sets its interface up anew (TS 36.413 8.7.3.1,
+    /// TS 38.413 8.7.1.1). An Error Indication ends none (TS 36.413 8.7.2, TS 38.413 8.7.5).
+    fn hear_reset(&mut self, said: &Said<'_>, changes: &mut Changes) {
+        let message = said.message;
+        let is_reset = matches!(message.procedure, Procedure::Reset | Procedure::Setup);
+        if !said.is_of_ran() || !is_reset || message.phase != Phase::Request {
+            return;
+        }
+        let ids = if message.connections.is_empty() {
+            self.all_between(said.ends, message.protocol)
+        } else {
+            let listed = message.connections.iter();
+            let found = listed.flat_map(|&ue_ids| {
+                let alone = Message {
+                    ue_ids,
+                    ..Message::new(message.protocol, Procedure::Reset, Phase::Request)
+                };
+                let said = Said {
+                    message: &alone,
+                    ..*said
+                };
+                self.by_ue_keys(&said)
+            });
+            found.collect()
+        };
+        self.end_connection(&ids, said, changes);
+    }
+
+    /// All devices with a connection between a base station and the core: either may speak, and the core
+    /// has others.
+    fn all_between(&self, ends: [Address; 2], protocol: Protocol) -> Vec<ContextId> {
+        let [one, other] = ends.map(|node| self.bearers.connected_by(protocol, node));
+        let is_between = |id: &ContextId| {
+            let known = self.bearers.get(*id).map_or(&[][..], Context::ue_keys);
+            let mut of_access = known.iter().filter(|key| key.is_access());
+            of_access.any(|key| key.protocol == protocol && ends.contains(&key.node))
+        };
+        let mut ids: Vec<ContextId> = one.into_iter().filter(is_between).collect();
+        let others = other.into_iter().filter(is_between);
+        ids.extend(others.filter(|id| !ids.contains(id)).collect::<Vec<_>>());
+        ids
     }
 
     /// A signalling connection is over, and its identities are free. The sessions go on, idle.
@@ -983,6 +1047,14 @@ fn is_unnumbered(message: &Message, bearer: &Bearer) -> bool {
     bearer.id == 0
         && message.procedure == Procedure::CreateBearer
         && message.phase == Phase::Request
+}
+
+/// A base station asks to release a device that it has lost (radio network cause 21 of TS 36.413 9.2.1.3
+/// and of TS 38.413 9.3.1.2).
+fn is_radio_lost(message: &Message) -> bool {
+    const RADIO_CONNECTION_LOST: u16 = 1021;
+    let is_lost = |cause: Cause| cause.number == RADIO_CONNECTION_LOST;
+    message.procedure == Procedure::ContextRelease && message.cause.is_some_and(is_lost)
 }
 
 fn is_new_session(procedure: Procedure) -> bool {

@@ -373,3 +373,217 @@ fn radius_alone_names_an_address_until_it_stops() {
     network.say(5, ends(PGW, 4), &stop);
     assert_eq!(subscriber(&network), None);
 }
+
+fn ue(core: u64, access: u64) -> UeIds {
+    UeIds {
+        core: Some(core),
+        access: Some(access),
+    }
+}
+
+fn s1ap(procedure: Procedure, phase: Phase, ue_ids: UeIds) -> Message {
+    Message {
+        ue_ids,
+        ..Message::new(Protocol::S1ap, procedure, phase)
+    }
+}
+
+impl Network {
+    /// Connects subscriber `number`, whom S11 knows, by S1AP at a base station: both identities are its
+    /// number.
+    fn connect(&mut self, second: u64, number: u32, enb: u8) {
+        let ids = ue(number.into(), number.into());
+        let request = Message {
+            bearers: bearer(&[(Role::Core, end(SGW, number))]),
+            ..s1ap(Procedure::ContextSetup, Phase::Request, ids)
+        };
+        self.say(second, ends(MME, enb), &request);
+        let answer = Message {
+            cause: accepted(),
+            bearers: bearer(&[(Role::Access, end(enb, number))]),
+            ..s1ap(Procedure::ContextSetup, Phase::Response, ids)
+        };
+        self.say(second, ends(enb, MME), &answer);
+    }
+
+    fn is_served(&self, enb: u8, number: u32) -> bool {
+        self.at(end(enb, number), 9).is_some()
+    }
+}
+
+#[test]
+fn a_reset_releases_the_devices_of_its_base_station_or_those_it_lists() {
+    let mut network = Network::new();
+    for (number, enb) in [(6, ENB1), (7, ENB1), (8, ENB2)] {
+        network.attach(1, number);
+        network.connect(2, number, enb);
+    }
+    let listed = Message {
+        connections: vec![ue(6, 6)],
+        ..s1ap(Procedure::Reset, Phase::Request, UeIds::default())
+    };
+    network.say(3, ends(MME, ENB1), &listed);
+    let served = |network: &Network| {
+        [(ENB1, 6), (ENB1, 7), (ENB2, 8)].map(|(enb, who)| network.is_served(enb, who))
+    };
+    assert_eq!(served(&network), [false, true, true]);
+    let error = s1ap(Procedure::Error, Phase::Indication, ue(7, 7));
+    network.say(4, ends(ENB1, MME), &error);
+    assert_eq!(served(&network), [false, true, true]);
+    let setup = s1ap(Procedure::Setup, Phase::Request, UeIds::default());
+    network.say(5, ends(ENB1, MME), &setup);
+    assert_eq!(served(&network), [false, false, true]);
+    let known = network.at(end(SGW, 7), 9).map(|(who, _)| who);
+    assert_eq!(
+        known,
+        Some(Some(network.who(7))),
+        "the session lives on, idle"
+    );
+}
+
+#[test]
+fn a_lost_radio_connection_is_told_with_whom_it_was() {
+    let mut network = Network::new();
+    network.attach(1, 7);
+    network.connect(2, 7, ENB1);
+    let lost = |number| Message {
+        cause: Some(Cause {
+            number,
+            accepted: true,
+        }),
+        ..s1ap(Procedure::ContextRelease, Phase::Indication, ue(7, 7))
+    };
+    let inactive = network.say(3, ends(ENB1, MME), &lost(1020));
+    assert!(inactive.ended.is_none());
+    let (told, whom) = network
+        .say(4, ends(ENB1, MME), &lost(1021))
+        .ended
+        .expect("told");
+    assert_eq!(
+        (told.answered_ns, told.cause.map(|cause| cause.number)),
+        (None, Some(1021))
+    );
+    assert_eq!(
+        whom.and_then(|context| context.subscriber),
+        Some(network.who(7))
+    );
+}
+
+/// The session of subscriber 7 moves from the SGW to another one, and is deleted at the former.
+fn deleted_after_relocation(ends_everywhere: bool) -> Network {
+    const OTHER_SGW: u8 = 5;
+    let mut network = Network::new();
+    network.attach(1, 7);
+    let request = Message {
+        sender_end: control(MME, 7),
+        identity: imsi(7),
+        apn: Some("internet".into()),
+        ..gtp(Procedure::CreateSession, Phase::Request, 90)
+    };
+    network.say(2, ends(MME, OTHER_SGW), &request);
+    let answer = Message {
+        cause: accepted(),
+        receiver_key: 7,
+        sender_end: control(OTHER_SGW, 5007),
+        bearers: bearer(&[(Role::Core, end(OTHER_SGW, 7))]),
+        ..gtp(Procedure::CreateSession, Phase::Response, 90)
+    };
+    network.say(2, ends(OTHER_SGW, MME), &answer);
+    let delete = Message {
+        receiver_key: 1007,
+        ends_everywhere,
+        ..gtp(Procedure::DeleteSession, Phase::Request, 91)
+    };
+    network.say(3, ends(MME, SGW), &delete);
+    let deleted = Message {
+        receiver_key: 7,
+        cause: accepted(),
+        ..gtp(Procedure::DeleteSession, Phase::Response, 91)
+    };
+    network.say(3, ends(SGW, MME), &deleted);
+    assert_eq!(network.at(end(SGW, 7), 60), None);
+    network
+}
+
+#[test]
+fn a_session_that_moved_to_another_gateway_outlives_its_deletion_at_the_former() {
+    let network = deleted_after_relocation(false);
+    let who = Some(network.who(7));
+    let known = network.at(end(5, 7), 60).map(|(who, _)| who);
+    assert_eq!(known, Some(who));
+    assert!(deleted_after_relocation(true).learner.bearers.is_empty());
+}
+
+#[test]
+fn another_request_with_identities_used_again_is_none_that_was_repeated() {
+    let mut network = Network::new();
+    network.attach(1, 7);
+    network.attach(1, 8);
+    let ids = ue(50, 60);
+    let request = |number| Message {
+        bearers: bearer(&[(Role::Core, end(SGW, number))]),
+        ..s1ap(Procedure::ContextSetup, Phase::Request, ids)
+    };
+    network.say(2, ends(MME, ENB1), &request(7));
+    // The answer and the release were missed.
+    let begin = Message {
+        ue_ids: UeIds {
+            core: None,
+            access: Some(60),
+        },
+        location: Location {
+            cell: Some(ecgi(3)),
+            ..Location::default()
+        },
+        ..Message::new(Protocol::S1ap, Procedure::InitialUe, Phase::Indication)
+    };
+    network.say(3, ends(ENB1, MME), &begin);
+    network.say(4, ends(MME, ENB1), &request(8));
+    let answer = Message {
+        cause: accepted(),
+        bearers: bearer(&[(Role::Access, end(ENB1, 99))]),
+        ..s1ap(Procedure::ContextSetup, Phase::Response, ids)
+    };
+    network.say(4, ends(ENB1, MME), &answer);
+    let known = network.at(end(ENB1, 99), 5).map(|(who, _)| who);
+    assert_eq!(known, Some(Some(network.who(8))));
+}
+
+#[test]
+fn an_answer_of_a_handovers_target_finds_its_request() {
+    let mut network = Network::new();
+    let request = s1ap(
+        Procedure::HandoverAllocation,
+        Phase::Request,
+        UeIds {
+            core: Some(7),
+            access: None,
+        },
+    );
+    network.say(1, ends(MME, ENB2), &request);
+    let answer = Message {
+        cause: accepted(),
+        ..s1ap(Procedure::HandoverAllocation, Phase::Response, ue(7, 9))
+    };
+    assert!(network.say(2, ends(ENB2, MME), &answer).ended.is_some());
+}
+
+#[test]
+fn a_refused_move_leaves_its_tunnel_end_to_the_next_one() {
+    let mut network = Network::new();
+    network.attach(1, 7);
+    let asked = Message {
+        receiver_key: 1007,
+        bearers: bearer(&[(Role::Access, end(ENB2, 70))]),
+        ..gtp(Procedure::ModifySession, Phase::Request, 80)
+    };
+    network.say(2, ends(MME, SGW), &asked);
+    let answer = Message {
+        cause: refused(),
+        receiver_key: 7,
+        ..gtp(Procedure::ModifySession, Phase::Response, 80)
+    };
+    network.say(2, ends(SGW, MME), &answer);
+    assert_eq!(network.at(end(ENB2, 70), 3), None);
+    assert!(network.is_served(ENB1, 7));
+}

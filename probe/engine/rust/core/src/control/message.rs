@@ -251,6 +251,9 @@ pub struct Message {
     pub sequence: u32,
     /// The session's key at the receiver: TEID or SEID of the header; 0 where it is not known yet.
     pub receiver_key: u64,
+    /// Of a GTPv2 Delete Session Request: the SGW is to pass it on, so that the session ends everywhere
+    /// (Operation Indication). An SGW that the session has left is asked without.
+    pub ends_everywhere: bool,
     /// The session's key at the sender: F-TEID of the control plane or F-SEID. RADIUS: a digest of
     /// NAS and accounting session.
     pub sender_end: Option<ControlEnd>,
@@ -297,6 +300,7 @@ impl Message {
             phase,
             sequence: 0,
             receiver_key: 0,
+            ends_everywhere: false,
             sender_end: None,
             ue_ids: UeIds::default(),
             connections: Vec::new(),

@@ -99,6 +99,8 @@ struct Pending {
 pub struct About {
     /// Contexts that the request turned out to be about.
     pub contexts: Vec<ContextId>,
+    /// A session is to go, but perhaps only here (TS 29.274 7.2.9.1): see [`Message::ends_everywhere`].
+    pub is_left: bool,
     /// Bearers that are to go.
     pub removed: Vec<u8>,
     /// What its contexts were before: a refusal leaves all as it was.
@@ -124,6 +126,22 @@ pub struct Transaction {
     pub is_one_way: bool,
     /// By which an answer found its request.
     pub sequence: u32,
+}
+
+impl Transaction {
+    /// What a node said unasked, and why: it has a cause and no answer.
+    pub fn told(message: &Message, ends: [Address; 2], time_ns: u64) -> Self {
+        let pending = Pending {
+            first_ns: time_ns,
+            subject: Subject::of(message),
+            retransmissions: 0,
+            about: About::default(),
+        };
+        Self {
+            cause: message.cause,
+            ..Key::of(message, ends[0], ends[1]).ended(&pending)
+        }
+    }
 }
 
 /// Requests under way. At most `limit`; further ones are not waited for, and counted.

@@ -40,6 +40,7 @@ pub fn is_told(transaction: &Transaction, verdict: &Verdict) -> bool {
 /// How a request ended.
 pub fn judge(transaction: &Transaction) -> Verdict {
     match (transaction.answered_ns, transaction.cause) {
+        (None, Some(cause)) => Verdict::Failed(radio_lost(cause)),
         (None, _) if transaction.is_one_way => Verdict::unknown("one_way"),
         (None, _) => Verdict::Failed(unanswered(transaction)),
         (Some(_), Some(cause)) if !cause.accepted => Verdict::Failed(refused(transaction, cause)),
@@ -63,6 +64,16 @@ fn unanswered(transaction: &Transaction) -> Failure {
             again => failure.evidence.and_number("retransmissions", again),
         },
         ..failure
+    }
+}
+
+/// A base station says unasked that it has lost a device.
+fn radio_lost(cause: Cause) -> Failure {
+    Failure {
+        cause: FailureCause::RadioConnectionLost,
+        stage: FailureStage::Signalling,
+        side: Some(FailureSide::Access),
+        evidence: Evidence::of("radio_lost").and_number("cause", cause.number.into()),
     }
 }
 

@@ -89,6 +89,7 @@ names!(
         RadiusTimeout = "radius_timeout",
         S1apRejected = "s1ap_rejected",
         NgapRejected = "ngap_rejected",
+        RadioConnectionLost = "radio_connection_lost",
         HandoverFailed = "handover_failed",
         DnsTimeout = "dns_timeout",
         DnsServfail = "dns_servfail",
