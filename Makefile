@@ -141,6 +141,10 @@ round-trip-table: setup system-tools
 cause-table: setup system-tools
 	@python -m tests.system.laboratory.failures
 
+.PHONY: identities
+identities: setup ## Plants 100,000 IMSIs, MSISDNs and IMEIs, or PLANTED=n, and looks for them in all that is left
+	$(call step,identities,EDGEQOE_PLANTED=$(or $(PLANTED),100000) python -m pytest tests/system/test_identities_stay.py)
+
 .PHONY: bench
 bench: setup ## Engine throughput beside a reference walk over the same packets; N=packets
 	@python tests/bench/bench_engine.py --packets $(N)

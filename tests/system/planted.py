@@ -1,7 +1,7 @@
 """Identities planted in the messages of every control plane, and the search for them.
 
-Identities are of random digits: what is found is theirs, and no chance. They are sought in each form
-that messages and programs have them in, and in parts of it: a wiped end does not hide the rest.
+Identities are of random digits: what is found is theirs, and no chance. They are sought in each
+form that messages and programs have them in, and in parts of it: a wiped end does not hide the rest.
 """
 
 import ipaddress
@@ -28,36 +28,31 @@ from probe.simulate.control.s1ap import S1ap
 from probe.simulate.control.s11 import S11
 from probe.simulate.control.signalling import Exchange, Interface, Kind, Outcome, Transaction
 from probe.simulate.control.views import GATEWAYS
-from probe.simulate.flow import UDP, packed
-from probe.simulate.headers import ethernet, ipv4
+from probe.simulate.flow import packed
 from probe.simulate.network import build_network
 
-# No round numbers: neither has long rows of zeros, with which IMSIs begin.
 START_NS: Final = 1_799_998_765_432_198_765
 BETWEEN_NS: Final = 20_011  # from one frame to the next
 GTPC_PORT, GTPU_PORT = 2123, 2152
 
 
 def people(count: int, seed: int = 1) -> list[Identity]:
-    """Return so many people, each with random digits of its own."""
+    """Return so many people, each with random digits of its own, the network's too."""
     drawn = random.Random(seed)
 
-    def digits(network: str, length: int) -> str:
+    def digits(length: int) -> str:
         while True:
-            found = network + "".join(drawn.choices("0123456789", k=length - len(network)))
-            if not _looks_like_text(found):
+            found = "".join(drawn.choices("0123456789", k=length))
+            if not _looks_common(found):
                 return found
 
-    # Of test network 001-01, which messages of 5G name apart from the rest of an IMSI.
-    return [
-        Identity(digits("00101", 15), digits("", 15), digits("", 16), "") for _ in range(count)
-    ]
+    return [Identity(digits(15), digits(15), digits(16), "") for _ in range(count)]
 
 
-def _looks_like_text(digits: str) -> bool:
-    """Say whether binary-coded digits could be hexadecimal text, of which records are full."""
+def _looks_common(digits: str) -> bool:
+    """Say whether binary-coded digits could be text or small numbers, of which memory is full."""
     windows = (window for form in FORMS[:2] for window in form.windows(digits))
-    return any(sum(byte in b"0123456789abcdef" for byte in window) > 2 for window in windows)
+    return any(sum(byte in _COMMON for byte in window) > 3 for window in windows)
 
 
 def identities_of(everyone: Iterable[Identity]) -> Iterator[str]:
@@ -69,6 +64,7 @@ def identities_of(everyone: Iterable[Identity]) -> Iterator[str]:
 
 WINDOW: Final = 7  # bytes: 14 binary-coded digits, and any 16 digits as a number
 TEXT: Final = 13  # digits in a row: the parts of an identity in ASCII that count
+TAC: Final = 8  # digits of an IMEISV that are kept, one behind the other in a column
 _MASK: Final = np.uint64((1 << 8 * WINDOW) - 1)
 _SPREAD: Final = np.uint64(0x9E37_79B9_7F4A_7C15)
 _PIECE: Final = 16 << 20
@@ -91,6 +87,7 @@ class Form:
             yield bcd(part) if self.name == "swapped" else bytes.fromhex(part)
 
 
+_COMMON: Final = b"0123456789abcdef" + bytes(range(17))
 FORMS: Final = tuple(map(Form, ("swapped", "packed", "integer little", "integer big")))
 
 
@@ -149,7 +146,9 @@ def _bit(slots: NDArray[np.uint64]) -> NDArray[np.uint8]:
 
 
 def _texts(digits: str) -> Iterator[str]:
-    for start in range(len(digits) - TEXT + 1):
+    """Yield the parts that count; of an IMEISV those with most of what is not kept of it."""
+    first = TAC + 7 - TEXT if len(digits) == 16 else 0
+    for start in range(first, len(digits) - TEXT + 1):
         yield digits[start : start + TEXT]
 
 
@@ -181,9 +180,9 @@ class Finds:
 class Planted:
     """A capture in which everybody is named.
 
-    Each person is told of on one of S11, N4, Gn and beside SGi, and attaches by S1AP or NGAP. Of some
-    the request is refused, has no answer, is cut short, comes in fragments of IP or SCTP, or in some
-    of them alone; some send packets through their tunnels.
+    Each person is told of on one of S11, N4, Gn and beside SGi, and attaches by S1AP or NGAP. Of
+    some the request is refused, has no answer, is cut short, comes in fragments of IP or SCTP, or
+    in some of them alone; some send packets through their tunnels.
     """
 
     def __init__(self, everyone: Sequence[Identity]) -> None:
@@ -221,7 +220,8 @@ class Planted:
         ran, cells = self._rans[number % 2]
         connection = _connection(number, person, cells[number % len(cells)])
         fate = number // len(self._cores) % 40
-        for frame in _asked(ran, connection, Kind.INITIAL)[0]:
+        for made in _asked(ran, connection, Kind.INITIAL)[0]:
+            frame = _in_own_network(made, person)
             for part in _chunks(frame, number, shown=fate - 6) if fate in (7, 8) else [frame]:
                 yield part, len(part)
         core, cells, steps = self._cores[number % len(self._cores)]
@@ -253,7 +253,7 @@ class Planted:
             yield self._framer.udp(outer[0], outer[1], up, header + inner)
 
     def _others(self, start_ns: int) -> Iterator[bytes]:
-        """Five minutes of packets that name nobody: what waited is given up, buffers are used again."""
+        """Yield five minutes of packets that name nobody: what waits is given up."""
         payload = random.Random(2).randbytes(1200)
         for number in range(3000):
             ends = (f"192.0.2.{number % 250 + 1}", 5000), ("198.51.100.1", 5001)
@@ -305,8 +305,16 @@ def _fragments(frame: bytes, shown: int) -> list[tuple[bytes, int]]:
     return parts
 
 
+def _in_own_network(frame: bytes, person: Identity) -> bytes:
+    """Return the frame with the person's network in its SUCI (null scheme, TS 24.501 9.11.3.4)."""
+    digits = [int(digit) for digit in person.imsi[:5]]
+    network = (digits[1] << 4 | digits[0], 0xF0 | digits[2], digits[4] << 4 | digits[3])
+    scheme = b"\xf0\xff\0\0"
+    return frame.replace(b"\x01" + PLMN + scheme, b"\x01" + bytes(network) + scheme)
+
+
 def _chunks(frame: bytes, number: int, shown: int) -> list[bytes]:
-    """Return a frame's message in two chunks of an association of its own, of which so many are shown.
+    """Return a frame's message in two chunks of an own association, of which so many are shown.
 
     RFC 9260 3.3.1: the flags say B and E, the length is without what fills up.
     """
@@ -371,9 +379,7 @@ class Gn:
         ends = (connection.cell.node_address, GTPC_PORT), _ggsn(connection.gateway)
         return [self._framer.udp(*ends, True, message)]
 
-    def answer(
-        self, exchange: Exchange, transaction: Transaction, outcome: Outcome
-    ) -> "_Answer":
+    def answer(self, exchange: Exchange, transaction: Transaction, outcome: Outcome) -> "_Answer":
         connection = exchange.connection
         gateway, teid = packed(connection.gateway.address), connection.teid_up
         elements = struct.pack("!BB", 1, 128 if outcome is Outcome.ACCEPTED else 199)

@@ -296,6 +296,7 @@ def test_the_search_finds_each_form_of_an_identity() -> None:
         b"x" + digits.encode() + b"y",
         b"1" + digits.encode(),
         digits.encode()[3:],
+        digits.encode()[2:-1],
         b"\x91" + bytes.fromhex(digits),
         bytes.fromhex("0" + digits + "f"),
         swapped(digits),
