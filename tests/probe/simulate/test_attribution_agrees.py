@@ -159,7 +159,7 @@ def test_each_attempt_that_succeeds_is_told_once_however_often_it_was_sent(
         # A gNB is given a device that returns before it is given a session that tells whose it is.
         may_be_unknown = request["procedure"] == "initial_context_setup"
         known = attribution.pseudonym(request["subscriber"])
-        assert subscriber == known or may_be_unknown and subscriber is None
+        assert subscriber == known or (may_be_unknown and subscriber is None)
 
 
 def test_tunnels_and_addresses_of_the_simulation_are_used_again_by_others(

@@ -1,4 +1,4 @@
-"""A mirror may miss messages of the control plane or show them twice: nobody is taken for another."""
+"""Messages of the control plane may be missed or shown twice: nobody is taken for another."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
