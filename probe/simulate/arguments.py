@@ -46,9 +46,9 @@ come back, detach and attach again with addresses and TEIDs that others have had
 restarts; requests are refused (no resources, wrong APN, no radio), repeated, or never answered.
 The truth file then has, besides the sessions, `identities`, `attachments` (each with its
 stays: cell, tunnels and bytes) and `signalling` (each request with result, cause and time),
-and each session has `carried`: its bytes by stay. A move takes effect upwards when the target asks
-for the path, downwards when the gateway
-accepts it. No OUT.map.csv is written: the control plane says who is who."""
+and each session has `carried`: its bytes by stay. A move takes effect upwards when the target
+asks for the path, downwards when the gateway turns the tunnel. No OUT.map.csv is written: the
+control plane says who is who."""
 
 
 @dataclass(frozen=True)

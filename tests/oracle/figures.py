@@ -1,6 +1,7 @@
 """What is compared: figures of a capture, ours beside tshark's."""
 
 from tests.oracle.captures import Record, Truth
+from tests.oracle.control import control_figures
 from tests.oracle.dns import dns_figures
 from tests.oracle.figure import Figure
 from tests.oracle.http import http_figures
@@ -21,4 +22,5 @@ def figures(records: list[Record], truth: Truth) -> list[Figure]:
         *quic_figures(records, truth),
         *http_figures(records, truth),
         *dns_figures(records, truth),
+        *control_figures(records, truth),
     ]

@@ -22,7 +22,7 @@ def attribute(kind: int, value: bytes) -> bytes:
 
 
 def accounting(status: int, imsi: str, identifier: int = 1) -> bytes:
-    """Return an accounting request (RFC 2866) about CLIENT; 1 starts, 2 stops."""
+    """Return an accounting request (RFC 2866) about CLIENT; 1 starts, 2 stops, 7 is a restart."""
     vendor = struct.pack(">I", 10415) + attribute(1, imsi.encode())  # 3GPP-IMSI
     body = b"".join(
         [
@@ -130,3 +130,49 @@ def test_a_refused_access_is_a_failure_of_signalling(run: Run) -> None:
     assert (row["failure_stage"], row["setup_us"]) == ("signalling", 8000)
     assert (row["app_protocol"], row["server_ip"]) == ("radius", SERVER)
     assert row["packets_up"] == row["packets_down"] == 0
+
+
+def test_a_gateway_that_has_restarted_has_lost_its_sessions(run: Run) -> None:
+    capture = Capture()
+    account(capture, MINUTE, 1, ANNA)
+    talk(capture, MINUTE + SECOND)
+    account(capture, MINUTE + 2 * SECOND, 7, "", identifier=2)
+    talk(capture, MINUTE + 3 * SECOND, port=50001)
+    result = run(capture)
+    assert owners(result) == [(pseudonym(THE_ANNA), "radius")]
+    assert [source for _, source in owners(result, port=50001)] == ["address"]
+
+
+def test_a_flow_that_fell_silent_is_not_the_next_owners(run: Run) -> None:
+    """Who had the address before was missed: that the next one has it says nothing of before."""
+    capture = Capture()
+    talk(capture, MINUTE)
+    account(capture, MINUTE + SECOND, 1, BERT)
+    talk(capture, MINUTE + 2 * SECOND, port=50001)
+    result = run(capture)
+    assert [source for _, source in owners(result)] == ["address"]
+    assert owners(result, port=50001) == [(pseudonym(THE_BERT), "radius")]
+
+
+def test_a_repeated_request_is_one_transaction_from_its_first_transmission_on(run: Run) -> None:
+    capture = Capture()
+    vendor = struct.pack(">I", 10415) + attribute(1, ANNA.encode())
+    body = attribute(26, vendor) + attribute(4, bytes(map(int, GATEWAY.split("."))))
+    request = struct.pack(">BBH16s", 1, 7, 20 + len(body), bytes(16)) + body
+    for time_ns in (MINUTE, MINUTE + SECOND):
+        capture.add(time_ns, ipv4(GATEWAY, SERVER, 17, udp(20001, 1812, request)))
+    accept = struct.pack(">BBH16s", 2, 7, 20, bytes(16))
+    capture.add(MINUTE + SECOND + 8 * MS, ipv4(SERVER, GATEWAY, 17, udp(1812, 20001, accept)))
+    rows = [row for row in run(capture).rows if row["record_kind"] == "transaction"]
+    assert [(row["outcome"], row["setup_us"]) for row in rows] == [("ok", 1_008_000)]
+
+
+def test_a_number_that_is_used_again_is_another_request(run: Run) -> None:
+    """Of the first the answer was missed; the second is about another session."""
+    capture = Capture()
+    capture.add(
+        MINUTE, ipv4(GATEWAY, SERVER, 17, udp(20000, 1813, accounting(1, ANNA, identifier=9)))
+    )
+    account(capture, MINUTE + 3 * SECOND, 1, BERT, identifier=9)
+    talk(capture, MINUTE + 4 * SECOND)
+    assert owners(run(capture)) == [(pseudonym(THE_BERT), "radius")]

@@ -22,6 +22,8 @@ pub struct Place {
     pub cell_source: Option<&'static str>,
     /// When the control plane said where the device is.
     pub located_ns: Option<u64>,
+    /// The control plane, not a map, knows the cell or the base station.
+    pub is_learned: bool,
     pub ran_node_id: Option<Box<str>>,
     pub tracking_area: Option<Box<str>>,
     pub rat: Option<Box<str>>,
@@ -94,11 +96,6 @@ impl Place {
         self.rat = self.rat.or(boxed(mapped.rat));
         self.apn = self.apn.or(boxed(mapped.apn));
         self
-    }
-
-    /// The control plane has said so, not a map.
-    pub fn is_learned(&self) -> bool {
-        self.located_ns.is_some()
     }
 }
 
@@ -184,6 +181,7 @@ fn learned(
         cell_id: text(cell),
         cell_source: Some(source_of(located.by)).filter(|source| !source.is_empty()),
         located_ns: is_placed.then_some(located.time_ns),
+        is_learned: is_placed || access.is_some(),
         // N4 alone tells of the base station no more than its address.
         ran_node_id: text(node).or_else(|| text(access)),
         tracking_area: text(area),

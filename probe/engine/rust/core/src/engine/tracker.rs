@@ -586,11 +586,11 @@ impl Tracker {
         // A mirror that shows a packet at two hops alternates between their tunnels: without a
         // limit each packet would end an interval. The control plane does not alternate.
         let age_ns = now_ns.saturating_sub(session.interval_start_ns);
-        let too_soon = age_ns < SHORTEST_INTERVAL_NS && !place.is_learned();
+        let too_soon = age_ns < SHORTEST_INTERVAL_NS && !place.is_learned;
         if moves && too_soon {
             return Some(id);
         }
-        if moves || place.is_learned() && place.is_found_or_lost(&before) {
+        if moves || place.is_learned && place.is_found_or_lost(&before) {
             self.cut(id, now_ns);
         }
         let (_, session) = self.table.get_mut(id)?;
