@@ -12,6 +12,7 @@ use crate::control::message::{
     Bearer, BearerEnd, Cause, Change, ControlEnd, Identity, Location, MAX_RULES, Message, Phase,
     Procedure, Protocol, Role, RuleChange, TunnelEnd, UeAddresses,
 };
+use crate::control::recovery::Recoveries;
 use crate::control::transactions::{About, Transaction, Transactions, cause_of};
 use crate::decap::Address;
 use crate::record::pseudonym::Pseudonyms;
@@ -50,8 +51,7 @@ pub struct Learner {
     by_subscriber: HashMap<Pseudonym, Vec<ContextId>>,
     links: Vec<Link>,
     linked: HashMap<Pseudonym, Pseudonym>,
-    /// Restart counters, or times of start, by node.
-    recoveries: HashMap<(Protocol, Address), u32>,
+    pub(super) recoveries: Recoveries,
     limit: usize,
 }
 
@@ -64,7 +64,7 @@ impl Learner {
             by_subscriber: HashMap::new(),
             links: Vec::new(),
             linked: HashMap::new(),
-            recoveries: HashMap::new(),
+            recoveries: Recoveries::new(limit),
             limit,
         }
     }
@@ -235,8 +235,7 @@ impl Learner {
         }
     }
 
-    /// A node that has restarted has forgotten its sessions (TS 23.007 18 and 20). A counter that goes
-    /// back is of a message that was overtaken.
+    /// A node that has restarted has forgotten its sessions (TS 23.007 18 and 20).
     fn hear_recovery(&mut self, said: &Said<'_>, changes: &mut Changes) {
         let protocol = said.message.protocol;
         let node = said.ends[0];
@@ -244,31 +243,17 @@ impl Learner {
             (Protocol::Radius, _) => {
                 said.message.procedure == Procedure::Reset && said.message.phase == Phase::Request
             }
-            (_, Some(now)) if self.recoveries.len() < self.limit => {
-                let before = self.recoveries.insert((protocol, node), now);
-                before.is_some_and(|before| is_later(protocol, before, now))
+            (_, Some(counter)) => {
+                let told_ns = said.time_ns;
+                self.recoveries
+                    .has_restarted(protocol, node, counter, told_ns)
             }
-            _ => false,
+            (_, None) => false,
         };
         if has_restarted {
             for id in self.bearers.kept_by(protocol, node) {
                 self.forget(id, changes);
             }
-        }
-    }
-
-    /// Restart counters by node, in an order of their own.
-    pub(super) fn recoveries(&self) -> Vec<(Protocol, Address, u32)> {
-        let known = self.recoveries.iter();
-        let mut all: Vec<_> = known.map(|(&(of, node), &now)| (of, node, now)).collect();
-        all.sort_unstable_by_key(|&(protocol, node, _)| (protocol as u8, node));
-        all
-    }
-
-    /// Takes in a node's restart counter from before.
-    pub(super) fn set_recovery(&mut self, protocol: Protocol, node: Address, counter: u32) {
-        if self.recoveries.len() < self.limit {
-            self.recoveries.insert((protocol, node), counter);
         }
     }
 
@@ -1028,18 +1013,6 @@ fn keys_of(context: &Context) -> impl Iterator<Item = DataKey> {
 
 fn said_of(about: &About) -> Option<Context> {
     about.said.as_deref().cloned()
-}
-
-/// Whether a restart counter has gone on. That of GTP is of 8 bits and goes around (TS 29.274 8.5); PFCP's
-/// is a time (TS 29.244 8.2.65).
-fn is_later(protocol: Protocol, before: u32, now: u32) -> bool {
-    const HALF_WAY: u32 = 128;
-    match protocol {
-        Protocol::Gtpv1 | Protocol::Gtpv2 => {
-            (1..HALF_WAY).contains(&(now.wrapping_sub(before) & 0xff))
-        }
-        _ => now > before,
-    }
 }
 
 /// Asked for with number 0, as the device's network gives it one in the answer.

@@ -28,6 +28,7 @@ mod ran_corpus;
 #[cfg(test)]
 mod ran_tests;
 pub mod reader;
+mod recovery;
 pub mod s1ap;
 pub mod saved;
 pub mod sctp;

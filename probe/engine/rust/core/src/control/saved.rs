@@ -17,6 +17,7 @@ use crate::control::message::{
     Protocol, QosFlow, Role, Rule, TunnelEnd,
 };
 use crate::control::pfcp::Roles;
+use crate::control::recovery::Recovery;
 use crate::decap::Address;
 
 const MINUTE_NS: u64 = 60 * 1_000_000_000;
@@ -47,7 +48,7 @@ pub struct Kept {
     /// When nobody listened any more.
     saved_ns: u64,
     /// Restart counters by node.
-    recoveries: Vec<(Protocol, Address, u32)>,
+    recoveries: Vec<(Protocol, Address, Recovery)>,
     /// Those heard of last in front.
     contexts: Vec<Context>,
 }
@@ -111,7 +112,7 @@ impl Learner {
         contexts.sort_by_key(|context| Reverse(context.heard_ns));
         Kept {
             saved_ns: now_ns,
-            recoveries: self.recoveries(),
+            recoveries: self.recoveries.all(),
             contexts,
         }
     }
@@ -121,8 +122,8 @@ impl Learner {
         let all = kept.contexts.len() as u64;
         let kept = kept.still_counting(now_ns, self.bearers.room());
         let restored = kept.contexts.len() as u64;
-        for (protocol, node, counter) in kept.recoveries {
-            self.set_recovery(protocol, node, counter);
+        for (protocol, node, recovery) in kept.recoveries {
+            self.recoveries.set(protocol, node, recovery);
         }
         // The latest last, as they were learned.
         for context in kept.contexts.into_iter().rev() {
@@ -282,6 +283,7 @@ saved_fields!(
     TunnelEnd { address, teid },
     BearerEnd { role, end },
     ControlEnd { address, key },
+    Recovery { counter, told_ns },
     UeKey { protocol, node, id },
     Slice {
         service_type,

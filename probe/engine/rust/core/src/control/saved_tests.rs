@@ -194,7 +194,8 @@ prop_compose! {
 }
 
 fn kept() -> impl Strategy<Value = Kept> {
-    let recoveries = vec((protocol(), address(), any::<u32>()), 0..4);
+    let recovery = any::<(u32, u64)>().prop_map(|(counter, told_ns)| Recovery { counter, told_ns });
+    let recoveries = vec((protocol(), address(), recovery), 0..4);
     (any::<u64>(), recoveries, vec(context(), 0..5)).prop_map(|(saved_ns, recoveries, contexts)| {
         Kept {
             saved_ns,
