@@ -218,6 +218,14 @@ impl Learner {
                     }
                 }
             }
+            Procedure::AssociationRelease => {
+                let [one, other] = said
+                    .ends
+                    .map(|node| self.bearers.kept_by(Protocol::Pfcp, node));
+                for id in one.into_iter().filter(|id| other.contains(id)) {
+                    self.forget(id, changes);
+                }
+            }
             Procedure::ContextRelease if changes.ended.is_none() => {
                 self.end_connection(&ids, said, changes);
             }

@@ -587,3 +587,38 @@ fn a_refused_move_leaves_its_tunnel_end_to_the_next_one() {
     assert_eq!(network.at(end(ENB2, 70), 3), None);
     assert!(network.is_served(ENB1, 7));
 }
+
+#[test]
+fn the_sessions_of_two_nodes_end_with_their_association() {
+    const OTHER_UPF: u8 = 5;
+    let mut network = Network::new();
+    for (number, upf) in [(7, SGW), (8, OTHER_UPF)] {
+        let pfcp = |phase| Message {
+            sequence: number,
+            ..Message::new(Protocol::Pfcp, Procedure::CreateSession, phase)
+        };
+        let request = Message {
+            sender_end: control(MME, number.into()),
+            identity: imsi(number),
+            ..pfcp(Phase::Request)
+        };
+        network.say(1, ends(MME, upf), &request);
+        let answer = Message {
+            cause: accepted(),
+            receiver_key: number.into(),
+            sender_end: control(upf, number.into()),
+            bearers: bearer(&[(Role::Core, end(upf, number))]),
+            ..pfcp(Phase::Response)
+        };
+        network.say(1, ends(upf, MME), &answer);
+    }
+    let release = |phase, cause| Message {
+        cause,
+        ..Message::new(Protocol::Pfcp, Procedure::AssociationRelease, phase)
+    };
+    network.say(2, ends(MME, SGW), &release(Phase::Request, None));
+    assert!(network.at(end(SGW, 7), 2).is_some(), "not agreed yet");
+    network.say(2, ends(SGW, MME), &release(Phase::Response, accepted()));
+    assert_eq!(network.at(end(SGW, 7), 2), None);
+    assert!(network.at(end(OTHER_UPF, 8), 2).is_some());
+}
