@@ -26,6 +26,8 @@ MAX_RTT_ERROR_US = 1000
 MAX_RTT_BIAS_US = 1000
 MIN_DELAYED_US = 10_000
 MAX_LOSS_ERROR = 0.02
+MAX_LOSS_ERROR_WITHOUT_SACK = 0.06
+"""Of some 280 losses among a thousand segments that were repeated needlessly."""
 MIN_SIDE_RIGHT = 0.95
 MIN_LOSSES = 100
 """Of each kind, for a share of them to mean anything."""
@@ -85,21 +87,20 @@ def test_losses_before_the_tap_are_counted(flows: list[Measured], direction: str
 
 @pytest.mark.parametrize("direction", ["up", "down"])
 def test_losses_behind_the_tap_are_counted(flows: list[Measured], direction: str) -> None:
-    count = loss_count(with_sack(flows, True), "after", direction)
-    assert count.visible > MIN_LOSSES
-    assert abs(count.relative_error) <= MAX_LOSS_ERROR, loss_table(flows)
+    for chosen in (flows, with_sack(flows, True)):
+        count = loss_count(chosen, "after", direction)
+        assert count.visible > MIN_LOSSES
+        assert abs(count.relative_error) <= MAX_LOSS_ERROR, loss_table(flows)
 
 
 @pytest.mark.parametrize("direction", ["up", "down"])
-def test_without_sack_only_needless_retransmissions_are_taken_for_losses(
+def test_without_sack_losses_are_told_from_needless_retransmissions(
     flows: list[Measured], direction: str
 ) -> None:
     count = loss_count(with_sack(flows, False), "after", direction)
-    least, most = count.visible, count.visible + count.needless
-    assert least > MIN_LOSSES
-    assert least * (1 - MAX_LOSS_ERROR) <= count.recorded <= most * (1 + MAX_LOSS_ERROR), (
-        loss_table(flows)
-    )
+    assert count.visible > MIN_LOSSES
+    assert count.needless > count.visible
+    assert abs(count.relative_error) <= MAX_LOSS_ERROR_WITHOUT_SACK, loss_table(flows)
 
 
 def test_losses_are_put_on_the_right_side_of_the_tap(flows: list[Measured]) -> None:

@@ -370,7 +370,7 @@ def rtt_errors(
 
 @dataclass(frozen=True)
 class LossCount:
-    """Lost data segments of all flows, one side and one direction."""
+    """Lost segments of all flows, one side and one direction."""
 
     label: str
     dropped: int
@@ -473,7 +473,7 @@ def loss_table(flows: list[Measured]) -> str:
             shares = (f"{count.relative_error:+.1%}", f"{share:.1%}")
             rows.append([name, count.label, *map(str, figures), *shares])
     heads = ["flows", "place", "dropped", "visible", "recorded", "needless", "error", "right"]
-    lines = ["Lost data segments (error: recorded against visible)", *_laid(heads, rows)]
+    lines = ["Lost segments (error: recorded against visible)", *_laid(heads, rows)]
     return "\n".join([*lines, f"side right: {side_right(flows):.1%} of visible losses"])
 
 

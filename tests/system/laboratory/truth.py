@@ -107,7 +107,7 @@ class RttTruth:
 
 @dataclass(frozen=True)
 class LossTruth:
-    """What became of one direction's data segments: packets with payload that an end sent.
+    """What became of one direction's segments: packets with payload or FIN that an end sent.
 
     `visible_before`: the tap saw later bytes pass before the lost ones did; several losses of the
     same bytes make one hole. `visible_after`: the tap saw the same bytes again. `needless`: the tap
@@ -310,9 +310,9 @@ class _Passages:
 def _loss(lines: list[Line]) -> LossTruth:
     place = _Sequence(lines)
     spans = [
-        _Span(place.of(line.sequence), place.of(line.sequence) + line.payload_bytes, line)
+        _Span(place.of(line.sequence), place.of(line.sequence) + _length(line), line)
         for line in lines
-        if line.payload_bytes and line.origin == "end"
+        if _length(line) and not line.flags & SYN and line.origin == "end"
     ]
     sent = [span for span in spans if not span.line.copied_on]
     passages = _Passages(span for span in spans if span.line.passed_tap)

@@ -38,6 +38,7 @@ impl<'a> Transported<'a> {
 fn read_tcp<'a>(inner: &Inner<'a>) -> Option<Transported<'a>> {
     let mut segment = Segment::parse(inner.segment, inner.segment_len)?;
     segment.hop_limit = inner.ttl;
+    segment.identification = inner.identification;
     Some(Transported {
         source_port: segment.source_port,
         destination_port: segment.destination_port,

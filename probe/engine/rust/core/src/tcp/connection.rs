@@ -393,9 +393,13 @@ impl Connection {
         let round_trip_ns = self.least_round_trip_ns();
         let window = self.window(direction, segment);
         self.count_windows(direction, segment);
-        let no_sack = self.has_no_sack();
+        let numbering = self
+            .has_no_sack()
+            .then_some(&mut self.halves[direction.index()].numbering);
+        let misses_one =
+            numbering.map(|it| it.misses_one(segment.identification, Moment::of(time_ns)));
         let data = &mut self.halves[direction.opposite().index()];
-        data.on_acknowledgment(segment, time_ns, round_trip_ns, no_sack);
+        data.on_acknowledgment(segment, time_ns, round_trip_ns, misses_one);
         let closed = segment.window == 0 && !segment.has_syn();
         data.pace
             .on_window(segment.acknowledgment, window, closed, time_ns);

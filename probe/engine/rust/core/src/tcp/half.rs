@@ -1,12 +1,13 @@
 //! One direction of a connection: what its sender sent, and what became of it.
 
-use super::before;
 use super::holes::{Filling, Holes, Sighting};
+use super::numbering::Numbering;
 use super::pace::{Pace, Sent};
-use super::repeats::{Answer, Losses, Repeats, Stretches};
+use super::repeats::{Answer, Losses, Repeats, Stretches, WithoutSack};
 use super::reset::HopLimits;
 use super::round_trip::{Echo, Marks, Moment};
 use super::segment::Segment;
+use super::{LEAST_TIMEOUT_US, before};
 use crate::flow::samples::Samples;
 
 /// Reordering limit while no round trip is known yet (as Wireshark's `tcp.analysis` has it).
@@ -17,8 +18,6 @@ const LONGEST_TOO_SOON_NS: u64 = 100_000_000;
 /// No window is larger (RFC 7323 2.3): what lies further off belongs to no segment of this
 /// connection.
 const LARGEST_WINDOW: u32 = 1 << 30;
-/// No stack in use has a shorter retransmission timeout.
-const LEAST_TIMEOUT_US: u32 = 200_000;
 
 /// Round trips that the connection knows of when a segment arrives, in nanoseconds; 0 if unknown.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +46,8 @@ struct Recovery {
     repeats: Repeats,
     /// What the receiver holds out of order.
     held: Stretches,
+    /// The receiver says nothing of what it holds out of order.
+    no_sack: bool,
 }
 
 /// One direction: what its sender sent, and how the far end reacted.
@@ -88,6 +89,8 @@ pub struct Half {
     last_advance: Moment,
     /// When this direction was last heard.
     pub last_heard: Moment,
+    /// Of its packets, where the two have agreed on no SACK.
+    pub numbering: Numbering,
     marks: Marks,
     pub echo: Echo,
     pub pace: Pace,
@@ -188,14 +191,14 @@ impl Half {
     }
 
     /// Takes in an acknowledgment of this direction by the peer; `round_trip_ns` is the least from
-    /// end to end. `no_sack`: the two have agreed on no SACK.
+    /// end to end. `misses_one` is known where the two have agreed on no SACK (see [`Numbering`]).
     #[inline]
     pub fn on_acknowledgment(
         &mut self,
         segment: &Segment<'_>,
         time_ns: u64,
         round_trip_ns: u64,
-        no_sack: bool,
+        misses_one: Option<bool>,
     ) {
         let up_to = segment.acknowledgment;
         if self.started && up_to.wrapping_sub(self.next) as i32 > LARGEST_WINDOW as i32 {
@@ -222,8 +225,8 @@ impl Half {
             }
         }
         if self.recovery.is_some() || !segment.sack.is_empty() {
-            let from = no_sack.then_some(from);
-            self.on_report(segment, time_ns, round_trip_ns, from);
+            let without_sack = misses_one.map(|misses_one| WithoutSack { from, misses_one });
+            self.on_report(segment, time_ns, round_trip_ns, without_sack);
         }
     }
 
@@ -242,16 +245,17 @@ impl Half {
         segment: &Segment<'_>,
         time_ns: u64,
         round_trip_ns: u64,
-        from: Option<u32>,
+        without_sack: Option<WithoutSack>,
     ) {
         let answer = Answer {
             up_to: self.acknowledged,
-            from,
+            without_sack,
             echo: segment.timestamps.map(|(_, echo)| echo),
             time_ns,
-            least_round_trip_ns: self.least_ns() / 8 * 7,
+            least_round_trip_ns: self.least_ns() / 16 * 15,
         };
         let recovery = self.recovery.get_or_insert_default();
+        recovery.no_sack |= without_sack.is_some();
         for (position, (start, end)) in segment.sack.blocks().enumerate() {
             let is_duplicate = position == 0 && is_duplicate(segment, start, end);
             if is_duplicate {
@@ -353,9 +357,8 @@ impl Half {
         if self.strays < GAP_AFTER {
             return;
         }
-        if let Some(mut recovery) = self.recovery.take() {
-            self.interval.count(recovery.repeats.close());
-        }
+        self.close();
+        self.recovery = None;
         self.strays = 0;
         self.next = segment.sequence_end();
         self.ack_seen = false;
@@ -535,7 +538,8 @@ impl Half {
     /// Nothing more will be heard of this direction.
     pub fn close(&mut self) {
         if let Some(recovery) = &mut self.recovery {
-            self.interval.count(recovery.repeats.close());
+            let up_to = recovery.no_sack.then_some(self.acknowledged);
+            self.interval.count(recovery.repeats.close(up_to));
         }
     }
 }

@@ -4,6 +4,7 @@ mod connection;
 mod half;
 mod handshake;
 mod holes;
+mod numbering;
 mod options;
 mod pace;
 mod repeats;
@@ -17,6 +18,9 @@ pub use handshake::Handshake;
 pub use pace::Limit;
 pub use reset::Reset;
 pub use segment::Segment;
+
+/// No stack in use has a shorter retransmission timeout.
+const LEAST_TIMEOUT_US: u32 = 200_000;
 
 /// Whether sequence number `left` lies before `right` (RFC 9293 3.4, modulo 2^32).
 #[inline]

@@ -23,13 +23,20 @@ struct Repeat {
     counted: bool,
 }
 
+/// What there is to go by where a receiver says nothing of what it holds out of order.
+#[derive(Debug, Clone, Copy)]
+pub struct WithoutSack {
+    /// Up to where it had acknowledged before.
+    pub from: u32,
+    /// What it sent last before this acknowledgment, behind a silence, was lost before the tap.
+    pub misses_one: bool,
+}
+
 /// What an acknowledgment says of retransmissions.
 #[derive(Debug, Clone, Copy)]
 pub struct Answer {
     pub up_to: u32,
-    /// Where the receiver says nothing of what it holds out of order (it has no SACK): up to where
-    /// it had acknowledged before.
-    pub from: Option<u32>,
+    pub without_sack: Option<WithoutSack>,
     /// Timestamp echo reply.
     pub echo: Option<u32>,
     pub time_ns: u64,
@@ -59,11 +66,19 @@ impl Repeats {
     /// answer to the copy could. A receiver acknowledges at once what fills a hole (RFC 5681 4.2):
     /// so what lies behind the segment that was next in line and is acknowledged with it had
     /// arrived, and without SACK, when senders repeat a whole window, that is most of it. Bias: an
-    /// acknowledgment lost before the tap hides a loss then.
+    /// acknowledgment lost before the tap hides a loss then. That segment itself had arrived if the
+    /// receiver sent something since that was lost before the tap.
     pub fn acknowledged(&mut self, answer: &Answer) -> Losses {
         let mut losses = Losses::default();
-        let answer = &self.narrowed(answer);
+        let next_in_line = self.next_in_line(answer);
+        let answer = &self.narrowed(answer, next_in_line);
         let is_covered = |repeat: &Repeat| !before(answer.up_to, repeat.segment.end);
+        if let Some(position) = next_in_line
+            && is_covered(&self.0[position])
+            && answer.misses_one()
+        {
+            losses.withdrawn += u32::from(self.0.remove(position).counted);
+        }
         for repeat in self.0.iter_mut().filter(|repeat| !repeat.counted) {
             if is_covered(repeat) && !answer.is_to_original(&repeat.segment) {
                 repeat.counted = true;
@@ -75,21 +90,24 @@ impl Repeats {
         losses
     }
 
-    /// The answer without its `from`, if its echo shows that it was not the segment next in line
-    /// that set it off.
-    fn narrowed(&self, answer: &Answer) -> Answer {
-        let head = self.0.iter().rfind(|repeat| {
-            answer.from.is_some_and(|from| {
-                !before(from, repeat.segment.start) && before(from, repeat.segment.end)
-            })
-        });
-        let head_timestamp = head.and_then(|repeat| repeat.segment.timestamp);
-        let is_to_head = match (head_timestamp, answer.echo) {
+    /// The newest copy of the segment that the receiver had waited for.
+    fn next_in_line(&self, answer: &Answer) -> Option<usize> {
+        let from = answer.without_sack?.from;
+        self.0.iter().rposition(|repeat| {
+            !before(from, repeat.segment.start) && before(from, repeat.segment.end)
+        })
+    }
+
+    /// The answer with nothing but its echo to go by, if that shows that it was not the segment next
+    /// in line that set it off.
+    fn narrowed(&self, answer: &Answer, next_in_line: Option<usize>) -> Answer {
+        let timestamp = next_in_line.and_then(|position| self.0[position].segment.timestamp);
+        let is_to_next = match (timestamp, answer.echo) {
             (Some(timestamp), Some(echo)) => !before(timestamp, echo),
             _ => true,
         };
         Answer {
-            from: answer.from.filter(|_| is_to_head),
+            without_sack: answer.without_sack.filter(|_| is_to_next),
             ..*answer
         }
     }
@@ -118,9 +136,15 @@ impl Repeats {
         losses
     }
 
-    /// Nothing more will be heard: what is not judged is a loss.
-    pub fn close(&mut self) -> Losses {
-        let open = self.0.iter().filter(|repeat| !repeat.counted).count();
+    /// Nothing more will be heard: what is not judged is a loss. Where a receiver without SACK had
+    /// acknowledged up to `no_sack_from`, only what it waited for is: behind that, senders repeat
+    /// what has arrived.
+    pub fn close(&mut self, no_sack_from: Option<u32>) -> Losses {
+        let is_lost = |repeat: &&Repeat| {
+            let behind = no_sack_from.is_some_and(|from| before(from, repeat.segment.start));
+            !repeat.counted && !behind
+        };
+        let open = self.0.iter().filter(is_lost).count();
         self.0.clear();
         Losses {
             found: open as u32,
@@ -135,8 +159,14 @@ impl Answer {
             (Some(echo), Some(value)) => before(echo, value),
             _ => false,
         };
-        let behind = self.from.is_some_and(|from| before(from, copy.start));
+        let behind = self
+            .without_sack
+            .is_some_and(|it| before(it.from, copy.start));
         older_echo || behind || self.is_too_soon(copy)
+    }
+
+    fn misses_one(&self) -> bool {
+        self.without_sack.is_some_and(|it| it.misses_one)
     }
 
     fn is_too_soon(&self, copy: &Sighting) -> bool {
@@ -200,7 +230,7 @@ mod tests {
     fn answer(echo: Option<u32>, time_ms: u64) -> Answer {
         Answer {
             up_to: 500,
-            from: None,
+            without_sack: None,
             echo,
             time_ns: time_ms * MS,
             least_round_trip_ns: 30 * MS,
@@ -216,7 +246,7 @@ mod tests {
         let mut repeats = Repeats::default();
         repeats.watch(copy(None));
         assert_eq!(repeats.acknowledged(&answer(None, 1031)), losses(1, 0));
-        assert_eq!(repeats.close(), losses(0, 0));
+        assert_eq!(repeats.close(None), losses(0, 0));
     }
 
     #[test]
@@ -224,7 +254,7 @@ mod tests {
         let mut repeats = Repeats::default();
         repeats.watch(copy(None));
         assert_eq!(repeats.acknowledged(&answer(None, 1010)), losses(0, 0));
-        assert_eq!(repeats.close(), losses(0, 0));
+        assert_eq!(repeats.close(None), losses(0, 0));
     }
 
     #[test]
@@ -253,7 +283,10 @@ mod tests {
             repeats.watch(copy(Some(50)));
             repeats.watch(second);
             let judged = repeats.acknowledged(&Answer {
-                from: Some(100),
+                without_sack: Some(WithoutSack {
+                    from: 100,
+                    misses_one: false,
+                }),
                 ..answer(Some(echo), 1040)
             });
             assert_eq!(judged, losses(found, 0));
@@ -274,14 +307,45 @@ mod tests {
         let mut repeats = Repeats::default();
         repeats.watch(copy(None));
         repeats.watch(copy(None));
-        assert_eq!(repeats.close(), losses(2, 0));
+        assert_eq!(repeats.close(None), losses(2, 0));
+    }
+
+    #[test]
+    fn without_sack_only_what_the_receiver_waited_for_is_lost_when_nobody_answers() {
+        let mut repeats = Repeats::default();
+        for start in [100, 200, 300] {
+            let end = start + 100;
+            repeats.watch(Sighting {
+                start,
+                end,
+                ..copy(None)
+            });
+        }
+        assert_eq!(repeats.close(Some(100)), losses(1, 0));
+    }
+
+    #[test]
+    fn an_acknowledgment_lost_before_the_tap_shows_the_newest_copy_to_be_needless() {
+        for (misses_one, found) in [(false, 2), (true, 1)] {
+            let mut repeats = Repeats::default();
+            repeats.watch(copy(None));
+            repeats.watch(copy(None));
+            let judged = repeats.acknowledged(&Answer {
+                without_sack: Some(WithoutSack {
+                    from: 100,
+                    misses_one,
+                }),
+                ..answer(None, 1040)
+            });
+            assert_eq!(judged, losses(found, 0));
+        }
     }
 
     #[test]
     fn the_list_is_bounded_and_what_falls_out_is_a_loss() {
         let mut repeats = Repeats::default();
         let found: u32 = (0..100).map(|_| repeats.watch(copy(None)).found).sum();
-        assert_eq!(found + repeats.close().found, 100);
+        assert_eq!(found + repeats.close(None).found, 100);
     }
 
     #[test]

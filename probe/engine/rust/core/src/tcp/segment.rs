@@ -13,6 +13,8 @@ pub struct Segment<'a> {
     pub window: u16,
     /// Time to live or hop limit of the packet that carried it; 0 if not known.
     pub hop_limit: u8,
+    /// IPv4 identification of that packet; 0 if it has none.
+    pub identification: u16,
     /// Timestamp value and echo reply (RFC 7323 3.2).
     pub timestamps: Option<(u32, u32)>,
     /// Blocks of data that the receiver holds out of order (RFC 2018 3).
@@ -54,6 +56,7 @@ impl<'a> Segment<'a> {
             flags: fixed[13],
             window: u16::from_be_bytes([fixed[14], fixed[15]]),
             hop_limit: 0,
+            identification: 0,
             timestamps,
             sack,
             options,
