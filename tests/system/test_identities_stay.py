@@ -10,6 +10,7 @@ import http.server
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -92,6 +93,7 @@ class Street:
     places: Places
     memory: str | None = None  # why it could not be looked at
     dumpable_bytes: int = 0
+    core_limit: tuple[int, int] = (-1, -1)
     counters: dict[str, float] = field(default_factory=dict)
 
     def found_in(self, place: str) -> Finds:
@@ -241,6 +243,7 @@ def driven(directory: Path) -> Street:
 
         wait_for("shipping", is_shipped)
         time.sleep(2)
+        street.core_limit = resource.prlimit(probe.pid, resource.RLIMIT_CORE)
         try:
             street.dumpable_bytes = write_memory(probe.pid, directory / "memory")
         except PermissionError:
@@ -346,3 +349,7 @@ def test_no_identity_is_found_in_memory_once_traffic_has_ended(street: Street) -
         pytest.skip(street.memory)
     assert street.dumpable_bytes > 10 << 20
     assert not (found := street.found_in("memory")), found
+
+
+def test_the_probe_leaves_no_core_file(street: Street) -> None:
+    assert street.core_limit == (0, 0)

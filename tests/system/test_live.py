@@ -6,6 +6,7 @@ The namespace holds nothing but a loopback interface and goes with the test.
 import http.server
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -33,6 +34,8 @@ def test_live_sessions_reach_the_collector_and_a_stop_loses_none() -> None:
     seen = json.loads(done.stdout)
     assert seen["probe_exit_code"] == 0, seen
     assert seen["sessions"] == REQUESTS
+    assert seen["rings"]
+    assert all("dd" in flags for flags in seen["rings"]), "a core file would hold packets"
     assert seen["ledger"]["dropped_kernel"] == 0
     assert seen["ledger"]["received"] == seen["ledger"]["decoded"]
 
@@ -76,6 +79,16 @@ def _wait_for(log: Path, text: str) -> None:
         time.sleep(0.05)
 
 
+def _rings(pid: int) -> list[list[str]]:
+    """Return the flags of each packet ring in the memory of a process (proc(5), VmFlags)."""
+    areas = re.findall(
+        r"^[0-9a-f]+-[0-9a-f]+ .*socket:.*\n(?:.*\n)+?VmFlags:(.*)$",
+        Path(f"/proc/{pid}/smaps").read_text(),
+        re.MULTILINE,
+    )
+    return [flags.split() for flags in areas]
+
+
 def _traffic() -> int:
     """Fetch a page some times over connections of their own; return the server's port."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Page)
@@ -110,6 +123,7 @@ def _inside() -> dict[str, object]:
         with log.open("wb") as output:
             probe = subprocess.Popen(words, stderr=output)
         _wait_for(log, "started=yes")
+        rings = _rings(probe.pid)
         server_port = _traffic()
         time.sleep(0.5)  # the ring hands over a block that is not full after 100 ms
         probe.send_signal(signal.SIGTERM)
@@ -120,6 +134,7 @@ def _inside() -> dict[str, object]:
         return {
             "probe_exit_code": code,
             "sessions": sessions,
+            "rings": rings,
             "ledger": probes[0]["ledger"]["lo"],
         }
 

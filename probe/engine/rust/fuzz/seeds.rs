@@ -9,9 +9,12 @@ use edgeqoe_core::app::dtls::begins_client_hello;
 use edgeqoe_core::app::http::Opening;
 use edgeqoe_core::app::quic::looks_like_quic;
 use edgeqoe_core::control::gtp::is_control;
-use edgeqoe_core::control::{pfcp, radius};
+use edgeqoe_core::control::learner::Learner;
+use edgeqoe_core::control::reader::Reader;
 use edgeqoe_core::control::sctp::{Payload, Sctp};
+use edgeqoe_core::control::{pfcp, radius};
 use edgeqoe_core::decap::{Decoded, Decoder, FragmentLimits, Inner, Transport};
+use edgeqoe_core::record::pseudonym::Pseudonyms;
 use edgeqoe_core::source::{Event, LinkType, Packet, open_files};
 
 /// Larger inputs are slower to try, not better.
@@ -73,6 +76,7 @@ fn main() -> io::Result<()> {
         whole_file(&mut seeds, &fs::read(&path)?)?;
         let pieces = take_apart(&mut seeds, &path)?;
         put_together(&mut seeds, pieces)?;
+        seeds.write("bearers", &kept_of(&path))?;
     }
     Ok(())
 }
@@ -102,6 +106,30 @@ fn whole_file(seeds: &mut Seeds, file: &[u8]) -> io::Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// What the control plane of a capture leaves to be kept over a restart.
+fn kept_of(path: &Path) -> Vec<u8> {
+    const LIMIT: usize = 100;
+    let pseudonyms = Pseudonyms::new(b"key");
+    let (mut reader, mut learner, mut now_ns) = (Reader::new(), Learner::new(LIMIT), 0);
+    let mut decoder = Decoder::new(FragmentLimits::default());
+    let Ok(mut source) = open_files(&[path.to_path_buf()], 0) else {
+        return Vec::new();
+    };
+    while let Ok(Event::Packet(packet)) = source.next() {
+        let Ok(Decoded::Inner(inner)) = decoder.decode(&packet) else {
+            continue;
+        };
+        now_ns = packet.time_ns;
+        if Reader::is_control(&inner) {
+            let ends = [inner.source, inner.destination];
+            reader.on_packet(&inner, now_ns, |message| {
+                learner.on_message(message, ends, now_ns, &pseudonyms);
+            });
+        }
+    }
+    learner.save(now_ns).write()
 }
 
 fn take_apart(seeds: &mut Seeds, path: &Path) -> io::Result<Pieces> {
