@@ -138,7 +138,10 @@ def test_rtp_of_a_real_call_has_cell_and_class_of_its_dedicated_bearer() -> None
     media = [row for row in rows if {31226, 31238} & {row["client_port"], row["server_port"]}]
     ends = {frozenset((row["client_ip"], row["server_ip"])) for row in media}
     assert ends == {frozenset((f"192.168.101.{phone}", "10.4.128.21")) for phone in (2, 3)}
-    assert {row["qos_class"] for row in media} == {1}
+    # Two packets come down to one phone before its base station has told its end of the tunnel.
+    early = [row for row in media if row["qos_class"] is None]
+    assert sum(row["packets_up"] + row["packets_down"] for row in early) == 2
+    assert {row["qos_class"] for row in media if row not in early} == {1}
     located = [row for row in media if row["cell_id"] is not None]
     assert {row["cell_id"] for row in located} == {"001-01-000019C"}
     # tshark tells 27 packets each way of each phone, each at two to four hops.
