@@ -29,6 +29,8 @@ mod ran_corpus;
 mod ran_tests;
 pub mod reader;
 pub mod s1ap;
+#[cfg(test)]
+mod samples;
 pub mod saved;
 pub mod sctp;
 pub mod transactions;
