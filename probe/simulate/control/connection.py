@@ -146,7 +146,7 @@ class Connection:
         return self.state is State.ACTIVE
 
     def arrive(self, now_us: int, cell: Cell, teid_down: int) -> Stay:
-        """Send packets up from `cell` from now on; they come down there once the path is switched."""
+        """Send packets up from `cell` from now on, and down there once the path is switched."""
         self.arriving = Stay(
             attachment=self.number,
             number=len(self.stays),

@@ -2,9 +2,9 @@
 
 Each tells the tapped interfaces what happens, and changes what packets may do at the moment at
 which the user plane changes. A device that is handed over sends from the target before the target
-asks for the path (TS 36.300 10.1.2.1, TS 38.300 9.2.3.2): what goes up belongs to the target from the
-request on, what comes down once the gateway accepts it. What a packet is labelled with is the state
-at the tap: the cell that the tap sees it come from or go to.
+asks for the path (TS 36.300 10.1.2.1, TS 38.300 9.2.3.2): what goes up belongs to the target from
+the request on, what comes down once the gateway accepts it. What a packet is labelled with is the
+state at the tap: the cell that the tap sees it come from or go to.
 """
 
 from collections import defaultdict
