@@ -1,7 +1,7 @@
 """Simulated captures with single control messages left out, sent again, or put elsewhere."""
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
