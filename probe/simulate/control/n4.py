@@ -2,19 +2,13 @@
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from probe.simulate.control.codes import bcd, labels
 from probe.simulate.control.connection import Connection, Gateway
 from probe.simulate.control.frames import Framer
-from probe.simulate.control.signalling import (
-    Answer,
-    Exchange,
-    Greeting,
-    Kind,
-    Outcome,
-    Transaction,
-)
+from probe.simulate.control.gateway import GatewayInterface
+from probe.simulate.control.signalling import Exchange, Greeting, Kind, Outcome
 from probe.simulate.flow import packed
 
 SMF_ADDRESS: Final = "10.40.0.2"
@@ -44,11 +38,11 @@ _CAUSES: Final = {  # TS 29.244 table 8.2.1-1
 }
 
 
-class N4:
+class N4(GatewayInterface):
     """The SMF's requests and the UPF's answers; the UPF chooses its TEIDs."""
 
     name = "n4"
-    procedures: Final = {
+    procedures: ClassVar = {
         Kind.CREATE: "session_establishment",
         Kind.ACTIVATE: "session_modification",
         Kind.MOVE: "session_modification",
@@ -56,33 +50,29 @@ class N4:
         Kind.RESUME: "session_modification",
         Kind.DELETE: "session_deletion",
     }
-    unanswered: Final[frozenset[Kind]] = frozenset()
+    core_address = SMF_ADDRESS
+    port = PORT
+    causes = _CAUSES
+    last_sequence = 0xFF_FFFF
 
     def __init__(self, gateways: Sequence[Gateway], framer: Framer, start_ns: int) -> None:
-        self._gateways = gateways
-        self._framer = framer
-        self._sequence = 0
+        super().__init__(gateways, framer)
         self._start_s = start_ns // 1_000_000_000
 
-    def request(self, exchange: Exchange, transaction: Transaction) -> Sequence[bytes]:
-        if not transaction.sequence:
-            transaction.sequence = self._next_sequence()
-        connection = exchange.connection
+    def _ask(self, exchange: Exchange, sequence: int) -> bytes:
         message_type, elements = _REQUESTS[exchange.kind]
-        seid = 0 if exchange.kind is Kind.CREATE else connection.keys.upf_seid
-        message = _message(message_type, seid, transaction.sequence, elements(exchange))
-        return [self._to_upf(connection.gateway, message)]
+        seid = 0 if exchange.kind is Kind.CREATE else exchange.connection.keys.upf_seid
+        return _message(message_type, seid, sequence, elements(exchange))
 
-    def answer(self, exchange: Exchange, transaction: Transaction, outcome: Outcome) -> Answer:
-        connection, cause = exchange.connection, _CAUSES[outcome]
-        elements = _element(_CAUSE, bytes((cause,)))
+    def _reply(self, exchange: Exchange, sequence: int, outcome: Outcome) -> bytes:
+        connection = exchange.connection
+        elements = _element(_CAUSE, bytes((_CAUSES[outcome],)))
         if exchange.kind is Kind.CREATE:
             elements = _node(connection.gateway.control_address) + elements
             if outcome is Outcome.ACCEPTED:
                 elements += _established(connection)
         message_type = _REQUESTS[exchange.kind][0] + 1
-        message = _message(message_type, connection.keys.smf_seid, transaction.sequence, elements)
-        return Answer([self._to_smf(connection.gateway, message)], cause)
+        return _message(message_type, connection.keys.smf_seid, sequence, elements)
 
     def greetings(self) -> Sequence[Greeting]:
         started_s = self._start_s - 86_400
@@ -106,27 +96,15 @@ class N4:
         )  # fmt: skip
         request = _message(_ASSOCIATION, None, sequence, from_upf)
         answer = _message(_ASSOCIATION + 1, None, sequence, from_smf)
-        to_smf, to_upf = self._to_smf(gateway, request), self._to_upf(gateway, answer)
-        return Greeting("association_setup", [to_smf], [to_upf], cause=1)
+        to_core, to_gateway = self._to_core(gateway, request), self._to_gateway(gateway, answer)
+        return Greeting("association_setup", [to_core], [to_gateway], cause=1)
 
     def _heartbeat(self, gateway: Gateway, started_s: int) -> Greeting:
         sequence = self._next_sequence()
         request = _message(_HEARTBEAT, None, sequence, _recovery(self._start_s - 90_000))
         answer = _message(_HEARTBEAT + 1, None, sequence, _recovery(started_s))
-        to_upf, to_smf = self._to_upf(gateway, request), self._to_smf(gateway, answer)
-        return Greeting("heartbeat", [to_upf], [to_smf])
-
-    def _next_sequence(self) -> int:
-        self._sequence = self._sequence % 0xFF_FFFF + 1
-        return self._sequence
-
-    def _to_upf(self, gateway: Gateway, message: bytes) -> bytes:
-        ends = (SMF_ADDRESS, PORT), (gateway.control_address, PORT)
-        return self._framer.udp(*ends, True, message)
-
-    def _to_smf(self, gateway: Gateway, message: bytes) -> bytes:
-        ends = (gateway.control_address, PORT), (SMF_ADDRESS, PORT)
-        return self._framer.udp(*ends, False, message)
+        to_gateway, to_core = self._to_gateway(gateway, request), self._to_core(gateway, answer)
+        return Greeting("heartbeat", [to_gateway], [to_core])
 
 
 def _message(message_type: int, seid: int | None, sequence: int, elements: bytes) -> bytes:

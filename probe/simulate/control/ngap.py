@@ -1,6 +1,5 @@
 """NGAP between gNB and AMF (TS 38.413): where a device is, and both ends of its tunnel."""
 
-import struct
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Final
 
@@ -28,9 +27,21 @@ from probe.simulate.control.codes import (
 )
 from probe.simulate.control.connection import Connection
 from probe.simulate.control.nas import registration_request, service_request_5g
-from probe.simulate.control.ran import RanInterface
+from probe.simulate.control.ran import (
+    MO_DATA,
+    MO_SIGNALLING,
+    NAS,
+    NO_RADIO_RESOURCES,
+    NORMAL,
+    RADIO,
+    USER_INACTIVITY,
+    Cause,
+    DeviceIds,
+    RanInterface,
+    put_end,
+    put_key,
+)
 from probe.simulate.control.signalling import Exchange, Kind, Outcome
-from probe.simulate.flow import packed
 from probe.simulate.network import Cell
 
 AMF_ADDRESS: Final = "10.40.0.3"
@@ -48,18 +59,13 @@ _PLMN_SUPPORT, _RAN_ID, _CAPACITY, _RRC_CAUSE, _SECURITY_CONTEXT = 80, 85, 86, 9
 _SECURITY_KEY, _SERVED, _SOURCE_AMF_ID, _SUPPORTED_AREAS, _MAX_RATE = 94, 96, 100, 102, 110
 _CONTEXT_WANTED, _UE_IDS, _CAPABILITIES, _LOCATION = 112, 114, 119, 121
 _SESSION_TYPE, _FLOW_LIST, _UP_END = 134, 136, 139
-# Causes, TS 38.413 9.3.1.2: group and number.
-Cause = tuple[int, int]
-_RADIO, _NAS_GROUP = 0, 2
-_GROUPS: Final = {_RADIO: 44, _NAS_GROUP: 3}  # highest number before the extensions
-_HANDOVER_FAILED: Final[Cause] = (_RADIO, 7)
-_USER_INACTIVITY: Final[Cause] = (_RADIO, 20)
-_NO_RADIO_RESOURCES: Final[Cause] = (_RADIO, 25)
-_NORMAL: Final[Cause] = (_NAS_GROUP, 0)
-_MO_SIGNALLING, _MO_DATA = 3, 4
+# Causes, TS 38.413 9.3.1.2.
+_GROUPS: Final = {RADIO: 44, NAS: 3}  # highest number before the extensions
+_HANDOVER_FAILED: Final[Cause] = (RADIO, 7)
 _FLOW: Final = 9
 _SLICE_TYPE, _SLICE = 1, 0x0000AB
 _MAX_RATE_BPS: Final = 4_000_000_000_000
+_IDS: Final = DeviceIds(_AMF_ID, (1 << 40) - 1, _RAN_ID, 0xFFFF_FFFF)
 
 
 class Ngap(RanInterface):
@@ -79,6 +85,7 @@ class Ngap(RanInterface):
     port = 38_412
     protocol = 60
     _setup_name = "ng_setup"
+    _setup_procedure = _NG_SETUP
 
     def _ask(self, exchange: Exchange) -> bytes:
         return _REQUESTS[exchange.kind](exchange)
@@ -90,9 +97,9 @@ class Ngap(RanInterface):
         if exchange.kind is Kind.SWITCH:
             return _switch_acknowledge(exchange) if accepted else _switch_failure(exchange)
         procedure = _CONTEXT_SETUP if exchange.kind is Kind.CONTEXT else _RELEASE
-        return message(SUCCESSFUL, procedure, REJECT, _ids(exchange, IGNORE)), None
+        return message(SUCCESSFUL, procedure, REJECT, _IDS.both(exchange, IGNORE)), None
 
-    def _node_setup(self, cells: Sequence[Cell]) -> tuple[bytes, bytes]:
+    def _node_setup(self, cells: Sequence[Cell]) -> tuple[list[Element], list[Element]]:
         """TS 38.413 9.2.6.1 and 9.2.6.2."""
         node = Bits().put(0, 2).put(0, 2).append(PLMN).put(0, 1)
         node.constrained(28, 22, 32).align().put(node_number(cells[0]), 28)
@@ -118,26 +125,24 @@ class Ngap(RanInterface):
             (_CAPACITY, IGNORE, b"\xff"),
             (_PLMN_SUPPORT, REJECT, bytes(support)),
         ]
-        return message(INITIATING, _NG_SETUP, REJECT, setup), message(
-            SUCCESSFUL, _NG_SETUP, REJECT, done
-        )
+        return setup, done
 
 
 # --------------------------------------------------------------------------------------- messages
 
 
 def _initial(exchange: Exchange) -> bytes:
-    return _initial_ue(exchange, registration_request(exchange.connection), _MO_SIGNALLING)
+    return _initial_ue(exchange, registration_request(exchange.connection), MO_SIGNALLING)
 
 
 def _return(exchange: Exchange) -> bytes:
-    return _initial_ue(exchange, service_request_5g(exchange.connection), _MO_DATA)
+    return _initial_ue(exchange, service_request_5g(exchange.connection), MO_DATA)
 
 
 def _initial_ue(exchange: Exchange, nas: bytes, reason: int) -> bytes:
     """TS 38.413 9.2.5.1."""
     elements = [
-        (_RAN_ID, REJECT, _ran_id(exchange)),
+        (_RAN_ID, REJECT, _IDS.node(exchange)),
         (_NAS, REJECT, bytes(Bits().open(nas))),
         (_LOCATION, REJECT, _location(exchange.cell)),
         (_RRC_CAUSE, IGNORE, bytes(Bits().extensible(reason, 0, 9))),
@@ -150,9 +155,9 @@ def _context_request(exchange: Exchange) -> bytes:
     """TS 38.413 9.2.2.1, of a device without a session yet."""
     guami = Bits()
     _guami(guami)
-    key = Bits().fixed_bits(_key(exchange.connection), 256)
+    key = put_key(Bits(), exchange.connection)
     elements = [
-        *_ids(exchange, REJECT),
+        *_IDS.both(exchange, REJECT),
         (_GUAMI, REJECT, bytes(guami)),
         (_ALLOWED_SLICES, REJECT, _allowed_slices()),
         (_CAPABILITIES, REJECT, _capabilities()),
@@ -170,7 +175,7 @@ def _setup_request(exchange: Exchange) -> bytes:
     rates.extensible(MAX_RATE_DOWN_BPS, 0, _MAX_RATE_BPS)
     rates.extensible(MAX_RATE_UP_BPS, 0, _MAX_RATE_BPS)
     elements = [
-        *_ids(exchange, REJECT),
+        *_IDS.both(exchange, REJECT),
         (_TO_SET_UP_LIST, REJECT, bytes(session)),
         (_MAX_RATE, IGNORE, bytes(rates)),
     ]
@@ -198,7 +203,7 @@ def _setup_response(exchange: Exchange) -> tuple[bytes, None]:
     _end(transfer, exchange.cell.node_address, exchange.teid_down)
     transfer.constrained(1, 1, 64).put(0, 3).extensible(_FLOW, 0, 63)
     elements = [
-        *_ids(exchange, IGNORE),
+        *_IDS.both(exchange, IGNORE),
         (_SET_UP_LIST, IGNORE, _session_list(bytes(transfer))),
     ]
     return message(SUCCESSFUL, _SESSION_SETUP, REJECT, elements), None
@@ -206,12 +211,12 @@ def _setup_response(exchange: Exchange) -> tuple[bytes, None]:
 
 def _setup_failure(exchange: Exchange) -> tuple[bytes, int]:
     """TS 38.413 9.2.1.2: it is no failure of the message, the list of what failed says it."""
-    transfer = _put_cause(Bits().put(0, 3), _NO_RADIO_RESOURCES)
+    transfer = _put_cause(Bits().put(0, 3), NO_RADIO_RESOURCES)
     elements = [
-        *_ids(exchange, IGNORE),
+        *_IDS.both(exchange, IGNORE),
         (_FAILED_LIST, IGNORE, _session_list(bytes(transfer))),
     ]
-    return message(SUCCESSFUL, _SESSION_SETUP, REJECT, elements), _NO_RADIO_RESOURCES[1]
+    return message(SUCCESSFUL, _SESSION_SETUP, REJECT, elements), NO_RADIO_RESOURCES[1]
 
 
 def _switch(exchange: Exchange) -> bytes:
@@ -220,8 +225,8 @@ def _switch(exchange: Exchange) -> bytes:
     _end(transfer, exchange.cell.node_address, exchange.teid_down)
     transfer.constrained(1, 1, 64).put(0, 2).extensible(_FLOW, 0, 63)
     elements = [
-        (_RAN_ID, REJECT, _ran_id(exchange)),
-        (_SOURCE_AMF_ID, REJECT, _amf_id(exchange.connection)),
+        (_RAN_ID, REJECT, _IDS.node(exchange)),
+        (_SOURCE_AMF_ID, REJECT, _IDS.core(exchange)),
         (_LOCATION, IGNORE, _location(exchange.cell)),
         (_CAPABILITIES, IGNORE, _capabilities()),
         (_TO_SWITCH_LIST, REJECT, _session_list(bytes(transfer))),
@@ -232,11 +237,11 @@ def _switch(exchange: Exchange) -> bytes:
 def _switch_acknowledge(exchange: Exchange) -> tuple[bytes, None]:
     """TS 38.413 9.2.3.9, with the UPF's end of the tunnel, which stays."""
     connection = exchange.connection
-    context = Bits().put(0, 2).constrained(2, 0, 7).fixed_bits(_key(connection), 256)
+    context = put_key(Bits().put(0, 2).constrained(2, 0, 7), connection)
     transfer = Bits().put(0, 1).put(0b100, 3)
     _end(transfer, connection.gateway.address, connection.teid_up)
     elements = [
-        *_ids(exchange, IGNORE),
+        *_IDS.both(exchange, IGNORE),
         (_SECURITY_CONTEXT, REJECT, bytes(context)),
         (_SWITCHED_LIST, IGNORE, _session_list(bytes(transfer))),
         (_ALLOWED_SLICES, REJECT, _allowed_slices()),
@@ -248,7 +253,7 @@ def _switch_failure(exchange: Exchange) -> tuple[bytes, int]:
     """TS 38.413 9.2.3.10."""
     transfer = _put_cause(Bits().put(0, 2), _HANDOVER_FAILED)
     elements = [
-        *_ids(exchange, IGNORE),
+        *_IDS.both(exchange, IGNORE),
         (_RELEASED_LIST, IGNORE, _session_list(bytes(transfer))),
     ]
     return message(UNSUCCESSFUL, _PATH_SWITCH, REJECT, elements), _HANDOVER_FAILED[1]
@@ -256,16 +261,13 @@ def _switch_failure(exchange: Exchange) -> tuple[bytes, int]:
 
 def _release_request(exchange: Exchange) -> bytes:
     """TS 38.413 9.2.2.4."""
-    elements = [*_ids(exchange, REJECT), _cause(_USER_INACTIVITY)]
+    elements = [*_IDS.both(exchange, REJECT), _cause(USER_INACTIVITY)]
     return message(INITIATING, _RELEASE_REQUEST, IGNORE, elements)
 
 
 def _release(exchange: Exchange) -> bytes:
     """TS 38.413 9.2.2.5."""
-    pair = Bits().put(0, 2).put(0, 2)
-    pair.constrained(exchange.connection.keys.core_ue_id, 0, (1 << 40) - 1)
-    pair.constrained(exchange.node_ue_id, 0, 0xFFFF_FFFF)
-    elements = [(_UE_IDS, REJECT, bytes(pair)), _cause(_NORMAL)]
+    elements = [(_UE_IDS, REJECT, _IDS.pair(exchange)), _cause(NORMAL)]
     return message(INITIATING, _RELEASE, REJECT, elements)
 
 
@@ -283,21 +285,6 @@ _REQUESTS: Final[dict[Kind, Callable[[Exchange], bytes]]] = {
 # --------------------------------------------------------------------------------------- elements
 
 
-def _ids(exchange: Exchange, criticality: int) -> list[Element]:
-    return [
-        (_AMF_ID, criticality, _amf_id(exchange.connection)),
-        (_RAN_ID, criticality, _ran_id(exchange)),
-    ]
-
-
-def _amf_id(connection: Connection) -> bytes:
-    return bytes(Bits().constrained(connection.keys.core_ue_id, 0, (1 << 40) - 1))
-
-
-def _ran_id(exchange: Exchange) -> bytes:
-    return bytes(Bits().constrained(exchange.node_ue_id, 0, 0xFFFF_FFFF))
-
-
 def _location(cell: Cell) -> bytes:
     """NCGI and TAI, TS 38.413 9.3.1.16."""
     bits = Bits().put(1, 2).put(0, 3).put(0, 2).append(PLMN).fixed_bits(cell_number(cell), 36)
@@ -306,9 +293,8 @@ def _location(cell: Cell) -> bytes:
 
 
 def _end(bits: Bits, address: str, teid: int) -> Bits:
-    """Append a GTP tunnel: an IPv4 transport layer address and a TEID."""
-    bits.put(0, 1).put(0, 2).extensible(32, 1, 160).append(packed(address))
-    return bits.append(struct.pack("!I", teid))
+    """Append a GTP tunnel."""
+    return put_end(bits.put(0, 1).put(0, 2), address, teid)
 
 
 def _session_list(transfer: bytes) -> bytes:
@@ -352,8 +338,3 @@ def _capabilities() -> bytes:
     for _ in range(4):
         bits.put(0, 1).put(0xC000, 16)
     return bytes(bits)
-
-
-def _key(connection: Connection) -> int:
-    """Return a key that protects nothing."""
-    return int.from_bytes(struct.pack("!I", connection.keys.tmsi) * 8, "big")

@@ -1,9 +1,13 @@
 """What S1AP and NGAP share: the interface between base stations and the core, over SCTP."""
 
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Final
 
+from probe.simulate.control.aper import INITIATING, REJECT, SUCCESSFUL, Bits, Element, message
+from probe.simulate.control.connection import Connection
 from probe.simulate.control.frames import Framer
 from probe.simulate.control.sctp import Association
 from probe.simulate.control.signalling import (
@@ -14,8 +18,16 @@ from probe.simulate.control.signalling import (
     Outcome,
     Transaction,
 )
+from probe.simulate.flow import packed
 from probe.simulate.network import Cell
 
+# Causes, TS 36.413 9.2.1.3 and TS 38.413 9.3.1.2: group and number.
+Cause = tuple[int, int]
+RADIO, NAS = 0, 2
+USER_INACTIVITY: Final[Cause] = (RADIO, 20)
+NO_RADIO_RESOURCES: Final[Cause] = (RADIO, 25)
+NORMAL: Final[Cause] = (NAS, 0)
+MO_SIGNALLING, MO_DATA = 3, 4  # why a device asks for a connection
 _FROM_NODE: Final = frozenset(
     {Kind.INITIAL, Kind.RETURN, Kind.SWITCH, Kind.RELEASE_WANTED}
 )  # the others' requests come from the core
@@ -55,9 +67,9 @@ class RanInterface(ABC):
         return association.send(exchange.kind in _FROM_NODE, self._ask(exchange))
 
     def answer(self, exchange: Exchange, transaction: Transaction, outcome: Outcome) -> Answer:
-        message, cause = self._reply(exchange, outcome)
+        answer, cause = self._reply(exchange, outcome)
         association = self._associations[exchange.cell.node_address]
-        return Answer(association.send(exchange.kind not in _FROM_NODE, message), cause)
+        return Answer(association.send(exchange.kind not in _FROM_NODE, answer), cause)
 
     def greetings(self) -> Sequence[Greeting]:
         """Open each node's association, and have the node announce itself."""
@@ -73,7 +85,9 @@ class RanInterface(ABC):
             Greeting("sctp_association", [asked], [answered])
             for asked, answered in zip(from_node, from_core, strict=True)
         ]
-        setup, done = self._node_setup(cells)
+        asks, says = self._node_setup(cells)
+        setup = message(INITIATING, self._setup_procedure, REJECT, asks)
+        done = message(SUCCESSFUL, self._setup_procedure, REJECT, says)
         request = association.send(True, setup, _SETUP_STREAM)
         answer = association.send(False, done, _SETUP_STREAM)
         return [*opened, Greeting(self._setup_name, request, answer)]
@@ -83,6 +97,7 @@ class RanInterface(ABC):
         return []
 
     _setup_name: str
+    _setup_procedure: int
 
     @abstractmethod
     def _ask(self, exchange: Exchange) -> bytes:
@@ -93,5 +108,49 @@ class RanInterface(ABC):
         """Return the answer, and its cause if it is a refusal."""
 
     @abstractmethod
-    def _node_setup(self, cells: Sequence[Cell]) -> tuple[bytes, bytes]:
-        """Return how a node with `cells` announces itself, and the answer."""
+    def _node_setup(self, cells: Sequence[Cell]) -> tuple[list[Element], list[Element]]:
+        """Return the elements by which a node with `cells` announces itself, and the answer's."""
+
+
+@dataclass(frozen=True)
+class DeviceIds:
+    """What core and node call a device on their interface: elements and highest numbers."""
+
+    core_element: int
+    core_most: int
+    node_element: int
+    node_most: int
+
+    def both(self, exchange: Exchange, criticality: int) -> list[Element]:
+        return [
+            (self.core_element, criticality, self.core(exchange)),
+            (self.node_element, criticality, self.node(exchange)),
+        ]
+
+    def core(self, exchange: Exchange) -> bytes:
+        return bytes(self._put_core(Bits(), exchange))
+
+    def node(self, exchange: Exchange) -> bytes:
+        return bytes(self._put_node(Bits(), exchange))
+
+    def pair(self, exchange: Exchange) -> bytes:
+        """Both in one element (TS 36.413 9.2.3.18, TS 38.413 9.2.2.5)."""
+        return bytes(self._put_node(self._put_core(Bits().put(0, 2).put(0, 2), exchange), exchange))
+
+    def _put_core(self, bits: Bits, exchange: Exchange) -> Bits:
+        return bits.constrained(exchange.connection.keys.core_ue_id, 0, self.core_most)
+
+    def _put_node(self, bits: Bits, exchange: Exchange) -> Bits:
+        return bits.constrained(exchange.node_ue_id, 0, self.node_most)
+
+
+def put_end(bits: Bits, address: str, teid: int) -> Bits:
+    """Append a tunnel's end: an IPv4 transport layer address and a TEID."""
+    bits.extensible(32, 1, 160).append(packed(address))
+    return bits.append(struct.pack("!I", teid))
+
+
+def put_key(bits: Bits, connection: Connection) -> Bits:
+    """Append a key that protects nothing."""
+    key = struct.pack("!I", connection.keys.tmsi) * 8
+    return bits.fixed_bits(int.from_bytes(key, "big"), 256)

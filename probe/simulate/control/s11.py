@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import ClassVar, Final
 
 from probe.simulate.control.codes import (
     BEARER_ID,
@@ -19,14 +19,8 @@ from probe.simulate.control.codes import (
 )
 from probe.simulate.control.connection import Connection, Gateway
 from probe.simulate.control.frames import Framer
-from probe.simulate.control.signalling import (
-    Answer,
-    Exchange,
-    Greeting,
-    Kind,
-    Outcome,
-    Transaction,
-)
+from probe.simulate.control.gateway import GatewayInterface
+from probe.simulate.control.signalling import Exchange, Greeting, Kind, Outcome
 from probe.simulate.flow import packed
 from probe.simulate.network import Cell
 
@@ -49,11 +43,11 @@ _CAUSES: Final = {  # TS 29.274 table 8.4-1
 }
 
 
-class S11:
+class S11(GatewayInterface):
     """The MME's requests and the SGW's answers."""
 
     name = "s11"
-    procedures: Final = {
+    procedures: ClassVar = {
         Kind.CREATE: "create_session",
         Kind.ACTIVATE: "modify_bearer",
         Kind.MOVE: "modify_bearer",
@@ -61,35 +55,29 @@ class S11:
         Kind.RESUME: "modify_bearer",
         Kind.DELETE: "delete_session",
     }
-    unanswered: Final[frozenset[Kind]] = frozenset()
+    core_address = MME_ADDRESS
+    port = PORT
+    causes = _CAUSES
+    last_sequence = 0x7F_FFFF
 
     def __init__(self, gateways: Sequence[Gateway], framer: Framer) -> None:
-        self._gateways = gateways
-        self._framer = framer
-        self._sequence = 0
+        super().__init__(gateways, framer)
         self._restarts = {gateway.number: 1 for gateway in gateways}
 
-    def request(self, exchange: Exchange, transaction: Transaction) -> Sequence[bytes]:
-        if not transaction.sequence:
-            transaction.sequence = self._next_sequence()
-        connection = exchange.connection
+    def _ask(self, exchange: Exchange, sequence: int) -> bytes:
         message_type, elements = _REQUESTS[exchange.kind]
-        to_new = exchange.kind is Kind.CREATE
-        teid = 0 if to_new else connection.keys.sgw_teid
-        message = _message(message_type, teid, transaction.sequence, elements(exchange))
-        return [self._to_gateway(connection.gateway, message)]
+        teid = 0 if exchange.kind is Kind.CREATE else exchange.connection.keys.sgw_teid
+        return _message(message_type, teid, sequence, elements(exchange))
 
-    def answer(self, exchange: Exchange, transaction: Transaction, outcome: Outcome) -> Answer:
-        connection, cause = exchange.connection, _CAUSES[outcome]
-        elements = _cause(cause)
+    def _reply(self, exchange: Exchange, sequence: int, outcome: Outcome) -> bytes:
+        connection = exchange.connection
+        elements = _cause(_CAUSES[outcome])
         if outcome is Outcome.ACCEPTED and exchange.kind is Kind.CREATE:
             elements += _created(connection, self._restarts[connection.gateway.number])
         elif outcome is Outcome.ACCEPTED and exchange.kind in _BEARER_CHANGES:
             elements += _bearer_changed(connection)
         message_type = _REQUESTS[exchange.kind][0] + 1
-        teid = connection.keys.mme_teid
-        message = _message(message_type, teid, transaction.sequence, elements)
-        return Answer([self._to_mme(connection.gateway, message)], cause)
+        return _message(message_type, connection.keys.mme_teid, sequence, elements)
 
     def greetings(self) -> Sequence[Greeting]:
         return [self._echo(gateway) for gateway in self._gateways]
@@ -104,21 +92,8 @@ class S11:
         sequence = self._next_sequence()
         request = _message(_ECHO, None, sequence, _recovery(self._restarts[gateway.number]))
         answer = _message(_ECHO + 1, None, sequence, _recovery(1))
-        return Greeting(
-            "echo", [self._to_mme(gateway, request)], [self._to_gateway(gateway, answer)]
-        )
-
-    def _next_sequence(self) -> int:
-        self._sequence = self._sequence % 0x7F_FFFF + 1
-        return self._sequence
-
-    def _to_gateway(self, gateway: Gateway, message: bytes) -> bytes:
-        ends = (MME_ADDRESS, PORT), (gateway.control_address, PORT)
-        return self._framer.udp(*ends, True, message)
-
-    def _to_mme(self, gateway: Gateway, message: bytes) -> bytes:
-        ends = (gateway.control_address, PORT), (MME_ADDRESS, PORT)
-        return self._framer.udp(*ends, False, message)
+        to_core, to_gateway = self._to_core(gateway, request), self._to_gateway(gateway, answer)
+        return Greeting("echo", [to_core], [to_gateway])
 
 
 _BEARER_CHANGES: Final = (Kind.ACTIVATE, Kind.MOVE, Kind.RESUME)

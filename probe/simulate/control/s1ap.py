@@ -27,10 +27,22 @@ from probe.simulate.control.codes import (
     node_number,
 )
 from probe.simulate.control.nas import attach_request, service_request
-from probe.simulate.control.ran import RanInterface
+from probe.simulate.control.ran import (
+    MO_DATA,
+    MO_SIGNALLING,
+    NAS,
+    NO_RADIO_RESOURCES,
+    NORMAL,
+    RADIO,
+    USER_INACTIVITY,
+    Cause,
+    DeviceIds,
+    RanInterface,
+    put_end,
+    put_key,
+)
 from probe.simulate.control.s11 import MME_ADDRESS
 from probe.simulate.control.signalling import Exchange, Kind, Outcome
-from probe.simulate.flow import packed
 from probe.simulate.network import Cell
 
 # Procedures, TS 36.413 9.3.7.
@@ -42,15 +54,10 @@ _NAS, _SECURITY_CONTEXT, _SET_UP_ITEM, _SET_UP_LIST, _TO_SET_UP_ITEM = 26, 40, 5
 _GLOBAL_ENB, _SUPPORTED_AREAS, _MAX_RATE, _TAI, _SECURITY_KEY = 59, 64, 66, 67, 73
 _CAPACITY, _SOURCE_MME_ID, _UE_IDS, _ECGI, _SERVED, _CAPABILITIES = 87, 88, 99, 100, 105, 107
 _RRC_CAUSE, _PAGING_CYCLE = 134, 137
-# Causes, TS 36.413 9.2.1.3: group and number.
-Cause = tuple[int, int]
-_RADIO, _NAS_GROUP = 0, 2
-_GROUPS: Final = {_RADIO: 35, _NAS_GROUP: 3}  # highest number before the extensions
-_USER_INACTIVITY: Final[Cause] = (_RADIO, 20)
-_NO_RADIO_RESOURCES: Final[Cause] = (_RADIO, 25)
-_HANDOVER_FAILED: Final[Cause] = (_RADIO, 6)
-_NORMAL: Final[Cause] = (_NAS_GROUP, 0)
-_MO_SIGNALLING, _MO_DATA = 3, 4
+# Causes, TS 36.413 9.2.1.3.
+_GROUPS: Final = {RADIO: 35, NAS: 3}  # highest number before the extensions
+_HANDOVER_FAILED: Final[Cause] = (RADIO, 6)
+_IDS: Final = DeviceIds(_MME_ID, 0xFFFF_FFFF, _ENB_ID, 0xFF_FFFF)
 
 
 class S1ap(RanInterface):
@@ -69,6 +76,7 @@ class S1ap(RanInterface):
     port = 36_412
     protocol = 18
     _setup_name = "s1_setup"
+    _setup_procedure = _S1_SETUP
 
     def _ask(self, exchange: Exchange) -> bytes:
         return _REQUESTS[exchange.kind](exchange)
@@ -79,10 +87,10 @@ class S1ap(RanInterface):
             return _context_response(exchange) if accepted else _context_failure(exchange)
         if exchange.kind is Kind.SWITCH:
             return _switch_acknowledge(exchange) if accepted else _switch_failure(exchange)
-        complete = message(SUCCESSFUL, _RELEASE, REJECT, _ids(exchange, IGNORE))
+        complete = message(SUCCESSFUL, _RELEASE, REJECT, _IDS.both(exchange, IGNORE))
         return complete, None
 
-    def _node_setup(self, cells: Sequence[Cell]) -> tuple[bytes, bytes]:
+    def _node_setup(self, cells: Sequence[Cell]) -> tuple[list[Element], list[Element]]:
         """TS 36.413 9.1.8.4 and 9.1.8.5."""
         enb = Bits().put(0, 3).append(PLMN).put(0, 1).put(0, 2)
         enb.fixed_bits(node_number(cells[0]), 20)
@@ -102,26 +110,24 @@ class S1ap(RanInterface):
             (_SERVED, REJECT, bytes(served)),
             (_CAPACITY, IGNORE, b"\xff"),
         ]
-        return message(INITIATING, _S1_SETUP, REJECT, setup), message(
-            SUCCESSFUL, _S1_SETUP, REJECT, done
-        )
+        return setup, done
 
 
 # --------------------------------------------------------------------------------------- messages
 
 
 def _initial(exchange: Exchange) -> bytes:
-    return _initial_ue(exchange, attach_request(exchange.connection), _MO_SIGNALLING)
+    return _initial_ue(exchange, attach_request(exchange.connection), MO_SIGNALLING)
 
 
 def _return(exchange: Exchange) -> bytes:
-    return _initial_ue(exchange, service_request(exchange.connection), _MO_DATA)
+    return _initial_ue(exchange, service_request(exchange.connection), MO_DATA)
 
 
 def _initial_ue(exchange: Exchange, nas: bytes, reason: int) -> bytes:
     """TS 36.413 9.1.7.1."""
     elements = [
-        (_ENB_ID, REJECT, _enb_id(exchange)),
+        (_ENB_ID, REJECT, _IDS.node(exchange)),
         (_NAS, REJECT, bytes(Bits().open(nas))),
         (_TAI, REJECT, _tai(exchange.cell)),
         (_ECGI, IGNORE, _ecgi(exchange.cell)),
@@ -136,12 +142,12 @@ def _context_request(exchange: Exchange) -> bytes:
     bearer = Bits().put(0, 3).extensible(BEARER_ID, 0, 15)
     bearer.put(0, 3).constrained(QOS_CLASS, 0, 255)
     bearer.put(0, 2).constrained(PRIORITY, 0, 15).put(0, 1).put(1, 1)
-    _end(bearer, connection.gateway.address, connection.teid_up)
+    put_end(bearer, connection.gateway.address, connection.teid_up)
     rates = Bits().put(0, 2)
     rates.constrained(MAX_RATE_DOWN_BPS, 0, 10**10).constrained(MAX_RATE_UP_BPS, 0, 10**10)
-    key = Bits().fixed_bits(_key(connection.keys.tmsi), 256)
+    key = put_key(Bits(), connection)
     elements = [
-        *_ids(exchange, REJECT),
+        *_IDS.both(exchange, REJECT),
         (_MAX_RATE, REJECT, bytes(rates)),
         (_TO_SET_UP_LIST, REJECT, _list(_TO_SET_UP_ITEM, bearer)),
         (_CAPABILITIES, REJECT, _capabilities()),
@@ -153,26 +159,25 @@ def _context_request(exchange: Exchange) -> bytes:
 def _context_response(exchange: Exchange) -> tuple[bytes, None]:
     """TS 36.413 9.1.4.3, with the eNB's end of the tunnel."""
     bearer = Bits().put(0, 2).extensible(BEARER_ID, 0, 15)
-    _end(bearer, exchange.cell.node_address, exchange.teid_down)
-    elements = [*_ids(exchange, IGNORE), (_SET_UP_LIST, IGNORE, _list(_SET_UP_ITEM, bearer))]
+    put_end(bearer, exchange.cell.node_address, exchange.teid_down)
+    elements = [*_IDS.both(exchange, IGNORE), (_SET_UP_LIST, IGNORE, _list(_SET_UP_ITEM, bearer))]
     return message(SUCCESSFUL, _CONTEXT_SETUP, REJECT, elements), None
 
 
 def _context_failure(exchange: Exchange) -> tuple[bytes, int]:
     """TS 36.413 9.1.4.4."""
-    elements = [*_ids(exchange, IGNORE), _cause(_NO_RADIO_RESOURCES)]
-    return message(UNSUCCESSFUL, _CONTEXT_SETUP, REJECT, elements), _NO_RADIO_RESOURCES[1]
+    elements = [*_IDS.both(exchange, IGNORE), _cause(NO_RADIO_RESOURCES)]
+    return message(UNSUCCESSFUL, _CONTEXT_SETUP, REJECT, elements), NO_RADIO_RESOURCES[1]
 
 
 def _switch(exchange: Exchange) -> bytes:
     """TS 36.413 9.1.5.8, with the target's end of the tunnel."""
     bearer = Bits().put(0, 2).extensible(BEARER_ID, 0, 15)
-    _end(bearer, exchange.cell.node_address, exchange.teid_down)
-    mme_id = bytes(Bits().constrained(exchange.connection.keys.core_ue_id, 0, 0xFFFF_FFFF))
+    put_end(bearer, exchange.cell.node_address, exchange.teid_down)
     elements = [
-        (_ENB_ID, REJECT, _enb_id(exchange)),
+        (_ENB_ID, REJECT, _IDS.node(exchange)),
         (_SWITCHED_LIST, REJECT, _list(_SWITCHED_ITEM, bearer)),
-        (_SOURCE_MME_ID, REJECT, mme_id),
+        (_SOURCE_MME_ID, REJECT, _IDS.core(exchange)),
         (_ECGI, IGNORE, _ecgi(exchange.cell)),
         (_TAI, IGNORE, _tai(exchange.cell)),
         (_CAPABILITIES, IGNORE, _capabilities()),
@@ -182,30 +187,26 @@ def _switch(exchange: Exchange) -> bytes:
 
 def _switch_acknowledge(exchange: Exchange) -> tuple[bytes, None]:
     """TS 36.413 9.1.5.9."""
-    context = Bits().put(0, 2).constrained(2, 0, 7)
-    context.fixed_bits(_key(exchange.connection.keys.tmsi), 256)
-    elements = [*_ids(exchange, IGNORE), (_SECURITY_CONTEXT, REJECT, bytes(context))]
+    context = put_key(Bits().put(0, 2).constrained(2, 0, 7), exchange.connection)
+    elements = [*_IDS.both(exchange, IGNORE), (_SECURITY_CONTEXT, REJECT, bytes(context))]
     return message(SUCCESSFUL, _PATH_SWITCH, REJECT, elements), None
 
 
 def _switch_failure(exchange: Exchange) -> tuple[bytes, int]:
     """TS 36.413 9.1.5.10."""
-    elements = [*_ids(exchange, IGNORE), _cause(_HANDOVER_FAILED)]
+    elements = [*_IDS.both(exchange, IGNORE), _cause(_HANDOVER_FAILED)]
     return message(UNSUCCESSFUL, _PATH_SWITCH, REJECT, elements), _HANDOVER_FAILED[1]
 
 
 def _release_request(exchange: Exchange) -> bytes:
     """TS 36.413 9.1.4.5."""
-    elements = [*_ids(exchange, REJECT), _cause(_USER_INACTIVITY)]
+    elements = [*_IDS.both(exchange, REJECT), _cause(USER_INACTIVITY)]
     return message(INITIATING, _RELEASE_REQUEST, IGNORE, elements)
 
 
 def _release(exchange: Exchange) -> bytes:
     """TS 36.413 9.1.4.6."""
-    pair = Bits().put(0, 2).put(0, 2)
-    pair.constrained(exchange.connection.keys.core_ue_id, 0, 0xFFFF_FFFF)
-    pair.constrained(exchange.node_ue_id, 0, 0xFF_FFFF)
-    elements = [(_UE_IDS, REJECT, bytes(pair)), _cause(_NORMAL)]
+    elements = [(_UE_IDS, REJECT, _IDS.pair(exchange)), _cause(NORMAL)]
     return message(INITIATING, _RELEASE, REJECT, elements)
 
 
@@ -222,26 +223,12 @@ _REQUESTS: Final[dict[Kind, Callable[[Exchange], bytes]]] = {
 # --------------------------------------------------------------------------------------- elements
 
 
-def _ids(exchange: Exchange, criticality: int) -> list[Element]:
-    mme_id = bytes(Bits().constrained(exchange.connection.keys.core_ue_id, 0, 0xFFFF_FFFF))
-    return [(_MME_ID, criticality, mme_id), (_ENB_ID, criticality, _enb_id(exchange))]
-
-
-def _enb_id(exchange: Exchange) -> bytes:
-    return bytes(Bits().constrained(exchange.node_ue_id, 0, 0xFF_FFFF))
-
-
 def _tai(cell: Cell) -> bytes:
     return bytes(Bits().put(0, 2).append(PLMN).fixed(struct.pack("!H", area_number(cell))))
 
 
 def _ecgi(cell: Cell) -> bytes:
     return bytes(Bits().put(0, 2).append(PLMN).fixed_bits(cell_number(cell), 28))
-
-
-def _end(bits: Bits, address: str, teid: int) -> None:
-    """Append an IPv4 transport layer address and a TEID."""
-    bits.extensible(32, 1, 160).append(packed(address)).append(struct.pack("!I", teid))
 
 
 def _list(item: int, bearer: Bits) -> bytes:
@@ -259,8 +246,3 @@ def _cause(cause: Cause) -> Element:
 def _capabilities() -> bytes:
     """The first two algorithms of each kind, TS 36.413 9.2.1.40."""
     return bytes(Bits().put(0, 2).put(0, 1).put(0xC000, 16).put(0, 1).put(0xC000, 16))
-
-
-def _key(seed: int) -> int:
-    """Return a key that protects nothing."""
-    return int.from_bytes(struct.pack("!I", seed) * 8, "big")

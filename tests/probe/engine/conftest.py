@@ -13,11 +13,12 @@ from probe.record import codec
 from tests.probe.engine.packets import Capture
 
 SITE_KEY = b"a site key"
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Result:
-    rows: list[dict[str, Any]]
+    rows: list[Row]
     batches: list[codec.Batch]
     bodies: list[bytes]
     counters: dict[str, int]
@@ -39,6 +40,15 @@ class Result:
                 for reason, packets in entry[name].items():
                     sums[reason] = sums.get(reason, 0) + packets
         return sums
+
+
+Run = Callable[..., Result]  # what the fixture `run` gives
+
+
+def only(result: Result) -> Row:
+    """Return the only record."""
+    assert len(result.rows) == 1
+    return result.rows[0]
 
 
 def options(files: list[str], **changes: Any) -> dict[str, Any]:
@@ -84,7 +94,7 @@ def run_engine(files: list[str], **changes: Any) -> Result:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Callable[..., Result]:
+def run(tmp_path: Path) -> Run:
     """Return a function that runs a capture with changed engine options."""
 
     def run_capture(capture: Capture, **changes: Any) -> Result:

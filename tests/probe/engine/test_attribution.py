@@ -3,14 +3,13 @@
 import hashlib
 import hmac
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from probe.engine import Engine, EngineError
 from probe.record import codec
-from tests.probe.engine.conftest import SITE_KEY, Result, options
+from tests.probe.engine.conftest import SITE_KEY, Run, options
 from tests.probe.engine.packets import (
     ACK,
     MINUTE,
@@ -27,7 +26,6 @@ from tests.probe.engine.packets import (
     udp,
 )
 
-Run = Callable[..., Result]
 ENB, GATEWAY = "172.16.0.1", "172.16.9.9"
 
 

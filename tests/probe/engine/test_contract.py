@@ -2,17 +2,14 @@
 
 import json
 import struct
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from probe.engine import Engine, EngineError, capture_span, schema
 from probe.record.schema import COLUMNS
-from tests.probe.engine.conftest import Result, options, run_engine
+from tests.probe.engine.conftest import Run, options, run_engine
 from tests.probe.engine.packets import MINUTE, SYN, Capture, Dialogue, ipv4
-
-Run = Callable[..., Result]
 
 
 def test_the_engine_writes_the_columns_of_the_schema() -> None:

@@ -3,15 +3,13 @@
 import hashlib
 import hmac
 import struct
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.probe.engine.conftest import SITE_KEY, Result
+from tests.probe.engine.conftest import SITE_KEY, Result, Run
 from tests.probe.engine.packets import MINUTE, MS, SECOND, Capture, gtpu, ipv4, udp
 
-Run = Callable[..., Result]
 GATEWAY, SERVER, CLIENT, FAR = "10.9.0.1", "10.9.0.2", "10.45.0.7", "192.0.2.1"
 ANNA, BERT = "001010000000007", "001010000000008"
 THE_ANNA, THE_BERT = f"imsi:{ANNA}", f"imsi:{BERT}"

@@ -1,12 +1,11 @@
 """What the engine says about DNS, and of flows whose name it knows from there."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.probe.engine import dns
-from tests.probe.engine.conftest import Result
+from tests.probe.engine.conftest import Result, Run
 from tests.probe.engine.packets import (
     ACK,
     MINUTE,
@@ -19,7 +18,6 @@ from tests.probe.engine.packets import (
     udp,
 )
 
-Run = Callable[..., Result]
 CLIENT, OTHER, RESOLVER, SERVER = "10.0.0.1", "10.0.0.2", "198.51.100.53", "192.0.2.1"
 
 

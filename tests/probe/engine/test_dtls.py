@@ -1,13 +1,8 @@
 """What the engine says about DTLS."""
 
-from collections.abc import Callable
-from typing import Any
-
-from tests.probe.engine.conftest import Result
+from tests.probe.engine.conftest import Run, only
 from tests.probe.engine.packets import MINUTE, MS, SECOND, Capture, ipv4, udp
 from tests.probe.engine.quic import extension, vector
-
-Run = Callable[..., Result]
 
 NOON = MINUTE + 5 * SECOND
 CLIENT, SERVER = ("10.0.0.1", 50000), ("192.0.2.1", 5684)
@@ -47,11 +42,6 @@ def talk(*datagrams: tuple[tuple[str, int], bytes]) -> Capture:
         packet = ipv4(sender[0], receiver[0], 17, udp(sender[1], receiver[1], datagram))
         capture.add(NOON + number * 10 * MS, packet)
     return capture
-
-
-def only(result: Result) -> dict[str, Any]:
-    assert len(result.rows) == 1
-    return result.rows[0]
 
 
 def test_a_handshake_tells_names_version_and_time(run: Run) -> None:

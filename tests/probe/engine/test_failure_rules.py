@@ -1,6 +1,5 @@
 """What is a failure and what is none (docs/failures.md): each rule on bytes, through the engine."""
 
-from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -8,7 +7,7 @@ import pytest
 
 from probe.simulate.tls import AlertDescription, TlsSession, fatal_alert
 from tests.probe.engine import dns
-from tests.probe.engine.conftest import Result, run_engine
+from tests.probe.engine.conftest import Result, Row, Run, run_engine
 from tests.probe.engine.packets import (
     ACK,
     FIN,
@@ -25,9 +24,6 @@ from tests.probe.engine.packets import (
 )
 from tests.probe.engine.quic import Connection, client_hello, crypto
 from tests.support import SHARED, needs_shared
-
-Run = Callable[..., Result]
-Row = dict[str, Any]
 
 NOON = MINUTE + 5 * SECOND  # far from the ends of an interval
 GET = b"GET /index.html HTTP/1.1\r\nHost: a.example\r\n\r\n"

@@ -1,17 +1,13 @@
 """What the engine says about HTTP/1.x, and about what begins with it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from tests.probe.engine.conftest import Result
+from tests.probe.engine.conftest import Row, Run, only
 from tests.probe.engine.packets import ACK, FIN, MINUTE, MS, PSH, SECOND, Capture, Dialogue
 from tests.probe.engine.tls import Conversation, client_context, server_context
-
-Run = Callable[..., Result]
-Row = dict[str, Any]
 
 NOON = MINUTE + 5 * SECOND  # far from the ends of an interval
 GET = b"GET /index.html HTTP/1.1\r\nHost: a.example\r\n\r\n"
@@ -19,11 +15,6 @@ HEAD = GET.replace(b"GET", b"HEAD")
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 NOT_FOUND = b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"
 BROKEN = b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"
-
-
-def only(result: Result) -> Row:
-    assert len(result.rows) == 1
-    return result.rows[0]
 
 
 def told(row: Row) -> tuple[Any, ...]:

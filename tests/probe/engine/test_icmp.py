@@ -1,13 +1,12 @@
 """What ICMP errors say of the flows whose packets they quote, and what pings measure."""
 
 import struct
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.probe.engine import dns
-from tests.probe.engine.conftest import Result
+from tests.probe.engine.conftest import Result, Run
 from tests.probe.engine.packets import (
     ACK,
     MINUTE,
@@ -24,7 +23,6 @@ from tests.probe.engine.packets import (
     udp,
 )
 
-Run = Callable[..., Result]
 CLIENT, SERVER, ROUTER = "10.0.0.1", "192.0.2.1", "203.0.113.9"
 CLIENT6, SERVER6, ROUTER6 = "2001:db8::1", "2001:db8:1::1", "2001:db8:2::9"
 

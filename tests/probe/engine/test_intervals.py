@@ -1,13 +1,11 @@
 """The interval rules: what ends a record, and that nothing is said or counted twice."""
 
-from collections.abc import Callable
 from typing import Any
 
 from probe.record.codec import time_from_text
-from tests.probe.engine.conftest import Result
+from tests.probe.engine.conftest import Run
 from tests.probe.engine.packets import ACK, MINUTE, MS, PSH, SECOND, SYN, Capture, Dialogue
 
-Run = Callable[..., Result]
 SUMS = ("packets_up", "packets_down", "bytes_up", "bytes_down", "payload_up", "payload_down")
 
 

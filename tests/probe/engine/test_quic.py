@@ -1,20 +1,12 @@
 """What the engine says of QUIC: names, round trips, set-up, failures, and a client that moves."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.probe.engine.conftest import Result
+from tests.probe.engine.conftest import Result, Run, only
 from tests.probe.engine.packets import MINUTE, MS, SECOND, Capture, Dialogue, ipv4, udp
 from tests.probe.engine.quic import Connection, ack, client_hello, close, crypto, server_hello
-
-Run = Callable[..., Result]
-
-
-def only(result: Result) -> dict[str, Any]:
-    assert len(result.rows) == 1
-    return result.rows[0]
 
 
 def by_port(result: Result, port: int) -> dict[str, Any]:

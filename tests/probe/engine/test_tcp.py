@@ -1,10 +1,8 @@
 """What the engine says about TCP: round trips, loss by side of the tap, and outcomes."""
 
-from collections.abc import Callable
-
 import pytest
 
-from tests.probe.engine.conftest import Result
+from tests.probe.engine.conftest import Result, Run, only
 from tests.probe.engine.packets import (
     ACK,
     FIN,
@@ -20,13 +18,6 @@ from tests.probe.engine.packets import (
     rule,
     tcp,
 )
-
-Run = Callable[..., Result]
-
-
-def only(result: Result) -> dict[str, object]:
-    assert len(result.rows) == 1
-    return result.rows[0]
 
 
 def test_round_trips_are_measured_on_both_sides_of_the_tap(run: Run) -> None:

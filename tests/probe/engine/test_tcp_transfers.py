@@ -1,11 +1,8 @@
 """What the engine says of awkward TCP sessions: old ports, one direction, large segments."""
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
-from tests.probe.engine.conftest import Result
+from tests.probe.engine.conftest import Row, Run, only
 from tests.probe.engine.packets import (
     ACK,
     FIN,
@@ -21,15 +18,7 @@ from tests.probe.engine.packets import (
     tcp,
 )
 
-Run = Callable[..., Result]
-Row = dict[str, Any]
-
 LOSSES = ["retransmitted_packets", "lost_before_tap", "lost_after_tap", "out_of_order_packets"]
-
-
-def only(result: Result) -> Row:
-    assert len(result.rows) == 1
-    return result.rows[0]
 
 
 def losses(row: Row, direction: str) -> list[object]:

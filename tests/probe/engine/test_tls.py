@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.probe.engine.conftest import Result
+from tests.probe.engine.conftest import Result, Run, only
 from tests.probe.engine.packets import (
     ACK,
     FIN,
@@ -29,20 +29,12 @@ from tests.probe.engine.tls import (
     server_context,
 )
 
-Run = Callable[..., Result]
-Row = dict[str, Any]
-
 # Old versions are what is tested.
 pytestmark = pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1")
 
 NOON = MINUTE + 5 * SECOND  # far from the ends of an interval
 ALERT = 19
 """Bytes of a protected record of TLS 1.3 with an alert in it."""
-
-
-def only(result: Result) -> Row:
-    assert len(result.rows) == 1
-    return result.rows[0]
 
 
 def verdict(result: Result) -> tuple[Any, ...]:

@@ -2,7 +2,6 @@
 
 import struct
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,9 @@ from scapy.contrib.gtp import GTP_U_Header, GTPPDUSessionContainer
 from scapy.layers.inet import IP, UDP
 from scapy.packet import Packet
 
-from tests.probe.engine.conftest import Result, run_engine
+from tests.probe.engine.conftest import Result, Run, run_engine
 from tests.probe.engine.packets import MINUTE, MS, SECOND, Capture, gtpu, ipv4, udp
 
-Run = Callable[..., Result]
 GNB, UPF, CLIENT, FAR = "10.8.0.1", "10.9.0.1", "10.45.0.7", "192.0.2.1"
 UP_TEID, DOWN_TEID = 0x1001, 0x2001
 BUCKET_OF_12_MS = "112"  # floor(ln(12000 / 50) / ln 1.05)

@@ -1,17 +1,15 @@
 """SIP and RTP within bearers: each flow keeps its subscriber and cell, and names its own class."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.probe.engine.conftest import Result, run_engine
+from tests.probe.engine.conftest import Result, Run, run_engine
 from tests.probe.engine.gtpv2 import S11
 from tests.probe.engine.packets import MINUTE, MS, SECOND, Capture, gtpu, ipv4, udp
 from tests.probe.engine.test_control_plane import THE_ANNA, pseudonym
 
-Run = Callable[..., Result]
 ENB, GATEWAY = "10.8.0.1", "10.9.0.1"
 CLIENT, PCSCF, MEDIA = "10.46.0.7", "192.0.2.60", "192.0.2.61"
 ANNA = THE_ANNA.removeprefix("imsi:")

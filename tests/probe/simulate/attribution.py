@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,8 +30,8 @@ def simulate(path: Path, *options: str) -> Row:
     return truth
 
 
-def replay(path: Path, truth: Row) -> list[Row]:
-    """Return the engine's records of a simulated capture, without any map."""
+def replay(path: Path, truth: Row, attribution: Sequence[Row] = ()) -> list[Row]:
+    """Return the engine's records of a simulated capture, with a map's rules or without."""
     options = {
         "probe_id": "test",
         "captures": [{"capture_point": "tap", "files": [str(path)], "time_offset_ns": 0}],
@@ -49,7 +50,7 @@ def replay(path: Path, truth: Row) -> list[Row]:
         },
         "subscriber_prefixes": truth.get("subscriber_prefixes", []),
         "ran_prefixes": truth.get("ran_prefixes", []),
-        "attribution": [],
+        "attribution": list(attribution),
     }
     engine = Engine(json.dumps(options), SITE_KEY)
     engine.start()
@@ -87,12 +88,17 @@ class Score:
         return count / self.total
 
 
+def five_tuple(row: Row) -> FiveTuple:
+    """Return what names a session in records and labels."""
+    return tuple(row[name] for name in FIVE_TUPLE)
+
+
 def by_five_tuple(rows: list[Row]) -> dict[FiveTuple, list[Row]]:
     """Return the records of sessions, not of signalling, by five-tuple."""
     flows: dict[FiveTuple, list[Row]] = defaultdict(list)
     for row in rows:
         if row["record_kind"] != "transaction":
-            flows[tuple(row[name] for name in FIVE_TUPLE)].append(row)
+            flows[five_tuple(row)].append(row)
     return flows
 
 
@@ -107,7 +113,7 @@ def score(truth: Row, rows: list[Row]) -> Score:
         for stay in attachment["stays"]
     }
     for session in truth["sessions"]:
-        key = tuple(session[name] for name in FIVE_TUPLE)
+        key = five_tuple(session)
         records = flows.get(key, [])
         wanted = pseudonym(session["subscriber"])
         cells: Counter[str | None] = Counter()

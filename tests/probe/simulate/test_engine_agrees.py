@@ -1,22 +1,21 @@
 """The engine measures in simulated traffic what the simulator says is in it."""
 
-import argparse
 import csv
-import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from probe.engine import Engine
-from probe.record import codec
-from probe.simulate import add_arguments, run
 from probe.simulate.services import SERVICES
+from tests.probe.simulate.attribution import (
+    FiveTuple,
+    Row,
+    five_tuple,
+    replay,
+    simulate,
+)
 
-Row = dict[str, Any]
-FiveTuple = tuple[Any, ...]
-KEY = ("transport", "client_ip", "client_port", "server_ip", "server_port")
 SUMS = [
     f"{name}_{way}" for name in ("packets", "bytes", "payload") for way in ("up", "down")
 ]  # fmt: skip
@@ -25,60 +24,27 @@ VERDICTS = ("outcome", "failure_cause", "cell_id")
 
 
 @pytest.fixture(scope="module", params=["sgi", "s1u"])
-def capture(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def simulated(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Row]:
+    """Return a capture and its truth."""
     path = tmp_path_factory.mktemp("capture") / "simulated.pcap"
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    assert run(parser.parse_args([str(path), "--duration", "75s", "--view", request.param])) == 0
-    return path
+    return path, simulate(path, "--duration", "75s", "--view", request.param)
 
 
 @pytest.fixture(scope="module")
-def truth(capture: Path) -> Row:
-    loaded: Row = json.loads(capture.with_suffix(".truth.json").read_text())
-    return loaded
+def truth(simulated: tuple[Path, Row]) -> Row:
+    return simulated[1]
 
 
 @pytest.fixture(scope="module")
-def measured(capture: Path, truth: Row) -> dict[FiveTuple, list[Row]]:
+def measured(simulated: tuple[Path, Row]) -> dict[FiveTuple, list[Row]]:
     """Return the engine's records of each five-tuple."""
-    engine = Engine(json.dumps(engine_options(capture, truth)), b"a key for tests")
-    engine.start()
+    capture, truth = simulated
     flows: dict[FiveTuple, list[Row]] = defaultdict(list)
-    while not engine.finished():
-        body = engine.next_body(1.0)
-        for row in rows_of(body) if body else []:
-            flows[tuple(row[name] for name in KEY)].append(row)
+    for row in replay(capture, truth, rules(capture)):
+        flows[five_tuple(row)].append(row)
     return flows
-
-
-def rows_of(body: bytes) -> list[Row]:
-    batch = codec.seal(body, probe_id="test", epoch=1, sequence=0, created_at=0)
-    return list(codec.rows(codec.decode(batch)))
-
-
-def engine_options(capture: Path, truth: Row) -> Row:
-    files = {"capture_point": "tap", "files": [str(capture)], "time_offset_ns": 0}
-    return {
-        "probe_id": "test",
-        "captures": [files],
-        "active_timeout_s": 60,
-        "client_address": "full",
-        "batch_rows": 8192,
-        "batch_interval_s": 3600,
-        "limits": {
-            "flows": 65_536,
-            "fragments": 64,
-            "reassembly_bytes": 1 << 20,
-            "clients": 4096,
-            "pairs": 4096,
-            "names": 4096,
-            "bearers": 4096,
-        },
-        "subscriber_prefixes": truth["subscriber_prefixes"],
-        "ran_prefixes": truth["ran_prefixes"],
-        "attribution": rules(capture),
-    }
 
 
 def rules(capture: Path) -> list[Row]:
@@ -103,14 +69,14 @@ def said(records: list[Row], name: str) -> Any:
 
 
 def test_the_same_sessions_are_seen(truth: Row, measured: dict[FiveTuple, list[Row]]) -> None:
-    labelled = {tuple(session[name] for name in KEY) for session in truth["sessions"]}
+    labelled = {five_tuple(session) for session in truth["sessions"]}
     assert measured.keys() == labelled
 
 
 @pytest.mark.parametrize("name", SUMS)
 def test_sums_are_equal(name: str, truth: Row, measured: dict[FiveTuple, list[Row]]) -> None:
     for session in truth["sessions"]:
-        records = measured[tuple(session[name] for name in KEY)]
+        records = measured[five_tuple(session)]
         assert sum(record[name] for record in records) == session[name]
 
 
@@ -119,7 +85,7 @@ def test_labels_are_equal(name: str, truth: Row, measured: dict[FiveTuple, list[
     wrong = [
         (session[name], said(records, name), session)
         for session in truth["sessions"]
-        if said(records := measured[tuple(session[key] for key in KEY)], name) != session[name]
+        if said(records := measured[five_tuple(session)], name) != session[name]
     ]
     assert wrong == []
 
@@ -131,7 +97,7 @@ def test_unambiguous_handshakes_are_timed_to_the_microsecond(
     timed = [session for session in truth["sessions"] if session[name] is not None]
     assert len(timed) > 200
     for session in timed:
-        assert said(measured[tuple(session[key] for key in KEY)], name) == session[name]
+        assert said(measured[five_tuple(session)], name) == session[name]
 
 
 def test_retransmissions_are_counted_to_the_packet(
@@ -140,7 +106,7 @@ def test_retransmissions_are_counted_to_the_packet(
     name = "retransmitted_packets_down"
     assert sum(session[name] for session in truth["sessions"]) > 100
     for session in truth["sessions"]:
-        records = measured[tuple(session[key] for key in KEY)]
+        records = measured[five_tuple(session)]
         assert sum(record[name] or 0 for record in records) == session[name]
 
 
@@ -150,7 +116,7 @@ def test_sessions_that_send_no_name_have_the_one_from_dns(
     names = {service.name: service.server_name for service in SERVICES}
     found = 0
     for session in truth["sessions"]:
-        for record in measured[tuple(session[key] for key in KEY)]:
+        for record in measured[five_tuple(session)]:
             if record["server_name_source"] == "dns":
                 assert session["server_name"] is None
                 assert record["server_name"] == names[session["service"]]

@@ -30,6 +30,44 @@ pub fn captures() -> Option<Vec<(PathBuf, Value)>> {
     Some(index["files"].as_array()?.iter().map(truth).collect())
 }
 
+/// The name of a capture, by which tests know it.
+pub fn file_name(path: &Path) -> &str {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.expect("a name")
+}
+
+/// A datagram in the capture of this name, and its entry in the truth.
+pub struct Told {
+    pub file: String,
+    pub datagram: Vec<u8>,
+    pub truth: Value,
+}
+
+/// All datagrams from or to one of the ports, of captures whose truth lists this protocol; None where
+/// there are no captures.
+pub fn told(protocol: &str, ports: &[u16]) -> Option<Vec<Told>> {
+    let mut found = Vec::new();
+    for (path, truth) in captures()? {
+        let Some(list) = truth[protocol]["list"].as_array() else {
+            continue;
+        };
+        let file = file_name(&path);
+        let datagrams = datagrams(&path, ports);
+        assert_eq!(datagrams.len(), list.len(), "{file}");
+        found.extend(
+            datagrams
+                .into_iter()
+                .zip(list)
+                .map(|(datagram, truth)| Told {
+                    file: file.to_owned(),
+                    datagram,
+                    truth: truth.clone(),
+                }),
+        );
+    }
+    Some(found)
+}
+
 /// The payloads of a capture's UDP packets from or to one of the ports, in their order.
 pub fn datagrams(path: &Path, ports: &[u16]) -> Vec<Vec<u8>> {
     let mut source = open_files(&[path.to_owned()], 0).expect("it opens");

@@ -65,6 +65,24 @@ impl Iterator for Messages<'_> {
     }
 }
 
+/// The elements of a message or a group, each taken from the front by `split`; ends with the first that
+/// does not fit in.
+pub(super) fn elements<'a, T>(
+    mut rest: &'a [u8],
+    split: impl Fn(&mut &'a [u8]) -> Result<T, Malformed>,
+) -> impl Iterator<Item = Result<T, Malformed>> {
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let element = split(&mut rest);
+        if element.is_err() {
+            rest = &[];
+        }
+        Some(element)
+    })
+}
+
 /// The next `N` bytes of an element, which ends too early if they are not there.
 pub(super) fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Result<&'a [u8; N], Malformed> {
     let (taken, behind) = rest.split_first_chunk().ok_or(Malformed::Length)?;

@@ -5,35 +5,20 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::gtp;
-use super::identity::{Area, Cell, Digits};
+use super::identity::{Area, Cell};
 use super::message::{Message, Phase, Procedure, Protocol, Role};
-use crate::decap::{Decoded, Decoder, FragmentLimits, Inner, Transport};
-use crate::reference::captures;
-use crate::source::{Event, open_files};
+use super::samples::digits;
+use crate::reference::{captures, datagrams};
 
 /// All messages of a capture, in order.
 fn messages(path: &Path) -> Vec<Message> {
-    let mut source = open_files(&[path.to_owned()], 0).expect("it opens");
-    let mut decoder = Decoder::new(FragmentLimits::default());
-    let mut found = Vec::new();
-    while let Ok(Event::Packet(packet)) = source.next() {
-        if let Ok(Decoded::Inner(inner)) = decoder.decode(&packet)
-            && let Some(payload) = control_payload(&inner)
-        {
-            for message in gtp::messages(payload) {
-                let message = message.expect("well-formed");
-                found.push(message);
-            }
-        }
-    }
-    found
-}
-
-fn control_payload<'a>(inner: &Inner<'a>) -> Option<&'a [u8]> {
-    let (&[a, b, c, d, ..], payload) = inner.segment.split_first_chunk::<8>()?;
-    let ports = [[a, b], [c, d]].map(u16::from_be_bytes);
-    let is_udp = inner.transport == Transport::Udp;
-    (is_udp && gtp::is_control(ports, payload)).then_some(payload)
+    let datagrams = datagrams(path, &[gtp::PORT]);
+    datagrams
+        .iter()
+        .filter(|datagram| gtp::is_control([gtp::PORT; 2], datagram))
+        .flat_map(|datagram| gtp::messages(datagram))
+        .map(|message| message.expect("well-formed"))
+        .collect()
 }
 
 /// What both sides say of a message, in text: name and value.
@@ -48,10 +33,10 @@ fn facts(found: &Message) -> Facts {
         ("sequence", found.sequence.to_string()),
         ("teid", format!("0x{:08x}", found.receiver_key)),
     ];
-    let digits = |digits: &Option<Digits>| digits.as_ref().map(|digits| digits.as_str().to_owned());
+    let [imsi, msisdn, _] = digits(&found.identity).map(|digits| digits.map(str::to_owned));
     let mut add = |name, value: Option<String>| facts.extend(value.map(|value| (name, value)));
-    add("imsi", digits(&found.identity.imsi));
-    add("msisdn", digits(&found.identity.msisdn));
+    add("imsi", imsi);
+    add("msisdn", msisdn);
     add("apn", found.apn.as_ref().map(ToString::to_string));
     add("rat", found.rat.map(|rat| rat.as_str().to_owned()));
     add(

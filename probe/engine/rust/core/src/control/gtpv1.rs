@@ -4,7 +4,7 @@
 //! type, the others carry it: behind an unknown one of the former nothing can be read (11.1.8). Of
 //! repeated ones the first counts, but for GSN addresses and NSAPIs, whose order tells what they are.
 
-use crate::control::gtp::{byte, first, take};
+use crate::control::gtp::{byte, elements, first, take};
 use crate::control::identity::{Digits, Plmn, Rat};
 use crate::control::message::{
     Bearer, BearerEnd, Cause, ControlEnd, Location, Malformed, Message, Phase, Procedure, Protocol,
@@ -15,9 +15,9 @@ use crate::decap::Address;
 
 /// Reads one message; what is behind it in its datagram is left out.
 pub fn read(bytes: &[u8]) -> Result<Message, Malformed> {
-    let (mut message, elements) = read_header(bytes)?;
+    let (mut message, rest) = read_header(bytes)?;
     let mut parts = Parts::default();
-    for element in Elements(elements) {
+    for element in elements(rest, split) {
         let (kind, value) = element?;
         if !parts.read_element(kind, value)? {
             read_element(&mut message, kind, value)?;
@@ -130,41 +130,21 @@ fn fixed_length(kind: u8) -> Option<usize> {
     })
 }
 
-/// The elements of a message; ends with the first that does not fit in.
-struct Elements<'a>(&'a [u8]);
-
-impl<'a> Iterator for Elements<'a> {
-    /// Type and value.
-    type Item = Result<(u8, &'a [u8]), Malformed>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let element = self.split();
-        if element.is_err() {
-            self.0 = &[];
-        }
-        Some(element)
-    }
+/// Type and value of the next element.
+fn split<'a>(rest: &mut &'a [u8]) -> Result<(u8, &'a [u8]), Malformed> {
+    let &[kind] = take(rest)?;
+    let length = read_length(rest, kind)?;
+    let (value, behind) = rest.split_at_checked(length).ok_or(Malformed::Length)?;
+    *rest = behind;
+    Ok((kind, value))
 }
 
-impl<'a> Elements<'a> {
-    fn split(&mut self) -> Result<(u8, &'a [u8]), Malformed> {
-        let &[kind] = take(&mut self.0)?;
-        let length = self.length(kind)?;
-        let (value, rest) = self.0.split_at_checked(length).ok_or(Malformed::Length)?;
-        self.0 = rest;
-        Ok((kind, value))
-    }
-
-    fn length(&mut self, kind: u8) -> Result<usize, Malformed> {
-        match kind {
-            0..128 => fixed_length(kind).ok_or(Malformed::Value),
-            // The only one whose length has one byte (7.7.40).
-            EXTENSION_HEADER_LIST => take::<1>(&mut self.0).map(|&[length]| length.into()),
-            _ => take(&mut self.0).map(|&length| u16::from_be_bytes(length).into()),
-        }
+fn read_length(rest: &mut &[u8], kind: u8) -> Result<usize, Malformed> {
+    match kind {
+        0..128 => fixed_length(kind).ok_or(Malformed::Value),
+        // The only one whose length has one byte (7.7.40).
+        EXTENSION_HEADER_LIST => take::<1>(rest).map(|&[length]| length.into()),
+        _ => take(rest).map(|&length| u16::from_be_bytes(length).into()),
     }
 }
 

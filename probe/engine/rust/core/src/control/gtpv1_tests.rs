@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::control::identity::{Area, Cell};
+use crate::control::samples::{digits, end, plmn};
 
 /// A message with TEID 0x01020304, sequence 0x0a0b and an N-PDU number that means nothing.
 fn message(kind: u8, elements: &[Vec<u8>]) -> Vec<u8> {
@@ -29,23 +30,9 @@ fn gsn(last: u8) -> Vec<u8> {
     long(GSN_ADDRESS, &[192, 0, 2, last])
 }
 
-fn end(role: Role, teid: u32, last: u8) -> BearerEnd {
-    let address = Address::v4([192, 0, 2, last]);
-    BearerEnd {
-        role,
-        end: TunnelEnd { address, teid },
-    }
-}
-
 fn control(key: u64, last: u8) -> Option<ControlEnd> {
     let address = Address::v4([192, 0, 2, last]);
     Some(ControlEnd { address, key })
-}
-
-const PLMN: [u8; 3] = [0x00, 0xf1, 0x10];
-
-fn plmn() -> Plmn {
-    Plmn::read(PLMN).expect("001-01")
 }
 
 /// Priority 2, interactive, handling priority 3 (TS 24.008 10.5.6.5).
@@ -109,16 +96,8 @@ fn a_create_request_tells_who_where_and_which_tunnel() {
             long(EVOLVED_ARP, &[0b1010_1111]),
         ],
     );
-    let digits = |digits: &Option<Digits>| digits.as_ref().map(|digits| digits.as_str().to_owned());
-    assert_eq!(
-        digits(&found.identity.imsi).as_deref(),
-        Some("001010000000001")
-    );
-    assert_eq!(digits(&found.identity.msisdn).as_deref(), Some("49170000"));
-    assert_eq!(
-        digits(&found.identity.imei).as_deref(),
-        Some("3520031122334401")
-    );
+    let expected = ["001010000000001", "49170000", "3520031122334401"];
+    assert_eq!(digits(&found.identity), expected.map(Some));
     assert_eq!(
         (found.rat, found.apn.as_deref()),
         (Some(Rat::Geran), Some("internet"))

@@ -4,7 +4,7 @@
 //! instance; of repeated ones the first counts, and unknown ones are passed over (7.7.8 to 7.7.10). What
 //! is too short for its own form makes the message malformed; a value that is out of range is left out.
 
-use crate::control::gtp::{byte, first, take};
+use crate::control::gtp::{byte, elements, first, take};
 use crate::control::identity::{Digits, Plmn, Rat};
 use crate::control::message::{
     Bearer, BearerEnd, Cause, ControlEnd, Location, MAX_BEARERS, MAX_ENDS, Malformed, Message,
@@ -20,12 +20,12 @@ pub fn read(bytes: &[u8]) -> Result<Message, Malformed> {
 
 /// Reads one message, and gives the bytes of the message that it carries piggyback (5.5.1).
 pub fn read_first(bytes: &[u8]) -> Result<(Message, Option<&[u8]>), Malformed> {
-    let (header, elements, rest) = Header::read(bytes)?;
+    let (header, body, rest) = Header::read(bytes)?;
     let mut message = header.message();
-    for element in Elements(elements) {
+    for element in elements(body, split) {
         read_element(&mut message, &element?)?;
     }
-    message.sender_end = sender_end(&message, elements)?;
+    message.sender_end = sender_end(&message, body)?;
     Ok((message, header.piggyback.then_some(rest)))
 }
 
@@ -145,37 +145,17 @@ struct Element<'a> {
     value: &'a [u8],
 }
 
-/// The elements of a message or a group; ends with the first that does not fit in.
-struct Elements<'a>(&'a [u8]);
-
-impl<'a> Iterator for Elements<'a> {
-    type Item = Result<Element<'a>, Malformed>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let element = self.split();
-        if element.is_err() {
-            self.0 = &[];
-        }
-        Some(element)
-    }
-}
-
-impl<'a> Elements<'a> {
-    fn split(&mut self) -> Result<Element<'a>, Malformed> {
-        let &[kind, high, low, instance] = take(&mut self.0)?;
-        let length = usize::from(u16::from_be_bytes([high, low]));
-        let (value, rest) = self.0.split_at_checked(length).ok_or(Malformed::Length)?;
-        self.0 = rest;
-        let instance = instance & 0xf;
-        Ok(Element {
-            kind,
-            instance,
-            value,
-        })
-    }
+fn split<'a>(rest: &mut &'a [u8]) -> Result<Element<'a>, Malformed> {
+    let &[kind, high, low, instance] = take(rest)?;
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    let (value, behind) = rest.split_at_checked(length).ok_or(Malformed::Length)?;
+    *rest = behind;
+    let instance = instance & 0xf;
+    Ok(Element {
+        kind,
+        instance,
+        value,
+    })
 }
 
 fn read_element(message: &mut Message, element: &Element<'_>) -> Result<(), Malformed> {
@@ -308,18 +288,18 @@ impl FullTeid {
 
 /// The sender's end of the control plane is instance 0. A PGW that answers to a Create Session Request
 /// has instance 1, which in an SGW's answer stands beside 0 and is the PGW's (table 7.2.2-1).
-fn sender_end(message: &Message, elements: &[u8]) -> Result<Option<ControlEnd>, Malformed> {
+fn sender_end(message: &Message, body: &[u8]) -> Result<Option<ControlEnd>, Malformed> {
     let answers_create =
         (message.procedure, message.phase) == (Procedure::CreateSession, Phase::Response);
-    match control_end(elements, 0)? {
-        None if answers_create => control_end(elements, 1),
+    match control_end(body, 0)? {
+        None if answers_create => control_end(body, 1),
         end => Ok(end),
     }
 }
 
 /// Of both families of addresses the first is taken.
-fn control_end(elements: &[u8], instance: u8) -> Result<Option<ControlEnd>, Malformed> {
-    for element in Elements(elements) {
+fn control_end(body: &[u8], instance: u8) -> Result<Option<ControlEnd>, Malformed> {
+    for element in elements(body, split) {
         let element = element?;
         if (element.kind, element.instance) == (F_TEID, instance) {
             let full = FullTeid::read(element.value)?;
@@ -364,7 +344,7 @@ fn add_bearer(message: &mut Message, bearer: Bearer) -> Result<(), Malformed> {
 fn read_bearer_context(message: &mut Message, instance: u8, group: &[u8]) -> Result<(), Malformed> {
     let mut bearer = Bearer::default();
     let mut id = None;
-    for element in Elements(group) {
+    for element in elements(group, split) {
         let Element {
             kind,
             instance,

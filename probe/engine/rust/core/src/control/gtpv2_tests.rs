@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::control::identity::{Area, Cell, RanNode};
+use crate::control::samples::{PLMN, digits, end, plmn};
 
 /// An element (8.2.1), with the spare half of its last header byte set.
 fn element(kind: u8, instance: u8, value: &[u8]) -> Vec<u8> {
@@ -30,22 +31,8 @@ fn f_teid(instance: u8, interface: u8, teid: u8, last: u8) -> Vec<u8> {
     )
 }
 
-fn end(role: Role, teid: u32, last: u8) -> BearerEnd {
-    let address = Address::v4([192, 0, 2, last]);
-    BearerEnd {
-        role,
-        end: TunnelEnd { address, teid },
-    }
-}
-
 fn context(instance: u8, elements: &[Vec<u8>]) -> Vec<u8> {
     element(BEARER_CONTEXT, instance, &elements.concat())
-}
-
-const PLMN: [u8; 3] = [0x00, 0xf1, 0x10];
-
-fn plmn() -> Plmn {
-    Plmn::read(PLMN).expect("001-01")
 }
 
 fn location(flags: u8, identities: &[&[u8]]) -> Location {
@@ -125,16 +112,8 @@ fn a_create_session_request_tells_who_where_and_which_tunnels() {
             ),
         ],
     );
-    let digits = |digits: &Option<Digits>| digits.as_ref().map(|digits| digits.as_str().to_owned());
-    assert_eq!(
-        digits(&found.identity.imsi).as_deref(),
-        Some("001010000000001")
-    );
-    assert_eq!(digits(&found.identity.msisdn).as_deref(), Some("49170000"));
-    assert_eq!(
-        digits(&found.identity.imei).as_deref(),
-        Some("3520031122334401")
-    );
+    let expected = ["001010000000001", "49170000", "3520031122334401"];
+    assert_eq!(digits(&found.identity), expected.map(Some));
     assert_eq!(
         (found.rat, found.apn.as_deref()),
         (Some(Rat::Eutran), Some("ims"))

@@ -1,6 +1,7 @@
 use super::*;
-use crate::control::identity::{Area, Cell, Digits, Plmn, RanNode, Rat};
+use crate::control::identity::{Area, Cell, Digits, RanNode, Rat};
 use crate::control::message::{Bearer, Cause, UeIds};
+use crate::control::samples::plmn;
 
 const S: u64 = 1_000_000_000;
 
@@ -24,10 +25,6 @@ fn end(octet: u8, teid: u32) -> TunnelEnd {
         address: node(octet),
         teid,
     }
-}
-
-fn plmn() -> Plmn {
-    Plmn::read([0x00, 0xf1, 0x10]).expect("001-01")
 }
 
 fn ecgi(cell: u32) -> Cell {

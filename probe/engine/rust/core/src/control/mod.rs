@@ -30,6 +30,8 @@ mod ran_tests;
 pub mod reader;
 mod recovery;
 pub mod s1ap;
+#[cfg(test)]
+mod samples;
 pub mod saved;
 pub mod sctp;
 pub mod transactions;

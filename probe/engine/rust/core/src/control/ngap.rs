@@ -2,13 +2,13 @@
 //! tunnels and their QoS flows, cell and tracking area, and what NAS shows in plain.
 
 use super::identity::{Area, Cell, RanNode, Rat, Slice, Temporary};
-use super::message::{
-    Bearer, MAX_CONNECTIONS, MAX_FLOWS, Malformed, Message, Procedure, Protocol, QosFlow, Role,
-    UeIds,
-};
+use super::message::{Bearer, MAX_FLOWS, Malformed, Message, Procedure, Protocol, QosFlow, Role};
 use super::nas;
 use super::per::Reader;
-use super::ran::{CauseRoots, Ends, Pdu, add_bearer, read_cause, read_plmn};
+use super::ran::{
+    self, CauseRoots, Ends, UeNumbers, add_bearer, is_partial_reset, read_cause, read_cell,
+    read_ecgi, read_enb, read_plmn,
+};
 
 /// Identifiers of elements (9.4.7).
 mod id {
@@ -64,6 +64,12 @@ mod id {
 
 /// Causes of 9.3.1.2 before the extension marker.
 const CAUSES: CauseRoots = [45, 2, 4, 7, 6];
+
+/// AMF-UE-NGAP-ID and RAN-UE-NGAP-ID (9.3.3.1, 9.3.3.2).
+const UE_NUMBERS: UeNumbers = UeNumbers {
+    core: (1 << 40) - 1,
+    access: 0xffff_ffff,
+};
 
 /// By the code of a procedure (9.4.7): what it is, and whether it has answers (8.1).
 pub(super) fn procedure(code: u8) -> (Procedure, bool) {
@@ -192,19 +198,7 @@ impl Listed {
 
 /// Reads one NGAP message.
 pub fn read(bytes: &[u8]) -> Result<Message, Malformed> {
-    let pdu = Pdu::read(bytes)?;
-    let empty = |procedure, phase| Message::new(Protocol::Ngap, procedure, phase);
-    let mut message = pdu.message(empty, procedure(pdu.code));
-    let is_refusal = pdu.is_refusal(message.procedure);
-    let mut elements = pdu.value;
-    elements.container(|identifier, mut value| match identifier {
-        id::CAUSE => {
-            let cause = read_cause(&mut value, CAUSES, !is_refusal)?;
-            message.cause = cause.or(message.cause);
-            Ok(())
-        }
-        _ => read_element(identifier, &mut value, &mut message),
-    })?;
+    let mut message = ran::read(bytes, Protocol::Ngap, procedure, read_element)?;
     if let [session] = &message.bearers[..] {
         message.slice = session.slice.or(message.slice);
     }
@@ -214,16 +208,18 @@ pub fn read(bytes: &[u8]) -> Result<Message, Malformed> {
 fn read_element(
     identifier: u16,
     value: &mut Reader<'_>,
+    accepted: bool,
     message: &mut Message,
 ) -> Result<(), Malformed> {
     if let Some(listed) = Listed::of(identifier) {
         return read_sessions(value, listed, message);
     }
     match identifier {
-        id::AMF_UE | id::SOURCE_AMF_UE => message.ue_ids.core = Some(read_amf_ue(value)?),
-        id::RAN_UE => message.ue_ids.access = Some(read_ran_ue(value)?),
-        id::UE_IDS => message.ue_ids = read_ue_ids(value)?,
-        id::RESET_TYPE => read_reset_type(value, message)?,
+        id::CAUSE => message.cause = read_cause(value, CAUSES, accepted)?.or(message.cause),
+        id::AMF_UE | id::SOURCE_AMF_UE => message.ue_ids.core = Some(UE_NUMBERS.read_core(value)?),
+        id::RAN_UE => message.ue_ids.access = Some(UE_NUMBERS.read_access(value)?),
+        id::UE_IDS => message.ue_ids = UE_NUMBERS.read_pair(value)?,
+        id::RESET_TYPE if is_partial_reset(value)? => read_connections(value, message)?,
         id::CONNECTIONS_RESET => read_connections(value, message)?,
         id::USER_LOCATION => read_user_location(value, message)?,
         id::GLOBAL_NODE => message.location.node = read_global_node(value)?,
@@ -235,52 +231,10 @@ fn read_element(
     Ok(())
 }
 
-fn read_amf_ue(reader: &mut Reader<'_>) -> Result<u64, Malformed> {
-    reader.integer(0, (1 << 40) - 1)
-}
-
-fn read_ran_ue(reader: &mut Reader<'_>) -> Result<u64, Malformed> {
-    reader.integer(0, u32::MAX.into())
-}
-
-/// Both identities or the AMF's (9.2.2.5).
-fn read_ue_ids(reader: &mut Reader<'_>) -> Result<UeIds, Malformed> {
-    match reader.bits(2)? {
-        0 => {
-            reader.sequence(1)?;
-            Ok(UeIds {
-                core: Some(read_amf_ue(reader)?),
-                access: Some(read_ran_ue(reader)?),
-            })
-        }
-        1 => Ok(UeIds {
-            core: Some(read_amf_ue(reader)?),
-            access: None,
-        }),
-        _ => Ok(UeIds::default()),
-    }
-}
-
-/// The whole interface, or a list of connections (9.2.6.11).
-fn read_reset_type(reader: &mut Reader<'_>, message: &mut Message) -> Result<(), Malformed> {
-    if reader.bits(2)? != 1 {
-        return Ok(());
-    }
-    read_connections(reader, message)
-}
-
 fn read_connections(reader: &mut Reader<'_>, message: &mut Message) -> Result<(), Malformed> {
     for _ in 0..reader.length()? {
-        let mut preamble = reader.sequence(3)?;
-        let (has_core, has_access) = (preamble.has_next(), preamble.has_next());
-        let connection = UeIds {
-            core: has_core.then(|| read_amf_ue(reader)).transpose()?,
-            access: has_access.then(|| read_ran_ue(reader)).transpose()?,
-        };
+        let preamble = UE_NUMBERS.read_connection(reader, message)?;
         reader.close(preamble)?;
-        if message.connections.len() < MAX_CONNECTIONS {
-            message.connections.push(connection);
-        }
     }
     Ok(())
 }
@@ -293,19 +247,13 @@ fn read_user_location(reader: &mut Reader<'_>, message: &mut Message) -> Result<
         return Ok(());
     }
     reader.sequence(2)?;
-    let preamble = reader.sequence(1)?;
-    let plmn = read_plmn(reader)?;
     let (cell, rat) = match kind {
-        0 => {
-            let cell = reader.bit_string(28)? as u32;
-            (Cell::Ecgi { plmn, cell }, Rat::Eutran)
-        }
+        0 => (read_ecgi(reader)?, Rat::Eutran),
         _ => {
-            let cell = reader.bit_string(36)?;
+            let (plmn, cell) = read_cell(reader, 36)?;
             (Cell::Ncgi { plmn, cell }, Rat::Nr)
         }
     };
-    reader.close(preamble)?;
     message.location.cell = Some(cell);
     message.location.area = Some(read_tai(reader)?);
     message.rat = Some(rat);
@@ -344,8 +292,7 @@ fn read_global_node(reader: &mut Reader<'_>) -> Result<Option<RanNode>, Malforme
     let Some(&bits) = [20, 18, 21].get(reader.bits(2)? as usize) else {
         return Ok(None);
     };
-    let id = reader.bit_string(u32::from(bits))? as u32;
-    Ok(Some(RanNode::Enb { plmn, id, bits }))
+    read_enb(reader, plmn, bits).map(Some)
 }
 
 /// Supported TA list (9.2.6.1): the area of a base station that has only one, in one network.

@@ -1,31 +1,49 @@
-//! What S1AP (TS 36.413) and NGAP (TS 38.413) have in common: the frame of a message, causes, and the
-//! ends of tunnels.
+//! What S1AP (TS 36.413) and NGAP (TS 38.413) have in common: the frame of a message, causes, the
+//! numbers of devices, cells, and the ends of tunnels.
 
-use super::identity::Plmn;
+use super::identity::{Cell, Plmn, RanNode};
 use super::message::{
-    Bearer, BearerEnd, Cause, MAX_BEARERS, MAX_ENDS, Malformed, Message, Phase, Procedure, Role,
-    TunnelEnd,
+    Bearer, BearerEnd, Cause, MAX_BEARERS, MAX_CONNECTIONS, MAX_ENDS, Malformed, Message, Phase,
+    Procedure, Protocol, Role, TunnelEnd, UeIds,
 };
-use super::per::Reader;
+use super::per::{Preamble, Reader};
 use crate::decap::Address;
+
+/// Reads a message. `procedure` tells what a code stands for, and whether it has answers; `read_element`
+/// takes an element by its identifier, and is told whether a cause is of something that is accepted.
+pub(super) fn read(
+    bytes: &[u8],
+    protocol: Protocol,
+    procedure: impl Fn(u8) -> (Procedure, bool),
+    read_element: impl Fn(u16, &mut Reader<'_>, bool, &mut Message) -> Result<(), Malformed>,
+) -> Result<Message, Malformed> {
+    let mut pdu = Pdu::read(bytes)?;
+    let (procedure, has_answer) = procedure(pdu.code);
+    let mut message = pdu.message(protocol, procedure, has_answer);
+    let accepted = !pdu.is_refusal(procedure);
+    pdu.elements.container(|identifier, mut value| {
+        read_element(identifier, &mut value, accepted, &mut message)
+    })?;
+    Ok(message)
+}
 
 /// How a message relates to its procedure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+enum Kind {
     Initiating,
     Successful,
     Unsuccessful,
 }
 
 /// The frame of a message (9.3.3 of both).
-pub(super) struct Pdu<'a> {
-    pub kind: Kind,
-    pub code: u8,
-    pub value: Reader<'a>,
+struct Pdu<'a> {
+    kind: Kind,
+    code: u8,
+    elements: Reader<'a>,
 }
 
 impl<'a> Pdu<'a> {
-    pub fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
+    fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes);
         let kind = match (reader.flag()?, reader.bits(2)?) {
             (false, 0) => Kind::Initiating,
@@ -35,17 +53,16 @@ impl<'a> Pdu<'a> {
         };
         let code = reader.octets(1)?[0];
         reader.bits(2)?;
-        let value = reader.open()?;
-        Ok(Self { kind, code, value })
+        let elements = reader.open()?;
+        Ok(Self {
+            kind,
+            code,
+            elements,
+        })
     }
 
-    /// A message of this procedure, which has answers or not, without its elements.
-    pub fn message(
-        &self,
-        empty: impl Fn(Procedure, Phase) -> Message,
-        procedure: (Procedure, bool),
-    ) -> Message {
-        let (procedure, has_answer) = procedure;
+    /// The message without its elements.
+    fn message(&self, protocol: Protocol, procedure: Procedure, has_answer: bool) -> Message {
         let (phase, cause) = match self.kind {
             Kind::Initiating if has_answer => (Phase::Request, None),
             Kind::Initiating => (Phase::Indication, None),
@@ -54,12 +71,12 @@ impl<'a> Pdu<'a> {
         };
         Message {
             cause,
-            ..empty(procedure, phase)
+            ..Message::new(protocol, procedure, phase)
         }
     }
 
     /// Whether a cause in this message says why something was refused; else why something is done.
-    pub fn is_refusal(&self, procedure: Procedure) -> bool {
+    fn is_refusal(&self, procedure: Procedure) -> bool {
         self.kind == Kind::Unsuccessful || procedure == Procedure::Error
     }
 }
@@ -102,6 +119,92 @@ pub(super) fn read_cause(
 
 pub(super) fn read_plmn(reader: &mut Reader<'_>) -> Result<Plmn, Malformed> {
     Plmn::read(reader.array()?).ok_or(Malformed::Value)
+}
+
+/// A network's cell, whose identity has this many bits (TS 36.413 9.2.1.38, TS 38.413 9.3.1.7 and 9.3.1.9).
+pub(super) fn read_cell(reader: &mut Reader<'_>, bits: u32) -> Result<(Plmn, u64), Malformed> {
+    let preamble = reader.sequence(1)?;
+    let plmn = read_plmn(reader)?;
+    let cell = reader.bit_string(bits)?;
+    reader.close(preamble)?;
+    Ok((plmn, cell))
+}
+
+pub(super) fn read_ecgi(reader: &mut Reader<'_>) -> Result<Cell, Malformed> {
+    let (plmn, cell) = read_cell(reader, 28)?;
+    let cell = cell as u32;
+    Ok(Cell::Ecgi { plmn, cell })
+}
+
+/// An eNB, whose identity has this many bits, behind its network.
+pub(super) fn read_enb(
+    reader: &mut Reader<'_>,
+    plmn: Plmn,
+    bits: u8,
+) -> Result<RanNode, Malformed> {
+    let id = reader.bit_string(bits.into())? as u32;
+    Ok(RanNode::Enb { plmn, id, bits })
+}
+
+/// The greatest numbers that core and access have for a device's connection.
+pub(super) struct UeNumbers {
+    pub core: u64,
+    pub access: u64,
+}
+
+impl UeNumbers {
+    pub fn read_core(&self, reader: &mut Reader<'_>) -> Result<u64, Malformed> {
+        reader.integer(0, self.core)
+    }
+
+    pub fn read_access(&self, reader: &mut Reader<'_>) -> Result<u64, Malformed> {
+        reader.integer(0, self.access)
+    }
+
+    /// Both numbers or the core's (TS 36.413 9.2.3.18, TS 38.413 9.2.2.5); none of a later version.
+    pub fn read_pair(&self, reader: &mut Reader<'_>) -> Result<UeIds, Malformed> {
+        let has_access = match reader.bits(2)? {
+            0 => true,
+            1 => false,
+            _ => return Ok(UeIds::default()),
+        };
+        if has_access {
+            reader.sequence(1)?;
+        }
+        self.read_present(reader, [true, has_access])
+    }
+
+    /// An item of a list of connections, of which each number is optional.
+    pub fn read_connection(
+        &self,
+        reader: &mut Reader<'_>,
+        message: &mut Message,
+    ) -> Result<Preamble, Malformed> {
+        let mut preamble = reader.sequence(3)?;
+        let present = [preamble.has_next(), preamble.has_next()];
+        let connection = self.read_present(reader, present)?;
+        if message.connections.len() < MAX_CONNECTIONS {
+            message.connections.push(connection);
+        }
+        Ok(preamble)
+    }
+
+    fn read_present(
+        &self,
+        reader: &mut Reader<'_>,
+        [has_core, has_access]: [bool; 2],
+    ) -> Result<UeIds, Malformed> {
+        Ok(UeIds {
+            core: has_core.then(|| self.read_core(reader)).transpose()?,
+            access: has_access.then(|| self.read_access(reader)).transpose()?,
+        })
+    }
+}
+
+/// Whether a reset is of the connections that follow, and not of the whole interface (TS 36.413 9.1.8.1,
+/// TS 38.413 9.2.6.11).
+pub(super) fn is_partial_reset(reader: &mut Reader<'_>) -> Result<bool, Malformed> {
+    Ok(reader.bits(2)? == 1)
 }
 
 /// Where a tunnel ends: an IPv4 or IPv6 address, or both (TS 36.414 5.3, TS 38.414 5.3).

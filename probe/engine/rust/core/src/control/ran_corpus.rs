@@ -11,7 +11,7 @@ use super::message::{Cause, Malformed, Message, Procedure, TunnelEnd};
 use super::sctp::{Limits, Payload, Sctp};
 use super::{ngap, s1ap};
 use crate::decap::{Decoded, Decoder, FragmentLimits, Transport};
-use crate::reference::captures;
+use crate::reference::{captures, file_name};
 use crate::source::{Event, open_files};
 
 type ByFrame = BTreeMap<u64, Vec<Message>>;
@@ -243,10 +243,7 @@ const SUBSCRIBERS: [(&str, &[(&str, usize)]); 4] = [
 #[test]
 fn concealed_with_nothing_is_known() {
     for (path, _) in captures().unwrap_or_default() {
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .expect("a name");
+        let name = file_name(&path);
         let Some((_, subscribers)) = SUBSCRIBERS.iter().find(|(file, _)| *file == name) else {
             continue;
         };

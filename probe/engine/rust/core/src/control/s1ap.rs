@@ -1,13 +1,14 @@
 //! S1AP (TS 36.413), between eNB and MME: signalling connections, E-RABs and the ends of their tunnels,
 //! cell and tracking area, and what NAS shows in plain.
 
-use super::identity::{Area, Cell, Plmn, RanNode, Rat, Temporary};
-use super::message::{
-    Bearer, Cause, MAX_CONNECTIONS, Malformed, Message, Procedure, Protocol, Role, UeIds,
-};
+use super::identity::{Area, Cell, RanNode, Rat, Temporary};
+use super::message::{Bearer, Cause, Malformed, Message, Procedure, Protocol, Role};
 use super::nas;
 use super::per::{Preamble, Reader};
-use super::ran::{CauseRoots, Ends, Pdu, add_bearer, read_cause, read_plmn};
+use super::ran::{
+    self, CauseRoots, Ends, UeNumbers, add_bearer, is_partial_reset, read_cause, read_ecgi,
+    read_enb, read_plmn,
+};
 
 /// Identifiers of elements (9.3.7).
 mod id {
@@ -54,6 +55,12 @@ mod id {
 
 /// Causes of 9.2.1.3 before the extension marker.
 const CAUSES: CauseRoots = [36, 2, 4, 7, 6];
+
+/// MME-UE-S1AP-ID and eNB-UE-S1AP-ID (9.2.3.3, 9.2.3.4).
+const UE_NUMBERS: UeNumbers = UeNumbers {
+    core: 0xffff_ffff,
+    access: 0xff_ffff,
+};
 
 /// By the code of a procedure (9.3.7): what it is, and whether it has answers (8.1).
 pub(super) fn procedure(code: u8) -> (Procedure, bool) {
@@ -144,35 +151,24 @@ impl Listed {
 
 /// Reads one S1AP message.
 pub fn read(bytes: &[u8]) -> Result<Message, Malformed> {
-    let pdu = Pdu::read(bytes)?;
-    let empty = |procedure, phase| Message::new(Protocol::S1ap, procedure, phase);
-    let mut message = pdu.message(empty, procedure(pdu.code));
-    let is_refusal = pdu.is_refusal(message.procedure);
-    let mut elements = pdu.value;
-    elements.container(|identifier, mut value| match identifier {
-        id::CAUSE => {
-            let cause = read_group_and_cause(&mut value, !is_refusal)?;
-            message.cause = cause.or(message.cause);
-            Ok(())
-        }
-        _ => read_element(identifier, &mut value, &mut message),
-    })?;
-    Ok(message)
+    ran::read(bytes, Protocol::S1ap, procedure, read_element)
 }
 
 fn read_element(
     identifier: u16,
     value: &mut Reader<'_>,
+    accepted: bool,
     message: &mut Message,
 ) -> Result<(), Malformed> {
     if let Some(listed) = Listed::of(identifier, message.procedure) {
         return read_bearers(value, &listed, message);
     }
     match identifier {
-        id::MME_UE | id::SOURCE_MME_UE => message.ue_ids.core = Some(read_mme_ue(value)?),
-        id::ENB_UE => message.ue_ids.access = Some(read_enb_ue(value)?),
-        id::UE_IDS => message.ue_ids = read_ue_ids(value)?,
-        id::RESET_TYPE => read_reset_type(value, message)?,
+        id::CAUSE => message.cause = read_group_and_cause(value, accepted)?.or(message.cause),
+        id::MME_UE | id::SOURCE_MME_UE => message.ue_ids.core = Some(UE_NUMBERS.read_core(value)?),
+        id::ENB_UE => message.ue_ids.access = Some(UE_NUMBERS.read_access(value)?),
+        id::UE_IDS => message.ue_ids = UE_NUMBERS.read_pair(value)?,
+        id::RESET_TYPE if is_partial_reset(value)? => read_connections(value, message)?,
         id::CONNECTIONS_RESET => read_connections(value, message)?,
         id::TAI => message.location.area = Some(read_tai(value)?),
         id::ECGI => set_cell(message, read_ecgi(value)?),
@@ -186,53 +182,11 @@ fn read_element(
     Ok(())
 }
 
-fn read_mme_ue(reader: &mut Reader<'_>) -> Result<u64, Malformed> {
-    reader.integer(0, u32::MAX.into())
-}
-
-fn read_enb_ue(reader: &mut Reader<'_>) -> Result<u64, Malformed> {
-    reader.integer(0, 0xff_ffff)
-}
-
-/// Both identities or the MME's (9.2.3.18).
-fn read_ue_ids(reader: &mut Reader<'_>) -> Result<UeIds, Malformed> {
-    match (reader.flag()?, reader.bits(1)?) {
-        (true, _) => Ok(UeIds::default()),
-        (false, 0) => {
-            reader.sequence(1)?;
-            Ok(UeIds {
-                core: Some(read_mme_ue(reader)?),
-                access: Some(read_enb_ue(reader)?),
-            })
-        }
-        (false, _) => Ok(UeIds {
-            core: Some(read_mme_ue(reader)?),
-            access: None,
-        }),
-    }
-}
-
-/// The whole interface, or a list of connections (9.1.8.1), each an element of its own.
-fn read_reset_type(reader: &mut Reader<'_>, message: &mut Message) -> Result<(), Malformed> {
-    if (reader.flag()?, reader.bits(1)?) != (false, 1) {
-        return Ok(());
-    }
-    read_connections(reader, message)
-}
-
+/// Connections, each an element of its own.
 fn read_connections(reader: &mut Reader<'_>, message: &mut Message) -> Result<(), Malformed> {
     let count = reader.integer(1, 256)?;
     reader.elements(count, |_, mut item| {
-        let mut preamble = item.sequence(3)?;
-        let (has_core, has_access) = (preamble.has_next(), preamble.has_next());
-        let connection = UeIds {
-            core: has_core.then(|| read_mme_ue(&mut item)).transpose()?,
-            access: has_access.then(|| read_enb_ue(&mut item)).transpose()?,
-        };
-        if message.connections.len() < MAX_CONNECTIONS {
-            message.connections.push(connection);
-        }
-        Ok(())
+        UE_NUMBERS.read_connection(&mut item, message).map(|_| ())
     })
 }
 
@@ -248,15 +202,6 @@ fn read_tai(reader: &mut Reader<'_>) -> Result<Area, Malformed> {
 /// Two bytes that begin anywhere (X.691 17.6).
 fn read_tac(reader: &mut Reader<'_>) -> Result<u16, Malformed> {
     Ok(reader.bits(16)? as u16)
-}
-
-/// E-UTRAN CGI (9.2.1.38).
-fn read_ecgi(reader: &mut Reader<'_>) -> Result<Cell, Malformed> {
-    let preamble = reader.sequence(1)?;
-    let plmn = read_plmn(reader)?;
-    let cell = reader.bit_string(28)? as u32;
-    reader.close(preamble)?;
-    Ok(Cell::Ecgi { plmn, cell })
 }
 
 /// E-UTRAN for NB-IoT and LTE-M too, which a cell's identity does not tell.
@@ -289,11 +234,6 @@ fn read_global_enb(reader: &mut Reader<'_>) -> Result<Option<RanNode>, Malformed
         1 => read_enb(&mut value, plmn, 21).map(Some),
         _ => Ok(None),
     }
-}
-
-fn read_enb(reader: &mut Reader<'_>, plmn: Plmn, bits: u8) -> Result<RanNode, Malformed> {
-    let id = reader.bit_string(bits.into())? as u32;
-    Ok(RanNode::Enb { plmn, id, bits })
 }
 
 /// Supported TAs (9.1.8.4): the area of an eNB that has only one, in one network.

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::*;
-use crate::reference::captures;
+use crate::reference::{captures, file_name};
 use crate::source::{Event, open_files};
 
 /// Differences that are right: the file, the counts that differ (by how their names begin), and why.
@@ -246,10 +246,7 @@ fn real_captures_hold_the_packets_tags_and_tunnels_that_tshark_sees() {
     };
     let (mut compared, mut wrong, mut differing) = (0, Vec::new(), BTreeSet::new());
     for (path, truth) in &captures {
-        let file = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .expect("a name");
+        let file = file_name(path);
         compared += 1;
         for (name, (theirs, ours)) in differences(path, truth) {
             differing.insert(file.to_owned());

@@ -5,10 +5,10 @@ use std::collections::{BTreeSet, HashMap};
 use serde_json::Value;
 
 use super::*;
-use crate::control::identity::Digits;
 use crate::control::message::ControlEnd;
+use crate::control::samples::digits;
 use crate::decap::Address;
-use crate::reference::{captures, datagrams};
+use crate::reference::{Told, captures, datagrams, told};
 
 /// Messages of random types in well-formed elements.
 const RANDOM: &str = "ndpi--pfcp.pcapng";
@@ -127,31 +127,25 @@ fn is_explained(file: &str, frame: u64, difference: &str) -> bool {
 
 #[test]
 fn every_message_of_real_captures_says_what_tshark_says() {
-    let Some(captures) = captures() else {
+    let Some(told) = told("pfcp", &[PORT]) else {
         eprintln!("skipped: no reference captures (set EDGEQOE_SHARED)");
         return;
     };
     let (mut compared, mut wrong) = (0, Vec::new());
-    for (path, truth) in &captures {
-        let Some(list) = truth["pfcp"]["list"].as_array() else {
-            continue;
-        };
-        let file = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .expect("a name");
-        let datagrams = datagrams(path, &[PORT]);
-        assert_eq!(datagrams.len(), list.len(), "{file}");
-        for (datagram, truth) in datagrams.iter().zip(list) {
-            let frame = truth["frame"].as_u64().expect("a number");
-            match read(datagram) {
-                Err(malformed) => wrong.push(format!("{file} {frame}: {malformed:?}")),
-                Ok(message) => {
-                    compared += 1;
-                    let found = differences(truth, &message).into_iter();
-                    let found = found.filter(|text| !is_explained(file, frame, text));
-                    wrong.extend(found.map(|text| format!("{file} {frame}: {text}")));
-                }
+    for Told {
+        file,
+        datagram,
+        truth,
+    } in &told
+    {
+        let frame = truth["frame"].as_u64().expect("a number");
+        match read(datagram) {
+            Err(malformed) => wrong.push(format!("{file} {frame}: {malformed:?}")),
+            Ok(message) => {
+                compared += 1;
+                let found = differences(truth, &message).into_iter();
+                let found = found.filter(|text| !is_explained(file, frame, text));
+                wrong.extend(found.map(|text| format!("{file} {frame}: {text}")));
             }
         }
     }
@@ -205,19 +199,8 @@ fn a_5g_session_tells_who_where_and_by_which_tunnel() {
         found.expect("it is there")
     };
     let asked = of(Procedure::CreateSession, Phase::Request);
-    let digits = |digits: &Option<Digits>| digits.as_ref().map(|digits| digits.as_str().to_owned());
-    assert_eq!(
-        digits(&asked.identity.imsi).as_deref(),
-        Some("001010000021309")
-    );
-    assert_eq!(
-        digits(&asked.identity.imei).as_deref(),
-        Some("8665070400405301")
-    );
-    assert_eq!(
-        digits(&asked.identity.msisdn).as_deref(),
-        Some("491725670014")
-    );
+    let expected = ["001010000021309", "491725670014", "8665070400405301"];
+    assert_eq!(digits(&asked.identity), expected.map(Some));
     assert_eq!(asked.apn.as_deref(), Some("internet"));
     assert_eq!(
         asked.slice.map(|slice| slice.to_string()).as_deref(),

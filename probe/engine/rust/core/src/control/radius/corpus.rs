@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::*;
-use crate::reference::{captures, datagrams};
+use crate::reference::{Told, told};
 
 /// Files with messages that are malformed, and how many.
 const MALFORMED: [(&str, usize); 1] = [("arkime--arkime_synthetic.pcap", 2)];
@@ -51,45 +51,37 @@ fn found(message: &Message) -> String {
 
 #[test]
 fn every_message_of_real_captures_says_what_tshark_says() {
-    let Some(captures) = captures() else {
+    let Some(told) = told("radius", &PORTS) else {
         eprintln!("skipped: no reference captures (set EDGEQOE_SHARED)");
         return;
     };
     let (mut compared, mut wrong) = (0, Vec::new());
     let mut malformed: BTreeMap<&str, usize> = BTreeMap::new();
     let mut framed: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    for (path, truth) in &captures {
-        let Some(list) = truth["radius"]["list"].as_array() else {
+    for Told {
+        file,
+        datagram,
+        truth,
+    } in &told
+    {
+        let Ok(message) = read(datagram) else {
+            *malformed.entry(file).or_default() += 1;
             continue;
         };
-        let file = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .expect("a name");
-        let datagrams = datagrams(path, &PORTS);
-        assert_eq!(datagrams.len(), list.len(), "{file}");
-        for (datagram, truth) in datagrams.iter().zip(list) {
-            let Ok(message) = read(datagram) else {
-                *malformed.entry(file).or_default() += 1;
-                continue;
-            };
-            compared += 1;
-            // Station names of these captures are hardware addresses and names of radio networks.
-            assert_eq!(
-                (&message.identity.msisdn, &message.apn),
-                (&None, &None),
-                "{file}"
-            );
-            if let Some(address) = message.ue.v4 {
-                framed.entry(file).or_default().insert(address.to_string());
-            }
-            let (theirs, ours) = (expected(truth), found(&message));
-            if theirs != ours {
-                wrong.push(format!(
-                    "{file} {}: tshark {theirs}, we {ours}",
-                    truth["frame"]
-                ));
-            }
+        compared += 1;
+        // Station names of these captures are hardware addresses and names of radio networks.
+        assert_eq!(
+            (&message.identity.msisdn, &message.apn),
+            (&None, &None),
+            "{file}"
+        );
+        if let Some(address) = message.ue.v4 {
+            framed.entry(file).or_default().insert(address.to_string());
+        }
+        let (theirs, ours) = (expected(truth), found(&message));
+        if theirs != ours {
+            let frame = &truth["frame"];
+            wrong.push(format!("{file} {frame}: tshark {theirs}, we {ours}"));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");

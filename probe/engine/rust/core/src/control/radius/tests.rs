@@ -2,8 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::control::message::Location;
-
-const PLMN: [u8; 3] = [0x00, 0xf1, 0x10];
+use crate::control::samples::PLMN;
 
 fn attribute(kind: u8, value: &[u8]) -> Vec<u8> {
     [&[kind, value.len() as u8 + 2], value].concat()
