@@ -883,13 +883,15 @@ impl Said<'_> {
     fn alone(&self) -> Context {
         let message = self.message;
         let device = message.identity.imei.as_ref();
-        let mut context = Context::default();
-        context.subscriber = self.subscriber;
-        context.named_by = self.subscriber.map(|_| message.protocol);
-        context.imei_tac = device.and_then(|imei| imei.type_allocation_code());
-        context.apn = self.apn();
-        context.rat = message.rat;
-        context.slice = message.slice;
+        let mut context = Context {
+            subscriber: self.subscriber,
+            named_by: self.subscriber.map(|_| message.protocol),
+            imei_tac: device.and_then(|imei| imei.type_allocation_code()),
+            apn: self.apn(),
+            rat: message.rat,
+            slice: message.slice,
+            ..Context::default()
+        };
         locate(
             &mut context,
             &message.location,

@@ -219,11 +219,7 @@ fn read_element(
         id::AMF_UE | id::SOURCE_AMF_UE => message.ue_ids.core = Some(UE_NUMBERS.read_core(value)?),
         id::RAN_UE => message.ue_ids.access = Some(UE_NUMBERS.read_access(value)?),
         id::UE_IDS => message.ue_ids = UE_NUMBERS.read_pair(value)?,
-        id::RESET_TYPE => {
-            if is_partial_reset(value)? {
-                read_connections(value, message)?;
-            }
-        }
+        id::RESET_TYPE if is_partial_reset(value)? => read_connections(value, message)?,
         id::CONNECTIONS_RESET => read_connections(value, message)?,
         id::USER_LOCATION => read_user_location(value, message)?,
         id::GLOBAL_NODE => message.location.node = read_global_node(value)?,

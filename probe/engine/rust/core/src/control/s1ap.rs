@@ -168,11 +168,7 @@ fn read_element(
         id::MME_UE | id::SOURCE_MME_UE => message.ue_ids.core = Some(UE_NUMBERS.read_core(value)?),
         id::ENB_UE => message.ue_ids.access = Some(UE_NUMBERS.read_access(value)?),
         id::UE_IDS => message.ue_ids = UE_NUMBERS.read_pair(value)?,
-        id::RESET_TYPE => {
-            if is_partial_reset(value)? {
-                read_connections(value, message)?;
-            }
-        }
+        id::RESET_TYPE if is_partial_reset(value)? => read_connections(value, message)?,
         id::CONNECTIONS_RESET => read_connections(value, message)?,
         id::TAI => message.location.area = Some(read_tai(value)?),
         id::ECGI => set_cell(message, read_ecgi(value)?),
