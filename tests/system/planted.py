@@ -1,7 +1,7 @@
 """Identities planted in the messages of every control plane, and the search for them.
 
 Identities are of random digits: what is found is theirs, and no chance. They are sought in each
-form that messages and programs have them in, and in parts of it: a wiped end hides no rest.
+form that messages and programs have them in, and in parts of it: a wiped end does not hide the rest.
 """
 
 import ipaddress
