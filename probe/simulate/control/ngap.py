@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Final
 
+from probe.simulate.control import ran
 from probe.simulate.control.aper import (
     IGNORE,
     INITIATING,
@@ -27,20 +28,6 @@ from probe.simulate.control.codes import (
 )
 from probe.simulate.control.connection import Connection
 from probe.simulate.control.nas import registration_request, service_request_5g
-from probe.simulate.control.ran import (
-    MO_DATA,
-    MO_SIGNALLING,
-    NAS,
-    NO_RADIO_RESOURCES,
-    NORMAL,
-    RADIO,
-    USER_INACTIVITY,
-    Cause,
-    DeviceIds,
-    RanInterface,
-    put_end,
-    put_key,
-)
 from probe.simulate.control.signalling import Exchange, Kind, Outcome
 from probe.simulate.network import Cell
 
@@ -60,26 +47,21 @@ _SECURITY_KEY, _SERVED, _SOURCE_AMF_ID, _SUPPORTED_AREAS, _MAX_RATE = 94, 96, 10
 _CONTEXT_WANTED, _UE_IDS, _CAPABILITIES, _LOCATION = 112, 114, 119, 121
 _SESSION_TYPE, _FLOW_LIST, _UP_END = 134, 136, 139
 # Causes, TS 38.413 9.3.1.2.
-_GROUPS: Final = {RADIO: 44, NAS: 3}  # highest number before the extensions
-_HANDOVER_FAILED: Final[Cause] = (RADIO, 7)
+_GROUPS: Final = {ran.RADIO: 44, ran.NAS: 3}  # highest number before the extensions
+_HANDOVER_FAILED: Final[ran.Cause] = (ran.RADIO, 7)
 _FLOW: Final = 9
 _SLICE_TYPE, _SLICE = 1, 0x0000AB
 _MAX_RATE_BPS: Final = 4_000_000_000_000
-_IDS: Final = DeviceIds(_AMF_ID, (1 << 40) - 1, _RAN_ID, 0xFFFF_FFFF)
+_IDS: Final = ran.DeviceIds(_AMF_ID, (1 << 40) - 1, _RAN_ID, 0xFFFF_FFFF)
 
 
-class Ngap(RanInterface):
+class Ngap(ran.RanInterface):
     """gNBs and an AMF."""
 
     name = "n2"
-    procedures: ClassVar = {
-        Kind.INITIAL: "initial_ue_message",
-        Kind.RETURN: "initial_ue_message",
+    procedures: ClassVar = ran.PROCEDURES | {
         Kind.CONTEXT: "initial_context_setup",
         Kind.SETUP: "pdu_session_resource_setup",
-        Kind.SWITCH: "path_switch",
-        Kind.RELEASE_WANTED: "ue_context_release_request",
-        Kind.RELEASE: "ue_context_release",
     }
     core_address = AMF_ADDRESS
     port = 38_412
@@ -132,11 +114,11 @@ class Ngap(RanInterface):
 
 
 def _initial(exchange: Exchange) -> bytes:
-    return _initial_ue(exchange, registration_request(exchange.connection), MO_SIGNALLING)
+    return _initial_ue(exchange, registration_request(exchange.connection), ran.MO_SIGNALLING)
 
 
 def _return(exchange: Exchange) -> bytes:
-    return _initial_ue(exchange, service_request_5g(exchange.connection), MO_DATA)
+    return _initial_ue(exchange, service_request_5g(exchange.connection), ran.MO_DATA)
 
 
 def _initial_ue(exchange: Exchange, nas: bytes, reason: int) -> bytes:
@@ -155,7 +137,7 @@ def _context_request(exchange: Exchange) -> bytes:
     """TS 38.413 9.2.2.1, of a device without a session yet."""
     guami = Bits()
     _guami(guami)
-    key = put_key(Bits(), exchange.connection)
+    key = ran.put_key(Bits(), exchange.connection)
     elements = [
         *_IDS.both(exchange, REJECT),
         (_GUAMI, REJECT, bytes(guami)),
@@ -211,12 +193,12 @@ def _setup_response(exchange: Exchange) -> tuple[bytes, None]:
 
 def _setup_failure(exchange: Exchange) -> tuple[bytes, int]:
     """TS 38.413 9.2.1.2: it is no failure of the message, the list of what failed says it."""
-    transfer = _put_cause(Bits().put(0, 3), NO_RADIO_RESOURCES)
+    transfer = _put_cause(Bits().put(0, 3), ran.NO_RADIO_RESOURCES)
     elements = [
         *_IDS.both(exchange, IGNORE),
         (_FAILED_LIST, IGNORE, _session_list(bytes(transfer))),
     ]
-    return message(SUCCESSFUL, _SESSION_SETUP, REJECT, elements), NO_RADIO_RESOURCES[1]
+    return message(SUCCESSFUL, _SESSION_SETUP, REJECT, elements), ran.NO_RADIO_RESOURCES[1]
 
 
 def _switch(exchange: Exchange) -> bytes:
@@ -237,7 +219,7 @@ def _switch(exchange: Exchange) -> bytes:
 def _switch_acknowledge(exchange: Exchange) -> tuple[bytes, None]:
     """TS 38.413 9.2.3.9, with the UPF's end of the tunnel, which stays."""
     connection = exchange.connection
-    context = put_key(Bits().put(0, 2).constrained(2, 0, 7), connection)
+    context = ran.put_key(Bits().put(0, 2).constrained(2, 0, 7), connection)
     transfer = Bits().put(0, 1).put(0b100, 3)
     _end(transfer, connection.gateway.address, connection.teid_up)
     elements = [
@@ -261,13 +243,13 @@ def _switch_failure(exchange: Exchange) -> tuple[bytes, int]:
 
 def _release_request(exchange: Exchange) -> bytes:
     """TS 38.413 9.2.2.4."""
-    elements = [*_IDS.both(exchange, REJECT), _cause(USER_INACTIVITY)]
+    elements = [*_IDS.both(exchange, REJECT), _cause(ran.USER_INACTIVITY)]
     return message(INITIATING, _RELEASE_REQUEST, IGNORE, elements)
 
 
 def _release(exchange: Exchange) -> bytes:
     """TS 38.413 9.2.2.5."""
-    elements = [(_UE_IDS, REJECT, _IDS.pair(exchange)), _cause(NORMAL)]
+    elements = [(_UE_IDS, REJECT, _IDS.pair(exchange)), _cause(ran.NORMAL)]
     return message(INITIATING, _RELEASE, REJECT, elements)
 
 
@@ -294,7 +276,7 @@ def _location(cell: Cell) -> bytes:
 
 def _end(bits: Bits, address: str, teid: int) -> Bits:
     """Append a GTP tunnel."""
-    return put_end(bits.put(0, 1).put(0, 2), address, teid)
+    return ran.put_end(bits.put(0, 1).put(0, 2), address, teid)
 
 
 def _session_list(transfer: bytes) -> bytes:
@@ -303,12 +285,12 @@ def _session_list(transfer: bytes) -> bytes:
     return bytes(item.open(transfer))
 
 
-def _put_cause(bits: Bits, cause: Cause) -> Bits:
+def _put_cause(bits: Bits, cause: ran.Cause) -> Bits:
     group, number = cause
     return bits.constrained(group, 0, 5).extensible(number, 0, _GROUPS[group])
 
 
-def _cause(cause: Cause) -> Element:
+def _cause(cause: ran.Cause) -> Element:
     return _CAUSE, IGNORE, bytes(_put_cause(Bits(), cause))
 
 

@@ -28,6 +28,14 @@ USER_INACTIVITY: Final[Cause] = (RADIO, 20)
 NO_RADIO_RESOURCES: Final[Cause] = (RADIO, 25)
 NORMAL: Final[Cause] = (NAS, 0)
 MO_SIGNALLING, MO_DATA = 3, 4  # why a device asks for a connection
+# The steps that both call by the same name.
+PROCEDURES: Final = {
+    Kind.INITIAL: "initial_ue_message",
+    Kind.RETURN: "initial_ue_message",
+    Kind.SWITCH: "path_switch",
+    Kind.RELEASE_WANTED: "ue_context_release_request",
+    Kind.RELEASE: "ue_context_release",
+}
 _FROM_NODE: Final = frozenset(
     {Kind.INITIAL, Kind.RETURN, Kind.SWITCH, Kind.RELEASE_WANTED}
 )  # the others' requests come from the core

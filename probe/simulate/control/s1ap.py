@@ -4,6 +4,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Final
 
+from probe.simulate.control import ran
 from probe.simulate.control.aper import (
     IGNORE,
     INITIATING,
@@ -27,20 +28,6 @@ from probe.simulate.control.codes import (
     node_number,
 )
 from probe.simulate.control.nas import attach_request, service_request
-from probe.simulate.control.ran import (
-    MO_DATA,
-    MO_SIGNALLING,
-    NAS,
-    NO_RADIO_RESOURCES,
-    NORMAL,
-    RADIO,
-    USER_INACTIVITY,
-    Cause,
-    DeviceIds,
-    RanInterface,
-    put_end,
-    put_key,
-)
 from probe.simulate.control.s11 import MME_ADDRESS
 from probe.simulate.control.signalling import Exchange, Kind, Outcome
 from probe.simulate.network import Cell
@@ -55,22 +42,17 @@ _GLOBAL_ENB, _SUPPORTED_AREAS, _MAX_RATE, _TAI, _SECURITY_KEY = 59, 64, 66, 67, 
 _CAPACITY, _SOURCE_MME_ID, _UE_IDS, _ECGI, _SERVED, _CAPABILITIES = 87, 88, 99, 100, 105, 107
 _RRC_CAUSE, _PAGING_CYCLE = 134, 137
 # Causes, TS 36.413 9.2.1.3.
-_GROUPS: Final = {RADIO: 35, NAS: 3}  # highest number before the extensions
-_HANDOVER_FAILED: Final[Cause] = (RADIO, 6)
-_IDS: Final = DeviceIds(_MME_ID, 0xFFFF_FFFF, _ENB_ID, 0xFF_FFFF)
+_GROUPS: Final = {ran.RADIO: 35, ran.NAS: 3}  # highest number before the extensions
+_HANDOVER_FAILED: Final[ran.Cause] = (ran.RADIO, 6)
+_IDS: Final = ran.DeviceIds(_MME_ID, 0xFFFF_FFFF, _ENB_ID, 0xFF_FFFF)
 
 
-class S1ap(RanInterface):
+class S1ap(ran.RanInterface):
     """eNBs and an MME."""
 
     name = "s1ap"
-    procedures: ClassVar = {
-        Kind.INITIAL: "initial_ue_message",
-        Kind.RETURN: "initial_ue_message",
+    procedures: ClassVar = ran.PROCEDURES | {
         Kind.SETUP: "initial_context_setup",
-        Kind.SWITCH: "path_switch",
-        Kind.RELEASE_WANTED: "ue_context_release_request",
-        Kind.RELEASE: "ue_context_release",
     }
     core_address = MME_ADDRESS
     port = 36_412
@@ -117,11 +99,11 @@ class S1ap(RanInterface):
 
 
 def _initial(exchange: Exchange) -> bytes:
-    return _initial_ue(exchange, attach_request(exchange.connection), MO_SIGNALLING)
+    return _initial_ue(exchange, attach_request(exchange.connection), ran.MO_SIGNALLING)
 
 
 def _return(exchange: Exchange) -> bytes:
-    return _initial_ue(exchange, service_request(exchange.connection), MO_DATA)
+    return _initial_ue(exchange, service_request(exchange.connection), ran.MO_DATA)
 
 
 def _initial_ue(exchange: Exchange, nas: bytes, reason: int) -> bytes:
@@ -142,10 +124,10 @@ def _context_request(exchange: Exchange) -> bytes:
     bearer = Bits().put(0, 3).extensible(BEARER_ID, 0, 15)
     bearer.put(0, 3).constrained(QOS_CLASS, 0, 255)
     bearer.put(0, 2).constrained(PRIORITY, 0, 15).put(0, 1).put(1, 1)
-    put_end(bearer, connection.gateway.address, connection.teid_up)
+    ran.put_end(bearer, connection.gateway.address, connection.teid_up)
     rates = Bits().put(0, 2)
     rates.constrained(MAX_RATE_DOWN_BPS, 0, 10**10).constrained(MAX_RATE_UP_BPS, 0, 10**10)
-    key = put_key(Bits(), connection)
+    key = ran.put_key(Bits(), connection)
     elements = [
         *_IDS.both(exchange, REJECT),
         (_MAX_RATE, REJECT, bytes(rates)),
@@ -159,21 +141,21 @@ def _context_request(exchange: Exchange) -> bytes:
 def _context_response(exchange: Exchange) -> tuple[bytes, None]:
     """TS 36.413 9.1.4.3, with the eNB's end of the tunnel."""
     bearer = Bits().put(0, 2).extensible(BEARER_ID, 0, 15)
-    put_end(bearer, exchange.cell.node_address, exchange.teid_down)
+    ran.put_end(bearer, exchange.cell.node_address, exchange.teid_down)
     elements = [*_IDS.both(exchange, IGNORE), (_SET_UP_LIST, IGNORE, _list(_SET_UP_ITEM, bearer))]
     return message(SUCCESSFUL, _CONTEXT_SETUP, REJECT, elements), None
 
 
 def _context_failure(exchange: Exchange) -> tuple[bytes, int]:
     """TS 36.413 9.1.4.4."""
-    elements = [*_IDS.both(exchange, IGNORE), _cause(NO_RADIO_RESOURCES)]
-    return message(UNSUCCESSFUL, _CONTEXT_SETUP, REJECT, elements), NO_RADIO_RESOURCES[1]
+    elements = [*_IDS.both(exchange, IGNORE), _cause(ran.NO_RADIO_RESOURCES)]
+    return message(UNSUCCESSFUL, _CONTEXT_SETUP, REJECT, elements), ran.NO_RADIO_RESOURCES[1]
 
 
 def _switch(exchange: Exchange) -> bytes:
     """TS 36.413 9.1.5.8, with the target's end of the tunnel."""
     bearer = Bits().put(0, 2).extensible(BEARER_ID, 0, 15)
-    put_end(bearer, exchange.cell.node_address, exchange.teid_down)
+    ran.put_end(bearer, exchange.cell.node_address, exchange.teid_down)
     elements = [
         (_ENB_ID, REJECT, _IDS.node(exchange)),
         (_SWITCHED_LIST, REJECT, _list(_SWITCHED_ITEM, bearer)),
@@ -187,7 +169,7 @@ def _switch(exchange: Exchange) -> bytes:
 
 def _switch_acknowledge(exchange: Exchange) -> tuple[bytes, None]:
     """TS 36.413 9.1.5.9."""
-    context = put_key(Bits().put(0, 2).constrained(2, 0, 7), exchange.connection)
+    context = ran.put_key(Bits().put(0, 2).constrained(2, 0, 7), exchange.connection)
     elements = [*_IDS.both(exchange, IGNORE), (_SECURITY_CONTEXT, REJECT, bytes(context))]
     return message(SUCCESSFUL, _PATH_SWITCH, REJECT, elements), None
 
@@ -200,13 +182,13 @@ def _switch_failure(exchange: Exchange) -> tuple[bytes, int]:
 
 def _release_request(exchange: Exchange) -> bytes:
     """TS 36.413 9.1.4.5."""
-    elements = [*_IDS.both(exchange, REJECT), _cause(USER_INACTIVITY)]
+    elements = [*_IDS.both(exchange, REJECT), _cause(ran.USER_INACTIVITY)]
     return message(INITIATING, _RELEASE_REQUEST, IGNORE, elements)
 
 
 def _release(exchange: Exchange) -> bytes:
     """TS 36.413 9.1.4.6."""
-    elements = [(_UE_IDS, REJECT, _IDS.pair(exchange)), _cause(NORMAL)]
+    elements = [(_UE_IDS, REJECT, _IDS.pair(exchange)), _cause(ran.NORMAL)]
     return message(INITIATING, _RELEASE, REJECT, elements)
 
 
@@ -237,7 +219,7 @@ def _list(item: int, bearer: Bits) -> bytes:
     return count + bytes(single((item, REJECT, bytes(bearer))))
 
 
-def _cause(cause: Cause) -> Element:
+def _cause(cause: ran.Cause) -> Element:
     group, number = cause
     bits = Bits().extensible(group, 0, 4).extensible(number, 0, _GROUPS[group])
     return _CAUSE, IGNORE, bytes(bits)

@@ -90,6 +90,13 @@ pub(super) fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Result<&'a [u8; N
     Ok(taken)
 }
 
+/// The next bytes, as many as were announced.
+pub(super) fn take_slice<'a>(rest: &mut &'a [u8], length: usize) -> Result<&'a [u8], Malformed> {
+    let (taken, behind) = rest.split_at_checked(length).ok_or(Malformed::Length)?;
+    *rest = behind;
+    Ok(taken)
+}
+
 /// The first byte of an element.
 pub(super) fn byte(value: &[u8]) -> Result<u8, Malformed> {
     value.first().copied().ok_or(Malformed::Length)

@@ -4,7 +4,7 @@
 //! type, the others carry it: behind an unknown one of the former nothing can be read (11.1.8). Of
 //! repeated ones the first counts, but for GSN addresses and NSAPIs, whose order tells what they are.
 
-use crate::control::gtp::{byte, elements, first, take};
+use crate::control::gtp::{byte, elements, first, take, take_slice};
 use crate::control::identity::{Digits, Plmn, Rat};
 use crate::control::message::{
     Bearer, BearerEnd, Cause, ControlEnd, Location, Malformed, Message, Phase, Procedure, Protocol,
@@ -57,8 +57,7 @@ fn read_header(bytes: &[u8]) -> Result<(Message, &[u8]), Malformed> {
 /// the type of the next.
 fn skip_extension(rest: &mut &[u8]) -> Result<u8, Malformed> {
     let length = usize::from(byte(rest)?) * 4;
-    let (header, behind) = rest.split_at_checked(length).ok_or(Malformed::Length)?;
-    *rest = behind;
+    let header = take_slice(rest, length)?;
     header.last().copied().ok_or(Malformed::Length)
 }
 
@@ -134,9 +133,7 @@ fn fixed_length(kind: u8) -> Option<usize> {
 fn split<'a>(rest: &mut &'a [u8]) -> Result<(u8, &'a [u8]), Malformed> {
     let &[kind] = take(rest)?;
     let length = read_length(rest, kind)?;
-    let (value, behind) = rest.split_at_checked(length).ok_or(Malformed::Length)?;
-    *rest = behind;
-    Ok((kind, value))
+    Ok((kind, take_slice(rest, length)?))
 }
 
 fn read_length(rest: &mut &[u8], kind: u8) -> Result<usize, Malformed> {

@@ -4,7 +4,7 @@
 //! instance; of repeated ones the first counts, and unknown ones are passed over (7.7.8 to 7.7.10). What
 //! is too short for its own form makes the message malformed; a value that is out of range is left out.
 
-use crate::control::gtp::{byte, elements, first, take};
+use crate::control::gtp::{byte, elements, first, take, take_slice};
 use crate::control::identity::{Digits, Plmn, Rat};
 use crate::control::message::{
     Bearer, BearerEnd, Cause, ControlEnd, Location, MAX_BEARERS, MAX_ENDS, Malformed, Message,
@@ -147,14 +147,11 @@ struct Element<'a> {
 
 fn split<'a>(rest: &mut &'a [u8]) -> Result<Element<'a>, Malformed> {
     let &[kind, high, low, instance] = take(rest)?;
-    let length = usize::from(u16::from_be_bytes([high, low]));
-    let (value, behind) = rest.split_at_checked(length).ok_or(Malformed::Length)?;
-    *rest = behind;
-    let instance = instance & 0xf;
+    let length = u16::from_be_bytes([high, low]).into();
     Ok(Element {
         kind,
-        instance,
-        value,
+        instance: instance & 0xf,
+        value: take_slice(rest, length)?,
     })
 }
 
@@ -219,9 +216,7 @@ fn user_location(mut value: &[u8]) -> Result<Location, Malformed> {
     let &[flags] = take(&mut value)?;
     let mut identity = |bit: u8, length: usize| -> Result<&[u8], Malformed> {
         let length = if flags & 1 << bit != 0 { length } else { 0 };
-        let (taken, rest) = value.split_at_checked(length).ok_or(Malformed::Length)?;
-        value = rest;
-        Ok(taken)
+        take_slice(&mut value, length)
     };
     let (cgi, sai, rai) = (identity(0, 7)?, identity(1, 7)?, identity(2, 7)?);
     let (tai, ecgi, lai) = (identity(3, 5)?, identity(4, 7)?, identity(5, 5)?);
