@@ -4,6 +4,8 @@ import argparse
 import hashlib
 import hmac
 import json
+import sys
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -160,3 +162,19 @@ def _compare(
 def text_of(time_ns: int) -> str:
     """Return a time as records show it, to the microsecond."""
     return datetime.fromtimestamp(time_ns // 1000 / 1e6, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
+
+
+def main() -> None:
+    """Print a line of docs/mobile.md, "Measured", for options of `qoe-probe simulate`."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "simulated.pcap"
+        truth = simulate(path, *sys.argv[1:])
+        result = score(truth, replay(path, truth))
+    names = ("subscriber", "cell", "node")
+    parts = [f"{name} right {result.share(f'right_{name}'):.4%}" for name in names]
+    wrong = [f"wrong {getattr(result, f'wrong_{name}')} bytes" for name in names]
+    print(f"{result.total} bytes:", "; ".join(map(", ".join, zip(parts, wrong, strict=True))))
+
+
+if __name__ == "__main__":
+    main()
