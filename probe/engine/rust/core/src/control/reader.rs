@@ -15,6 +15,8 @@ pub struct Reader {
     /// Messages that could not be read, by [`Malformed::ALL`].
     malformed: [u64; Malformed::ALL.len()],
     pub messages: u64,
+    /// Messages have named somebody since the stack was wiped.
+    named: bool,
 }
 
 impl Reader {
@@ -46,14 +48,16 @@ impl Reader {
             named |= imsi.is_some() || msisdn.is_some() || imei.is_some();
             give(message);
         });
-        if named {
-            wipe_stack();
-        }
+        self.named |= named;
     }
 
-    /// Gives up what waits for the rest of its message since long; call this now and then.
+    /// Gives up what waits for the rest of its message since long, and wipes the stack below the caller if
+    /// messages named somebody; call this now and then.
     pub fn expire(&mut self, now_ns: u64) {
         self.sctp.expire(now_ns);
+        if std::mem::take(&mut self.named) {
+            wipe_stack();
+        }
     }
 
     #[inline(never)]
@@ -62,6 +66,7 @@ impl Reader {
             sctp,
             malformed,
             messages,
+            ..
         } = self;
         let mut take = |read: Result<Message, Malformed>| match read {
             Ok(message) => {
