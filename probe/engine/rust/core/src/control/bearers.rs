@@ -84,18 +84,13 @@ pub struct Context {
     ue_keys: Vec<UeKey>,
     /// Its signalling connection is over.
     is_disconnected: bool,
-    /// When it was heard of first, and last.
-    added_ns: u64,
+    /// Nothing but a request for it was heard.
+    pub is_asked_for: bool,
     heard_ns: u64,
     revision: u64,
 }
 
 impl Context {
-    /// One message told of it, at this time.
-    pub fn was_heard_once(&self) -> bool {
-        self.heard_ns <= self.added_ns
-    }
-
     /// Where the user plane of the device's base station waits.
     pub fn access_address(&self) -> Option<Address> {
         let mut ends = self.bearers.iter().flat_map(|bearer| &bearer.ends);
@@ -294,6 +289,10 @@ impl Bearers {
     pub fn at_address(&self, address: Address) -> Option<Found<'_>> {
         let id = *self.by_address.get(&host(address))?;
         let context = self.get(id)?;
+        // Asked for in vain, as far as is known: the address may be the next one's.
+        if context.is_asked_for {
+            return None;
+        }
         Some(Found {
             id,
             context,
@@ -329,7 +328,6 @@ impl Bearers {
         }
         self.revision += 1;
         let context = Some(Context {
-            added_ns: now_ns,
             heard_ns: now_ns,
             revision: self.revision,
             ..Context::default()
