@@ -98,6 +98,8 @@ pub struct Context {
     pub(super) ue_keys: Vec<UeKey>,
     /// Its signalling connection is over.
     pub(super) is_disconnected: bool,
+    /// It began with a request for it.
+    pub is_asked_for: bool,
     /// When it was heard of first, and last.
     pub(super) added_ns: u64,
     pub(super) heard_ns: u64,
@@ -105,11 +107,6 @@ pub struct Context {
 }
 
 impl Context {
-    /// One message told of it, at this time.
-    pub fn was_heard_once(&self) -> bool {
-        self.heard_ns <= self.added_ns
-    }
-
     /// Where the user plane of the device's base station waits.
     pub fn access_address(&self) -> Option<Address> {
         let mut ends = self.bearers.iter().flat_map(|bearer| &bearer.ends);
@@ -346,6 +343,10 @@ impl Bearers {
     pub fn at_address(&self, address: Address) -> Option<Found<'_>> {
         let id = *self.by_address.get(&host(address))?;
         let context = self.get(id)?;
+        // Asked for in vain, as far as is known: the address may be the next one's.
+        if context.is_asked_for {
+            return None;
+        }
         Some(Found {
             id,
             context,
@@ -381,7 +382,6 @@ impl Bearers {
         }
         self.revision += 1;
         let context = Some(Context {
-            added_ns: now_ns,
             heard_ns: now_ns,
             revision: self.revision,
             ..Context::default()

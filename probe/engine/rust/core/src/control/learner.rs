@@ -187,7 +187,7 @@ impl Learner {
         }
         if ended.is_none() && said.message.procedure == Procedure::CreateSession {
             // The key was given to another, whose request was missed: this one's own has no answer yet.
-            let is_asked_for = |context: &Context| context.was_heard_once();
+            let is_asked_for = |context: &Context| context.is_asked_for;
             ids.retain(|&id| !self.bearers.get(id).is_some_and(is_asked_for));
         }
         changes.ended = ended.map(|ended| {
@@ -344,8 +344,16 @@ impl Learner {
         said: &Said<'_>,
         changes: &mut Changes,
     ) -> Vec<ContextId> {
-        if ids.is_empty() && said.is_worth_keeping() {
+        let is_new = ids.is_empty() && said.is_worth_keeping();
+        if is_new {
             ids.push(self.bearers.add(said.time_ns));
+        }
+        let asks = (Procedure::CreateSession, Phase::Request);
+        let is_asked_for = is_new && (said.message.procedure, said.message.phase) == asks;
+        for &id in &ids {
+            self.bearers.update(id, said.time_ns, |context| {
+                context.is_asked_for = is_asked_for
+            });
         }
         for &id in &ids {
             self.learn(id, said, &ids, changes);
@@ -374,7 +382,7 @@ impl Learner {
         for &id in &about.contexts {
             let is_new = about.before.iter().all(|(known, _)| *known != id);
             let context = self.bearers.get(id);
-            if is_new && context.is_some_and(Context::was_heard_once) {
+            if is_new && context.is_some_and(|context| context.is_asked_for) {
                 self.forget(id, changes);
             }
         }

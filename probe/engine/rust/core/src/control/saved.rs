@@ -523,6 +523,7 @@ impl Saved for Context {
         self.left.put(out);
         self.registered.put(out);
         self.is_disconnected.put(out);
+        self.is_asked_for.put(out);
         put_all(&self.controls, out);
         put_all(&self.ue_keys, out);
     }
@@ -548,6 +549,7 @@ impl Saved for Context {
             left: Saved::take(from)?,
             registered: Saved::take(from)?,
             is_disconnected: Saved::take(from)?,
+            is_asked_for: Saved::take(from)?,
             revision: 0,
             controls: take_all(from, MAX_KEYS)?,
             ue_keys: take_all(from, MAX_KEYS)?,

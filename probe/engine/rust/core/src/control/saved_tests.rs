@@ -143,7 +143,7 @@ prop_compose! {
     fn facts()(
         (subscriber, imei_tac) in any::<(Option<[u8; 16]>, Option<[u8; 8]>)>(),
         (added_ns, heard_ns) in any::<(u64, u64)>(),
-        (registered, is_disconnected) in any::<(bool, bool)>(),
+        (registered, is_disconnected, is_asked_for) in any::<(bool, bool, bool)>(),
         named_by in option::of(protocol()),
         apn in option::of("[a-z.]{1,100}"),
         rat in option::of(rat()),
@@ -158,6 +158,7 @@ prop_compose! {
             heard_ns,
             registered,
             is_disconnected,
+            is_asked_for,
             named_by,
             apn: apn.map(Arc::from),
             rat,
