@@ -17,7 +17,6 @@ fn signal(message_type: u8, from: u8, to: u8, sequence: u16) -> TunnelSignal {
         teid: 0,
         sequence: Some(sequence),
         peer: None,
-        is_tunnelled: false,
     }
 }
 

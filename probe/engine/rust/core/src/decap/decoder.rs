@@ -178,6 +178,8 @@ impl<'p> Walk<'_, 'p> {
             ip::TCP => self.end(datagram),
             ip::UDP => match carrier_of(payload.data()) {
                 None => self.end(datagram),
+                // A subscriber may send what looks like GTP-U; nobody else's tunnel is in theirs.
+                Some(Carrier::Gtpu) if self.tunnel.is_some() => self.end_after_all(datagram),
                 Some(Carrier::Gtpu) => self.gtpu(datagram),
                 Some(Carrier::Overlay) => self.overlay(datagram),
             },
@@ -194,12 +196,7 @@ impl<'p> Walk<'_, 'p> {
             Err(Stop::Undecodable(reason)) => Err(reason),
             Ok(Message::Signal(signal)) => {
                 self.count().decoded += self.packets;
-                let is_tunnelled = self.tunnel.is_some();
-                Ok(Decoded::TunnelSignal(tunnel_signal(
-                    &datagram,
-                    signal,
-                    is_tunnelled,
-                )))
+                Ok(Decoded::TunnelSignal(tunnel_signal(&datagram, signal)))
             }
             Ok(Message::Packet(gpdu)) => {
                 self.enter(&datagram, &gpdu)?;
@@ -391,7 +388,7 @@ fn carrier_of(segment: &[u8]) -> Option<Carrier> {
 }
 
 #[cold]
-fn tunnel_signal(datagram: &Datagram<'_>, signal: Signal, is_tunnelled: bool) -> TunnelSignal {
+fn tunnel_signal(datagram: &Datagram<'_>, signal: Signal) -> TunnelSignal {
     TunnelSignal {
         source: datagram.source,
         destination: datagram.destination,
@@ -399,6 +396,5 @@ fn tunnel_signal(datagram: &Datagram<'_>, signal: Signal, is_tunnelled: bool) ->
         teid: signal.teid,
         sequence: signal.sequence,
         peer: signal.peer,
-        is_tunnelled,
     }
 }

@@ -223,8 +223,6 @@ pub struct TunnelSignal {
     pub sequence: Option<u16>,
     /// Of an Error Indication: the address of the end that it is about, where stated (7.3.1).
     pub peer: Option<Address>,
-    /// Within another tunnel: a subscriber may have sent it.
-    pub is_tunnelled: bool,
 }
 
 /// What a frame turned out to be.

@@ -21,6 +21,8 @@ const LINKS: [LinkType; 7] = [
     LinkType::Other(147),
 ];
 
+const IP_IN_IP: u8 = 4;
+
 fn decoder() -> Decoder {
     Decoder::new(FragmentLimits::default())
 }
@@ -521,13 +523,15 @@ mod tunnels {
     #[test]
     fn tunnels_in_tunnels_are_followed_to_the_bound_and_no_further() {
         let mut ip = ipv4(TCP, &tcp(443, b"hello"));
-        for depth in 1..=MAX_LAYERS {
-            ip = g_pdu(depth as u32, &ip);
+        for _ in 1..MAX_LAYERS {
+            ip = ipv4(IP_IN_IP, &ip);
         }
-        let outcome = raw(&ip);
-        assert_eq!(facts_of(&outcome).layers, ["gtpu"; MAX_LAYERS].join("/"));
+        let outcome = raw(&g_pdu(1, &ip));
+        let layers = [&["gtpu"][..], &["ip"; MAX_LAYERS - 1]].concat();
+        assert_eq!(facts_of(&outcome).layers, layers.join("/"));
         assert_eq!(tunnel_of(&outcome).teid, 1);
-        assert_eq!(raw(&g_pdu(9, &ip)), Outcome::Failed(Undecodable::TooDeep));
+        let deeper = g_pdu(1, &ipv4(IP_IN_IP, &ip));
+        assert_eq!(raw(&deeper), Outcome::Failed(Undecodable::TooDeep));
     }
 
     #[test]
@@ -615,7 +619,6 @@ mod tunnels {
                 teid: 0,
                 sequence: Some(0x1234),
                 peer: None,
-                is_tunnelled: false,
             };
             assert_eq!(found, expected);
         }
@@ -646,11 +649,16 @@ mod tunnels {
     }
 
     #[test]
-    fn a_signal_in_a_subscribers_tunnel_says_so() {
-        let forged = gtpu_packet(&gtpu(0, 254, 0xbeef, &[]));
-        match raw(&g_pdu(7, &forged)) {
-            Outcome::Signal(signal) => assert!(signal.is_tunnelled),
-            other => panic!("{other:?}"),
+    fn gtpu_in_a_subscribers_tunnel_is_a_packet_of_that_subscriber() {
+        let others = ipv4(TCP, &tcp(443, b""));
+        for forged in [gtpu_packet(&gtpu(0, 254, 0xbeef, &[])), g_pdu(8, &others)] {
+            match raw(&g_pdu(7, &forged)) {
+                Outcome::Inner { packet, .. } => {
+                    assert_eq!(packet.source, Address::v4(ENB));
+                    assert_eq!(packet.tunnel.map(|tunnel| tunnel.teid), Some(7));
+                }
+                other => panic!("{other:?}"),
+            }
         }
     }
 
@@ -907,11 +915,12 @@ mod fragments {
         let mut before = Vec::new();
         let mut ip = ip;
         for level in 0..levels {
-            let message = udp(2152, 2152, &gtpu(0, 255, 1, &ip));
-            let (first, last) = message.split_at(16);
-            let part = |position, bytes| ipv4_part(ENB, SGW, UDP, level as u16, position, bytes);
+            let (first, last) = ip.split_at(16);
+            let part =
+                |position, bytes| ipv4_part(ENB, SGW, IP_IN_IP, level as u16, position, bytes);
             let around = level + 1..levels;
-            before.push(around.fold(part(0x2000, first), |inner, _| g_pdu(1, &inner)));
+            let wrapped = around.fold(part(0x2000, first), |inner, _| ipv4(IP_IN_IP, &inner));
+            before.push(wrapped);
             ip = part(2, last);
         }
         (before, ip)

@@ -161,7 +161,7 @@ impl Pipeline {
 
     /// What the ends of tunnels say to each other may end a tunnel; subscribers have no say in it.
     fn on_tunnel_signal(&mut self, signal: &TunnelSignal) {
-        if signal.is_tunnelled || self.tracker.is_subscriber(signal.source) {
+        if self.tracker.is_subscriber(signal.source) {
             return;
         }
         let end_at = |address| TunnelEnd {
