@@ -269,7 +269,9 @@ def test_an_echo_in_time_tells_the_round_trip_of_its_path(run: Run) -> None:
 
 
 def test_a_packet_in_a_subscribers_tunnel_is_not_a_signal_of_the_network(run: Run) -> None:
-    """It is counted, but ends nothing: see the tests of the control plane."""
+    """It is a packet of the subscriber, and ends nothing: see the tests of the control plane."""
     forged = error_indication(DOWN_TEID, GNB, CLIENT)
     result = run(capture_of(gtpu(GNB, UPF, UP_TEID, forged)), **RAN)
-    assert result.rows == []
+    (row,) = result.rows
+    assert (row["client_ip"], row["server_port"]) == (CLIENT, 2152)
+    assert all(path["error_indications"] == 0 for path in paths_of(result).values())
