@@ -11,6 +11,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from probe.spool.spool import sync_directory
+
 NAME: Final = "bearers"
 ASIDE: Final = "bearers.refused"
 MAX_BYTES: Final = 512 << 20  # the engine opens no longer ones
@@ -26,7 +28,7 @@ def take(directory: Path) -> bytes | None:
         (directory / NAME).replace(aside)
     except FileNotFoundError:
         return None
-    _sync(directory)
+    sync_directory(directory)
     fd = os.open(aside, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(fd, "rb") as file:
         return file.read(MAX_BYTES + 1)
@@ -48,12 +50,4 @@ def keep(directory: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(directory / NAME)
-    _sync(directory)
-
-
-def _sync(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    sync_directory(directory)

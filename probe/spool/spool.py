@@ -506,7 +506,7 @@ def _create(path: Path, header: bytes) -> int:
     try:
         _write_all(fd, header)
         os.fdatasync(fd)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except OSError:
         os.close(fd)
         path.unlink(missing_ok=True)
@@ -514,7 +514,8 @@ def _create(path: Path, header: bytes) -> int:
     return fd
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Make what was created, renamed or removed there last (`OSError`)."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

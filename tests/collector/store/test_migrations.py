@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from clickhouse_connect.driver.client import Client
 
 from collector.errors import StoreError
 from collector.service.consistency import Thinning, check
@@ -62,14 +63,20 @@ async def test_an_interrupted_migration_is_completed(options):
     await opened.close()
 
 
-def made_by_the_first_program(options: StoreOptions) -> None:
-    """Make a store as the program did that had migration 1 only, with a record in it."""
+def with_table_of_migrations(options: StoreOptions) -> Client:
+    """Begin a store as every program did."""
     client = connect(options, {}, create=True)
     client.command(
         "CREATE TABLE migrations (number UInt32, name String,"
         " applied_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC'))"
         " ENGINE = MergeTree ORDER BY number"
     )
+    return client
+
+
+def made_by_the_first_program(options: StoreOptions) -> None:
+    """Make a store as the program did that had migration 1 only, with a record in it."""
+    client = with_table_of_migrations(options)
     for statement in table_statements(Layout()):
         older = without_new_columns(statement)
         client.command(re.sub(r"\n +`server_name_source` [^\n]+", "", older))
@@ -112,12 +119,7 @@ def without_new_columns(statement: str, columns: tuple[str, ...] = NEW_COLUMNS) 
 
 def made_by_the_released_program(options: StoreOptions) -> None:
     """Make a store as the released program did, with a record and two links in it."""
-    client = connect(options, {}, create=True)
-    client.command(
-        "CREATE TABLE migrations (number UInt32, name String,"
-        " applied_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC'))"
-        " ENGINE = MergeTree ORDER BY number"
-    )
+    client = with_table_of_migrations(options)
     for statement in table_statements(Layout()):
         older = without_new_columns(statement)
         assert not any(name in older for name in NEW_COLUMNS), older
@@ -160,12 +162,7 @@ async def test_a_released_store_counts_attributed_bytes_from_now_on(options, mak
 
 def made_before_tunnels_told(options: StoreOptions) -> None:
     """Make a store as the program did that had migrations 1 to 3, with a record in it."""
-    client = connect(options, {}, create=True)
-    client.command(
-        "CREATE TABLE migrations (number UInt32, name String,"
-        " applied_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC'))"
-        " ENGINE = MergeTree ORDER BY number"
-    )
+    client = with_table_of_migrations(options)
     for statement in table_statements(Layout()):
         older = without_new_columns(statement, OF_TUNNELS)
         assert not any(name in older for name in OF_TUNNELS), older
