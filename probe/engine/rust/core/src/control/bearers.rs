@@ -840,7 +840,7 @@ fn remove_waiting(map: &mut HashMap<TunnelEnd, Waiting>, end: TunnelEnd, id: Con
 }
 
 /// What stands for a device: its IPv4 address, or the /64 of its IPv6 address.
-fn host(address: Address) -> Address {
+pub fn host(address: Address) -> Address {
     match address.as_v4() {
         Some(_) => address,
         None => Address(address.0 & !u128::from(u64::MAX)),

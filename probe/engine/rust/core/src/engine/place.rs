@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::control::attribution::Attribution;
-use crate::control::bearers::{Bearers, Context, Found, Located};
+use crate::control::bearers::{Bearers, Context, Found, Located, host};
 use crate::control::message::{Protocol, Role, TunnelEnd};
 use crate::decap::{Address, Tunnel};
 use crate::record::pseudonym::Pseudonyms;
@@ -105,10 +105,16 @@ impl Place {
 pub struct Places {
     /// [`PLACES_KEPT`] from the first context on, by the context's slot.
     kept: Vec<Option<(Seen, Arc<Place>)>>,
+    /// Of clients known by their address alone: [`ADDRESSES_KEPT`] from the first on, by the address.
+    by_address: Vec<Option<(Address, Arc<Place>)>>,
 }
 
 /// Contexts whose place is kept, some 150 bytes each; a further one takes another's room.
 const PLACES_KEPT: usize = 4096;
+
+/// Clients known by their address whose place is kept, some 300 bytes each; a further one takes
+/// another's room. A pseudonym costs as much as ten packets.
+const ADDRESSES_KEPT: usize = 1 << 15;
 
 /// All that a place is made of.
 #[derive(Debug, PartialEq, Eq)]
@@ -120,6 +126,25 @@ struct Seen {
 }
 
 impl Places {
+    /// The place of a client of whom nothing but the address is known.
+    pub fn of_address(&mut self, client: Address, pseudonyms: &Pseudonyms) -> Arc<Place> {
+        let host = host(client);
+        if self.by_address.is_empty() {
+            self.by_address.resize_with(ADDRESSES_KEPT, || None);
+        }
+        let kept = &mut self.by_address[slot_of(host)];
+        match kept {
+            Some((known, place)) if *known == host => Arc::clone(place),
+            _ => {
+                let nobody = Place::default();
+                let place = nobody.completed(client, Attribution::default(), pseudonyms);
+                let place = Arc::new(place);
+                *kept = Some((host, Arc::clone(&place)));
+                place
+            }
+        }
+    }
+
     /// What the control plane says of a place.
     pub fn of(&mut self, found: &Found<'_>) -> Arc<Place> {
         let seen = Seen {
@@ -141,6 +166,13 @@ impl Places {
             }
         }
     }
+}
+
+/// Neighbours in an address range have slots of their own (Fibonacci hashing, Knuth vol. 3, 6.4).
+fn slot_of(host: Address) -> usize {
+    const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15;
+    let folded = (host.0 >> 64) as u64 ^ host.0 as u64;
+    (folded.wrapping_mul(GOLDEN_RATIO) >> 32) as usize % ADDRESSES_KEPT
 }
 
 fn of_found(found: &Found<'_>) -> Place {

@@ -117,6 +117,7 @@ impl Site {
         let learned = found.map(|found| self.places.of(&found));
         match learned {
             Some(learned) if self.map.is_empty() && learned.has_subscriber() => learned,
+            None if self.map.is_empty() => self.places.of_address(client, &self.pseudonyms),
             learned => {
                 let learned = learned.map(Arc::unwrap_or_clone).unwrap_or_default();
                 let mapped = self.mapped(client, paths);

@@ -564,6 +564,11 @@ impl Tracker {
         let path = Path::of(inner);
         let client = session.client(key);
         let back = session.paths[direction.opposite().index()].filter(|_| !session.is_unsettled);
+        if known.is_none() && path.tunnel.is_none() && back == Some(path) {
+            // The answer comes by the way of the question: that says nothing new.
+            session.paths[direction.index()] = Some(path);
+            return Some(id);
+        }
         // The newer way decides; the other direction completes what is not known of it.
         let bearers = &self.learner.bearers;
         let mut look_up = |paths| self.site.place_of(client, paths, bearers, now_ns);

@@ -6,14 +6,17 @@ use crate::flow::{FlowKey, protocol_number};
 
 /// Names the sessions of one capture of one probe.
 ///
-/// The first 8 bytes, big-endian, of SHA-256 over: probe_id, 0, capture_point, 0, the lower end's
-/// address (16 bytes, IPv4 as `::ffff:a.b.c.d`) and port (2), the higher end's address and port,
+/// The first 8 bytes, big-endian, of SHA-256 over: probe_id, 0, capture_point, 0, zeros up to a whole
+/// block of 64 bytes (so that all before is hashed once), the lower end's address (16 bytes, IPv4 as `::ffff:a.b.c.d`) and port (2), the higher end's address and port,
 /// the IP protocol number (1), the TEID of the first packet (4; 0 without a tunnel), and the time of
 /// the first packet in ns (8); numbers are big-endian.
 #[derive(Debug, Clone)]
 pub struct SessionIds {
     start: Sha256,
 }
+
+/// Bytes that SHA-256 takes at once (FIPS 180-4 1).
+const BLOCK: usize = 64;
 
 impl SessionIds {
     pub fn new(probe_id: &str, capture_point: &str) -> Self {
@@ -22,6 +25,8 @@ impl SessionIds {
             .chain_update([0])
             .chain_update(capture_point)
             .chain_update([0]);
+        let names = probe_id.len() + capture_point.len() + 2;
+        let start = start.chain_update(&[0; BLOCK][..names.next_multiple_of(BLOCK) - names]);
         Self { start }
     }
 
