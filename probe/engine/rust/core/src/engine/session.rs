@@ -12,6 +12,7 @@ use crate::engine::icmp::IcmpError;
 use crate::engine::notes::{Note, Notes};
 use crate::engine::ping::Ping;
 use crate::engine::place::Place;
+use crate::engine::transport::{Payload, Transported};
 use crate::engine::tunnelled::Tunnelled;
 use crate::engine::verdict::{self, Around};
 use crate::engine::volume::Volume;
@@ -167,6 +168,25 @@ impl Session {
         }
     }
 
+    /// Whether a packet plainly goes on with this flow: it comes by the known way and opens nothing.
+    #[inline]
+    pub fn goes_on(
+        &self,
+        direction: Direction,
+        packet: &Transported<'_>,
+        inner: &Inner<'_>,
+    ) -> bool {
+        let known = &self.paths[direction.index()];
+        let by_known_way = known.as_ref().is_some_and(|known| known.carries(inner));
+        by_known_way
+            && !self.is_unsettled
+            && match &packet.payload {
+                Payload::Segment(segment) => !segment.has_syn(),
+                Payload::Datagram(payload) => !self.is_succeeded_by(direction, payload),
+                _ => true,
+            }
+    }
+
     /// Counts a packet of `direction`; `now_ns` is the time that is believed, which keeps a wrong
     /// timestamp from holding the flow alive.
     pub fn count(
@@ -191,7 +211,33 @@ impl Session {
     }
 
     /// Takes in a TCP segment that belongs to this connection.
+    #[inline]
     pub fn on_segment(
+        &mut self,
+        key: &FlowKey,
+        direction: Direction,
+        segment: &Segment<'_>,
+        time_ns: u64,
+    ) {
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        if !(connection.is_under_way() && segment.is_ordinary()) {
+            return self.on_turn(key, direction, segment, time_ns);
+        }
+        connection.on_ordinary(direction, segment, time_ns);
+        if segment.payload_len > 0 {
+            self.exchange.on_payload(direction, time_ns);
+        }
+        if !self.application.is_settled(segment.payload_len) {
+            let opener = self.initiator.unwrap_or(self.up);
+            self.read_segment(key, opener, direction, segment, time_ns);
+        }
+    }
+
+    /// A segment that opens or ends the connection, or one of a connection that is not open.
+    #[inline(never)]
+    fn on_turn(
         &mut self,
         key: &FlowKey,
         direction: Direction,
@@ -228,6 +274,18 @@ impl Session {
             self.note_application_failure(opener);
             return;
         }
+        self.read_segment(key, opener, direction, segment, time_ns);
+    }
+
+    /// Reads what a segment carries, or what it acknowledges, as the application's.
+    fn read_segment(
+        &mut self,
+        key: &FlowKey,
+        opener: Direction,
+        direction: Direction,
+        segment: &Segment<'_>,
+        time_ns: u64,
+    ) {
         let server_port = key.sender(opener.opposite()).1;
         self.application
             .on_segment(direction == opener, server_port, segment, time_ns);
@@ -443,10 +501,16 @@ impl Session {
     }
 
     /// What the client's other sessions are to know of this one; said once.
+    #[inline]
     pub fn take_news(&mut self) -> Option<News> {
-        if self.news.named {
+        if self.news.named || self.news.connected && self.application.server_name().is_none() {
             return None;
         }
+        self.news_now()
+    }
+
+    #[inline(never)]
+    fn news_now(&mut self) -> Option<News> {
         if self.is_connected() {
             let is_named = self.application.server_name().is_some();
             let is_new = !self.news.connected || is_named;

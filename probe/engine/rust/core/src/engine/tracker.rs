@@ -417,11 +417,9 @@ impl Tracker {
             packet.destination_port,
             inner.transport,
         );
-        let found = self.table.find(&key);
-        let found = found.and_then(|id| self.still_the_same(id, direction, &packet, inner));
-        let (id, new) = match found {
-            Some(id) => (id, false),
-            None => (self.begin(key, direction, &packet, inner, time_ns), true),
+        let (id, new) = match self.table.find(&key) {
+            Some(id) if self.goes_on(id, direction, &packet, inner) => (id, false),
+            found => self.turn(found, key, direction, &packet, inner, time_ns),
         };
         self.count(id, direction, inner, &packet, time_ns);
         if let Some(measured) = measured
@@ -438,6 +436,36 @@ impl Tracker {
             self.bring_timer_forward(id, key.transport);
         }
         Ok(())
+    }
+
+    #[inline]
+    fn goes_on(
+        &mut self,
+        id: FlowId,
+        direction: Direction,
+        packet: &Transported<'_>,
+        inner: &Inner<'_>,
+    ) -> bool {
+        let found = self.table.get_mut(id);
+        found.is_some_and(|(_, session)| session.goes_on(direction, packet, inner))
+    }
+
+    /// The flow of a packet that may begin one, or come by another way than those before it; whether it
+    /// is new.
+    #[inline(never)]
+    fn turn(
+        &mut self,
+        found: Option<FlowId>,
+        key: FlowKey,
+        direction: Direction,
+        packet: &Transported<'_>,
+        inner: &Inner<'_>,
+        time_ns: u64,
+    ) -> (FlowId, bool) {
+        match found.and_then(|id| self.still_the_same(id, direction, packet, inner)) {
+            Some(id) => (id, false),
+            None => (self.begin(key, direction, packet, inner, time_ns), true),
+        }
     }
 
     /// Takes in the way of a packet that the mirror had shown already, and nothing else. Where the first
@@ -801,6 +829,28 @@ impl Tracker {
             Payload::IcmpError(error) => session.notes.add(error.note),
             Payload::Opaque => {}
         }
+        let has_word = session.application.has_word();
+        let news = session.take_news();
+        let down = direction != session.up;
+        let reached = down && time_ns.saturating_sub(session.noted_reached_ns) >= SECOND_NS;
+        if has_word {
+            self.hear(id);
+        }
+        if let Some(news) = news {
+            self.spread(news, id, time_ns);
+        }
+        if reached {
+            self.note_reached(id, time_ns);
+        }
+    }
+
+    /// Remembers what a packet's DNS or QUIC told of its client's other sessions.
+    #[inline(never)]
+    fn hear(&mut self, id: FlowId) {
+        let now_ns = self.clock.now_ns();
+        let Some((key, session)) = self.table.get_mut(id) else {
+            return;
+        };
         for event in session.application.take_dns_events() {
             let client = session.place.subscriber_id;
             if self.names.hear(client, event, now_ns) {
@@ -815,22 +865,32 @@ impl Tracker {
             self.quic_ids
                 .remember(key.sender(server), id, identity, now_ns);
         }
-        match session.take_news() {
-            Some(News::Connected) => {
+    }
+
+    /// Tells the client's other sessions of this one.
+    #[inline(never)]
+    fn spread(&mut self, news: News, id: FlowId, time_ns: u64) {
+        let now_ns = self.clock.now_ns();
+        let Some((key, session)) = self.table.get_mut(id) else {
+            return;
+        };
+        match news {
+            News::Connected => {
                 let target = session.target(key);
                 self.clients.connected(&target, key.transport, time_ns);
             }
-            Some(News::InVain) => {
+            News::InVain => {
                 let attempt = session.attempt(key);
                 attempt.inspect(|attempt| self.clients.tried_in_vain(attempt, now_ns));
             }
-            None => {}
         }
-        let down = direction != session.up;
-        if down && time_ns.saturating_sub(session.noted_reached_ns) >= SECOND_NS {
+    }
+
+    #[inline(never)]
+    fn note_reached(&mut self, id: FlowId, time_ns: u64) {
+        if let Some((_, session)) = self.table.get_mut(id) {
             session.noted_reached_ns = time_ns;
-            let client = session.place.subscriber_id;
-            self.clients.reached(client, time_ns);
+            self.clients.reached(session.place.subscriber_id, time_ns);
         }
     }
 

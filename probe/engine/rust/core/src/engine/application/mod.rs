@@ -120,6 +120,16 @@ impl Application {
         }
     }
 
+    /// Whether a segment with so much payload, which ends nothing, changes nothing of what is known.
+    #[inline]
+    pub fn is_settled(&self, payload_len: u32) -> bool {
+        match self.protocol {
+            Protocol::Undecided | Protocol::Other => payload_len == 0,
+            Protocol::TlsRead(_) | Protocol::Named(_) => payload_len == 0 || self.request.answered,
+            _ => false,
+        }
+    }
+
     /// Takes in a segment. `by_opener`: it was sent by the side that opened the connection.
     pub fn on_segment(
         &mut self,
@@ -347,7 +357,17 @@ impl Application {
         }
     }
 
-    /// What this packet's DNS messages asked and answered; nearly always nothing.
+    /// The last packet told something that the client's other sessions are to know.
+    #[inline]
+    pub fn has_word(&self) -> bool {
+        match &self.protocol {
+            Protocol::Dns(dns) => dns.has_events(),
+            Protocol::Quic(quic) => quic.tracker.has_news(),
+            _ => false,
+        }
+    }
+
+    /// What the last packet's DNS messages asked and answered.
     pub fn take_dns_events(&mut self) -> Vec<DnsEvent> {
         match &mut self.protocol {
             Protocol::Dns(dns) => dns.take_events(),
