@@ -1,6 +1,7 @@
 """The probe's configuration, `probe.yaml`; docs/configuration-probe.md explains every key."""
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
@@ -112,6 +113,25 @@ class InterfaceCapture(Section):
     outgoing: bool = False  # true on a host that watches its own traffic: a mirror only receives
 
 
+MAX_WORKERS: Final = 64
+_MOST_BY_ITSELF: Final = 8
+_SHARED_FROM_BYTES: Final = 16 << 20  # a second of one core; less is over before threads pay
+
+
+def workers_for(files: Sequence[str], wanted: int | None) -> int:
+    """Return how many threads are to measure the flows of `files`: as many as are `wanted`.
+
+    By itself: one where they are small or their size is not known (a stream), else one for each
+    core that this process may use, up to eight.
+    """
+    if wanted is not None:
+        return wanted
+    sizes = [Path(file).stat().st_size if Path(file).is_file() else 0 for file in files]
+    if sum(sizes) < _SHARED_FROM_BYTES:
+        return 1
+    return min(len(os.sched_getaffinity(0)), _MOST_BY_ITSELF)
+
+
 class FileCapture(Section):
     """Capture files: one, several, or those of a directory; "-" is standard input.
 
@@ -123,6 +143,7 @@ class FileCapture(Section):
     directory: FilePath | None = None
     capture_point: Name
     time: Literal["original", "now"] = "original"
+    workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] | None = None  # None: by size and cores
 
     @model_validator(mode="after")
     def _one_source(self) -> "FileCapture":

@@ -9,7 +9,7 @@ class EngineError(Exception):
 
 @final
 class Engine:
-    """One thread per capture; each hands over bodies (`probe.record.codec`) as it fills them.
+    """One thread per capture, or several; each capture hands over bodies (`probe.record.codec`) as it fills them.
 
     `options` is a JSON text:
 
@@ -19,7 +19,9 @@ class Engine:
                                                        # "-" is standard input; or
                        "interface": str,               # live, mutually exclusive with "files"
                        "ignore_outgoing": bool,        # live: leave out what this host sends
-                       "time_offset_ns": int}],        # added to every packet's time
+                       "time_offset_ns": int,          # added to every packet's time
+                       "workers": int}],               # of files: threads that measure flows; the
+                                                       # bodies are the same for any number
          "active_timeout_s": int,
          "client_address": "full" | "prefix" | "none",
          "batch_rows": int,                            # hand over at this many records ...
@@ -36,7 +38,7 @@ class Engine:
                           "ran_node_id": str | null, "tracking_area": str | null,
                           "rat": str | null, "apn": str | null}]}
 
-    Each key is required, but for "copies" (65,536); an unknown key or a wrong value raises
+    Each key is required, but for "copies" (65,536) and "workers" (1); an unknown key or a wrong value raises
     `EngineError`.
     """
 

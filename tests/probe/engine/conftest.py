@@ -53,6 +53,7 @@ def only(result: Result) -> Row:
 
 def options(files: list[str], **changes: Any) -> dict[str, Any]:
     capture = {"capture_point": "test", "files": files, "time_offset_ns": 0}
+    capture |= {"workers": changes.pop("workers", 1)}
     limits = {"flows": 10_000, "fragments": 100, "reassembly_bytes": 1 << 20}
     limits |= {"clients": 1000, "pairs": 1000, "names": 1000, "bearers": 1000}
     limits |= changes.pop("limits", {})
@@ -100,6 +101,9 @@ def run(tmp_path: Path) -> Run:
     def run_capture(capture: Capture, **changes: Any) -> Result:
         path = tmp_path / "capture.pcap"
         path.write_bytes(capture.pcap())
-        return run_engine([str(path)], **changes)
+        result = run_engine([str(path)], **changes)
+        shared = run_engine([str(path)], **changes, workers=3)
+        assert shared.bodies == result.bodies, "three workers tell something else"
+        return result
 
     return run_capture

@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use edgeqoe_core::control::saved::{Kept, pack, unpack};
 use edgeqoe_core::control::vault::{self, Refused};
 use edgeqoe_core::engine::Pipeline;
-use edgeqoe_core::engine::options::{Options, parse_attribution};
+use edgeqoe_core::engine::crew::Crew;
+use edgeqoe_core::engine::options::{Capture, Options, parse_attribution};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::EngineError;
 use crate::maps::MapInForce;
+use crate::shared::Shared;
 use crate::worker::{Board, Delivery, Worker, open_source};
 
 /// Bodies that wait for Python at most; then the workers wait.
@@ -30,7 +32,7 @@ struct Queue {
     drained: bool,
 }
 
-/// One thread per capture; each hands over bodies as it fills them.
+/// One thread per capture, or several; each capture hands over bodies as it fills them.
 #[pyclass(frozen)]
 pub struct Engine {
     options: Options,
@@ -182,32 +184,14 @@ impl Engine {
             return Err("the engine was started before".into());
         }
         let (sender, deliveries) = sync_channel(QUEUED_BODIES);
-        let mut workers = Vec::new();
+        let mut runs: Vec<Box<dyn FnOnce() + Send>> = Vec::new();
         for capture in &self.options.captures {
-            let seed = RandomState::new().hash_one(&capture.capture_point);
-            let mut pipeline =
-                Pipeline::new(&self.options, &capture.capture_point, &self.site_key, seed)?;
-            let source = open_source(capture, &self.stop).map_err(|error| error.to_string())?;
-            if let Some(kept) = self.take_remembered(&capture.capture_point) {
-                pipeline.remember(kept);
-            }
-            let board = Arc::new(Board::default());
-            lock(&self.boards).push(Arc::clone(&board));
-            let stop = Arc::clone(&self.stop);
-            let maps = Arc::clone(&self.maps);
-            workers.push(Worker::new(
-                source,
-                pipeline,
-                stop,
-                maps,
-                board,
-                sender.clone(),
-            ));
+            runs.push(self.run_of(capture, sender.clone())?);
         }
-        for (number, worker) in workers.into_iter().enumerate() {
+        for (number, run) in runs.into_iter().enumerate() {
             std::thread::Builder::new()
                 .name(format!("capture-{number}"))
-                .spawn(move || worker.run())
+                .spawn(run)
                 .map_err(|error| format!("cannot start a capture thread: {error}"))?;
         }
         *queue = Some(Queue {
@@ -215,6 +199,36 @@ impl Engine {
             drained: false,
         });
         Ok(())
+    }
+
+    /// Opens a capture; what is returned runs it.
+    fn run_of(
+        &self,
+        capture: &Capture,
+        deliveries: SyncSender<Delivery>,
+    ) -> Result<Box<dyn FnOnce() + Send>, String> {
+        let (options, point) = (&self.options, &capture.capture_point);
+        let source = open_source(capture, &self.stop).map_err(|error| error.to_string())?;
+        let kept = self.take_remembered(point);
+        let board = Arc::new(Board::default());
+        let (stop, maps) = (Arc::clone(&self.stop), Arc::clone(&self.maps));
+        let run: Box<dyn FnOnce() + Send> = if capture.workers > 1 {
+            let crew = Crew::new(options, point, &self.site_key, capture.workers, kept)?;
+            let board = Arc::clone(&board);
+            let shared = Shared::new(source, crew, stop, maps, board, deliveries);
+            Box::new(move || shared.run())
+        } else {
+            let seed = RandomState::new().hash_one(point);
+            let mut pipeline = Pipeline::new(options, point, &self.site_key, seed)?;
+            if let Some(kept) = kept {
+                pipeline.remember(kept);
+            }
+            let board = Arc::clone(&board);
+            let worker = Worker::new(source, pipeline, stop, maps, board, deliveries);
+            Box::new(move || worker.run())
+        };
+        lock(&self.boards).push(board);
+        Ok(run)
     }
 
     fn receive(&self, timeout: Duration) -> Option<Delivery> {

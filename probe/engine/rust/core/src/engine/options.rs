@@ -33,7 +33,17 @@ pub struct Capture {
     /// A mirror port only receives; a host that watches its own traffic sends too.
     #[serde(default)]
     pub ignore_outgoing: bool,
+    /// Of files: threads that measure flows; one that reads and one that writes join more than one.
+    #[serde(default = "one")]
+    pub workers: u16,
 }
+
+fn one() -> u16 {
+    1
+}
+
+/// More share nothing out more evenly, and each learns all of the control plane.
+const MAX_WORKERS: u16 = 64;
 
 /// How much of the client's address leaves the probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -166,6 +176,12 @@ impl Capture {
     fn check(&self) -> Result<(), String> {
         if self.files.is_empty() == self.interface.is_none() {
             return Err("captures: each needs either files or an interface".into());
+        }
+        if !(1..=MAX_WORKERS).contains(&self.workers) {
+            let workers = self.workers;
+            return Err(format!(
+                "captures: {workers} workers are not between 1 and {MAX_WORKERS}"
+            ));
         }
         Ok(())
     }
