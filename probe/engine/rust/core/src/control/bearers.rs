@@ -44,6 +44,8 @@ pub struct Located {
     pub location: Location,
     pub time_ns: u64,
     pub by: Option<Protocol>,
+    /// By a request that may be refused yet.
+    pub is_asked: bool,
 }
 
 /// One bearer of a context.
@@ -112,6 +114,13 @@ impl Context {
         let mut ends = self.bearers.iter().flat_map(|bearer| &bearer.ends);
         ends.find(|end| end.role == Role::Access)
             .map(|end| end.end.address)
+    }
+
+    /// Whether the device is known to be at a base station, by its address of the user plane. One may have
+    /// several.
+    pub fn is_at(&self, node: Address) -> bool {
+        let mut ends = self.bearers.iter().flat_map(|bearer| &bearer.ends);
+        ends.any(|end| end.role == Role::Access && end.end.address == node)
     }
 
     /// The class of a bearer's packet: of its QoS flow if it names one, else of the bearer. A flow whose
@@ -580,6 +589,10 @@ impl Bearers {
             Some(position) if known.ends[position].end == end.end => {}
             Some(position) => {
                 let old = std::mem::replace(&mut known.ends[position], end);
+                if end.role == Role::Access && old.end.address != end.end.address {
+                    // Nobody has told yet where the device is at the other base station.
+                    context.located = Located::default();
+                }
                 self.give_up(id, bearer, old, located, now_ns);
             }
             None if known.ends.len() < MAX_ENDS => known.ends.push(end),
@@ -659,6 +672,10 @@ impl Bearers {
         let Some(context) = self.get_mut(id) else {
             return;
         };
+        // Protocols number one tunnel differently: whoever tells of the move later leaves it as it was.
+        for bearer in &mut context.bearers {
+            bearer.ends.retain(|known| known.end != old.end);
+        }
         if old.role == Role::Access {
             let until_ns = now_ns.saturating_add(HANDED_OVER_NS);
             context.left = Some((old.end.address, was, until_ns));

@@ -38,6 +38,7 @@ fn cell(number: u32) -> Located {
         location,
         time_ns: 0,
         by: Some(Protocol::Gtpv2),
+        is_asked: false,
     }
 }
 

@@ -236,6 +236,11 @@ impl Learner {
             }
             _ => {
                 let ids = self.apply(ids, said, changes);
+                for &id in &ids {
+                    self.bearers.update(id, said.time_ns, |context| {
+                        context.located.is_asked = false
+                    });
+                }
                 if said.message.procedure == Procedure::PathSwitch {
                     self.retire_access_keys(&ids, said);
                 }
@@ -747,7 +752,7 @@ impl Learner {
             }
             context.registered =
                 (context.registered || message.registers) && said.subscriber.is_none();
-            locate(context, &message.location, protocol, said.time_ns);
+            locate(context, said);
         });
         if let Some(subscriber) = said.subscriber {
             self.note_subscriber(id, subscriber);
@@ -893,12 +898,7 @@ impl Said<'_> {
             slice: message.slice,
             ..Context::default()
         };
-        locate(
-            &mut context,
-            &message.location,
-            message.protocol,
-            self.time_ns,
-        );
+        locate(&mut context, self);
         context
     }
 
@@ -1002,7 +1002,8 @@ fn subscriber_of(identity: &Identity, pseudonyms: &Pseudonyms) -> Option<Pseudon
 
 /// A cell, area or node that a message says takes the place of what was known; what it leaves out is
 /// kept only where it belongs to the same place.
-fn locate(context: &mut Context, location: &Location, by: Protocol, time_ns: u64) {
+fn locate(context: &mut Context, said: &Said<'_>) {
+    let location = &said.message.location;
     if *location == Location::default() {
         return;
     }
@@ -1017,8 +1018,9 @@ fn locate(context: &mut Context, location: &Location, by: Protocol, time_ns: u64
             area: location.area.or(known.area.filter(|_| same_cell)),
             node,
         },
-        time_ns,
-        by: Some(by),
+        time_ns: said.time_ns,
+        by: Some(said.message.protocol),
+        is_asked: said.message.phase == Phase::Request,
     };
 }
 

@@ -290,12 +290,24 @@ saved_fields!(
         differentiator
     },
     Location { cell, area, node },
-    Located {
-        location,
-        time_ns,
-        by
-    },
 );
+
+/// A request under way at the end is none at the next start.
+impl Saved for Located {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.location.put(out);
+        self.time_ns.put(out);
+        self.by.put(out);
+    }
+    fn take(from: &mut Cursor<'_>) -> Read<Self> {
+        Ok(Self {
+            location: Saved::take(from)?,
+            time_ns: Saved::take(from)?,
+            by: Saved::take(from)?,
+            is_asked: false,
+        })
+    }
+}
 
 /// Values without content are saved as their place in a list, which only grows at its end.
 macro_rules! saved_names {

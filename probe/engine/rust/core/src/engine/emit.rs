@@ -127,6 +127,38 @@ pub fn emit(
     session.interval_start_ns = end.end_ns;
 }
 
+/// Writes a record that has volumes alone, of another place than the session's.
+pub fn write_volume(
+    stamp: &Stamp,
+    key: &FlowKey,
+    session: &Session,
+    place: &Place,
+    volumes: &[Volume; 2],
+    end_ns: u64,
+    columns: &mut Columns,
+) {
+    let (up, down) = (session.up, session.up.opposite());
+    let ends = Ends::of(key, up, stamp.client_address);
+    let mut record = Record {
+        session_id: session.id,
+        record_kind: RecordKind::Interim.as_str(),
+        interval_index: session.interval_index,
+        capture_point: &stamp.capture_point,
+        flow_start_time: session.flow_start_ns,
+        start_time: session.interval_start_ns,
+        end_time: end_ns,
+        transport: transport_name(key.transport),
+        encapsulation: session.encapsulation.as_deref(),
+        qfi: session.qfi,
+        flags: flags(session),
+        ..Record::default()
+    };
+    endpoint_fields(&mut record, &ends);
+    attribution_fields(&mut record, place, end_ns);
+    volume_fields(&mut record, &volumes[up.index()], &volumes[down.index()]);
+    columns.push(&record);
+}
+
 fn endpoint_fields<'a>(record: &mut Record<'a>, ends: &'a Ends) {
     record.client_ip = ends.client.as_ref().map(Octets::as_bytes);
     record.client_port = ends.ports.map(|(client, _)| client);

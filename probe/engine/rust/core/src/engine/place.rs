@@ -13,6 +13,9 @@ const BY_ADDRESS: &str = "address";
 /// By the operator's map.
 const BY_MAP: &str = "map";
 
+/// How long a message may come after the packets that it explains.
+const TOLD_WITHIN_NS: u64 = 1_000_000_000;
+
 /// Who a flow belongs to and where it is, as far as known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Place {
@@ -24,6 +27,10 @@ pub struct Place {
     pub located_ns: Option<u64>,
     /// The control plane, not a map, knows the cell or the base station.
     pub is_learned: bool,
+    /// Where it is was only asked for, and may be refused.
+    is_asked: bool,
+    /// The base station, as packets show it.
+    access: Option<Address>,
     pub ran_node_id: Option<Box<str>>,
     pub tracking_area: Option<Box<str>>,
     pub rat: Option<Box<str>>,
@@ -65,6 +72,22 @@ impl Place {
             now.is_some() && then.is_some() && now != then
         };
         differ(&self.cell_id, &before.cell_id) || differ(&self.ran_node_id, &before.ran_node_id)
+    }
+
+    /// The control plane knows both, and they are two cells, or base stations.
+    pub fn is_apart(&self, from: &Self) -> bool {
+        self.is_learned && from.is_learned && self.is_another_cell(from)
+    }
+
+    /// What began `since_ns` in `before` was here all the while: messages follow the packets that come from
+    /// a new base station, and refusals follow requests.
+    pub fn is_told_late(&self, before: &Self, since_ns: u64, now_ns: u64) -> bool {
+        let is_recent = now_ns.saturating_sub(since_ns) < TOLD_WITHIN_NS;
+        let was_nowhere = before.located_ns.is_none() && self.located_ns.is_some();
+        let is_same_node = self.access.is_some() && self.access == before.access;
+        let is_refused = before.is_asked && !self.is_asked;
+        let began_asked = before.located_ns.is_some_and(|asked_ns| asked_ns <= since_ns);
+        is_recent && (was_nowhere && is_same_node || is_refused && began_asked)
     }
 
     /// Both classes of service are known, and they are two: another bearer carries it.
@@ -193,19 +216,19 @@ fn boxed(text: Option<String>) -> Option<Box<str>> {
     text.map(Into::into)
 }
 
-/// `access`: the base station's address.
+/// `base_station`: its address, as packets show it.
 fn learned(
     context: &Context,
     located: Located,
     qos_class: Option<u8>,
-    access: Option<Address>,
+    base_station: Option<Address>,
 ) -> Place {
     let location = located.location;
     let text = |shown: Option<&dyn std::fmt::Display>| shown.map(|one| one.to_string().into());
     let cell = location.cell.as_ref().map(|cell| cell as _);
     let node = location.node.as_ref().map(|node| node as _);
     let area = location.area.as_ref().map(|area| area as _);
-    let access = access.as_ref().map(|address| address as _);
+    let access = base_station.as_ref().map(|address| address as _);
     let is_placed = location.cell.is_some() || location.node.is_some();
     Place {
         subscriber_id: context.subscriber.unwrap_or_default(),
@@ -213,7 +236,9 @@ fn learned(
         cell_id: text(cell),
         cell_source: Some(source_of(located.by)).filter(|source| !source.is_empty()),
         located_ns: is_placed.then_some(located.time_ns),
-        is_learned: is_placed || access.is_some(),
+        is_learned: is_placed || base_station.is_some(),
+        is_asked: located.is_asked,
+        access: base_station,
         // N4 alone tells of the base station no more than its address.
         ran_node_id: text(node).or_else(|| text(access)),
         tracking_area: text(area),
@@ -273,7 +298,7 @@ fn seen_from<'a>(found: Found<'a>, tunnel: &Tunnel, now_ns: u64) -> Found<'a> {
     if found.role != Some(Role::Core) {
         return found;
     }
-    let moved = found.access.is_some_and(|known| known != tunnel.source);
+    let moved = found.access.is_some() && !found.context.is_at(tunnel.source);
     let located = if moved {
         let before = found.context.located_at(tunnel.source, now_ns);
         before.unwrap_or_default()
