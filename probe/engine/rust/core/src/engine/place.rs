@@ -85,7 +85,8 @@ impl Place {
         let is_recent = now_ns.saturating_sub(since_ns) < TOLD_WITHIN_NS;
         let was_nowhere = before.located_ns.is_none() && self.located_ns.is_some();
         let is_same_node = self.access.is_some() && self.access == before.access;
-        let is_refused = before.is_asked && !self.is_asked;
+        let is_back = self.located_ns <= before.located_ns;
+        let is_refused = before.is_asked && !self.is_asked && is_back;
         let began_asked = before.located_ns.is_some_and(|asked_ns| asked_ns <= since_ns);
         is_recent && (was_nowhere && is_same_node || is_refused && began_asked)
     }
@@ -341,6 +342,48 @@ mod tests {
             bearers.set_end(id, 5, BearerEnd { role, end }, 0);
         }
         bearers
+    }
+
+    fn placed(cell: Option<&str>, located_ns: Option<u64>, access: u8) -> Place {
+        Place {
+            cell_id: cell.map(Into::into),
+            located_ns,
+            is_learned: true,
+            access: Some(Address::v4([10, 0, 0, access])),
+            ..Place::default()
+        }
+    }
+
+    #[test]
+    fn what_came_from_a_new_base_station_was_in_the_cell_that_is_told_soon_after() {
+        const MS: u64 = 1_000_000;
+        let nowhere = placed(None, None, 2);
+        let told = placed(Some("b"), Some(1000 * MS), 2);
+        assert!(told.is_told_late(&nowhere, 998 * MS, 1000 * MS));
+        assert!(
+            !told.is_told_late(&nowhere, 0, 1000 * MS),
+            "a second is long"
+        );
+        let elsewhere = placed(Some("c"), Some(1000 * MS), 3);
+        assert!(!elsewhere.is_told_late(&nowhere, 998 * MS, 1000 * MS));
+        let known = placed(Some("a"), Some(0), 2);
+        assert!(!told.is_told_late(&known, 998 * MS, 1000 * MS), "it moved");
+    }
+
+    #[test]
+    fn what_was_only_asked_for_and_refused_was_where_it_had_been() {
+        const MS: u64 = 1_000_000;
+        let before = placed(Some("a"), Some(0), 2);
+        let asked = Place {
+            is_asked: true,
+            ..placed(Some("b"), Some(500 * MS), 2)
+        };
+        assert!(before.is_told_late(&asked, 500 * MS, 505 * MS));
+        // The interval holds what came before the request.
+        assert!(!before.is_told_late(&asked, 400 * MS, 505 * MS));
+        // It moved on instead.
+        let next = placed(Some("c"), Some(505 * MS), 2);
+        assert!(!next.is_told_late(&asked, 500 * MS, 505 * MS));
     }
 
     #[test]
