@@ -366,6 +366,25 @@ impl Bearers {
         })
     }
 
+    /// Whether a packet's address within a tunnel contradicts that the tunnel is a context's: the device has
+    /// another, or another device has it. Of IPv6 the device may have been delegated more than it is
+    /// known by (RFC 8415 6.3).
+    pub fn is_anothers(&self, id: ContextId, context: &Context, client: Address) -> bool {
+        let host = host(client);
+        let own = match host.as_v4() {
+            Some(_) => context.v4,
+            None => context.v6,
+        };
+        match own {
+            Some(own) if own == host => return false,
+            Some(_) if host.as_v4().is_some() => return true,
+            _ => {}
+        }
+        let other = self.by_address.get(&host).filter(|other| **other != id);
+        let other = other.and_then(|&other| self.get(other)?.subscriber);
+        other.is_some_and(|other| context.subscriber.is_some_and(|own| own != other))
+    }
+
     /// All contexts of a key: on S11 and Gn a device has one for all its sessions.
     pub fn by_control(&self, protocol: Protocol, end: ControlEnd) -> &[ContextId] {
         self.by_control.get(&(protocol, end)).map_or(&[], |ids| ids)
@@ -502,12 +521,16 @@ impl Bearers {
         }
     }
 
-    /// Who else was said to have a control-plane key, and is another subscriber.
-    pub fn others_of(&self, id: ContextId, protocol: Protocol, end: ControlEnd) -> Vec<ContextId> {
-        let own = self.get(id).and_then(|context| context.subscriber);
+    /// Who else than a subscriber was said to have a control-plane key.
+    pub fn others_of(
+        &self,
+        subscriber: Pseudonym,
+        protocol: Protocol,
+        end: ControlEnd,
+    ) -> Vec<ContextId> {
         let is_other = |one: &ContextId| {
             let known = self.get(*one).and_then(|context| context.subscriber);
-            known.is_some() && own.is_some() && known != own
+            known.is_some_and(|known| known != subscriber)
         };
         let ids = self.by_control(protocol, end).iter().copied();
         ids.filter(is_other).collect()

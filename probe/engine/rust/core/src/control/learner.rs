@@ -662,10 +662,13 @@ impl Learner {
 
     fn learn_keys(&mut self, id: ContextId, said: &Said<'_>, changes: &mut Changes) {
         let message = said.message;
+        let known = self.bearers.get(id).and_then(|context| context.subscriber);
+        let subscriber = said.subscriber.or(known);
         for end in said.control_ends() {
             self.bearers.add_control(id, message.protocol, end);
             // A node gives a key to another only after the end of who had it, which was missed.
-            for other in self.bearers.others_of(id, message.protocol, end) {
+            let others = subscriber.map(|one| self.bearers.others_of(one, message.protocol, end));
+            for other in others.unwrap_or_default() {
                 self.forget(other, changes);
             }
         }

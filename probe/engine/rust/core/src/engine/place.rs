@@ -280,7 +280,9 @@ pub fn find<'a>(
             address: tunnel.destination,
             teid: tunnel.teid,
         };
-        if let Some(found) = bearers.at_tunnel(end, tunnel.qfi, now_ns) {
+        let found = bearers.at_tunnel(end, tunnel.qfi, now_ns);
+        let is_its = |found: &Found<'_>| !bearers.is_anothers(found.id, found.context, client);
+        if let Some(found) = found.filter(is_its) {
             return Some(seen_from(found, &tunnel, now_ns));
         }
     }
