@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use crate::control::identity::{Rat, Slice};
 use crate::control::message::{
-    BearerEnd, ControlEnd, Location, MAX_BEARERS, MAX_ENDS, MAX_FLOWS, Protocol, QosFlow, Role,
-    Rule, TunnelEnd,
+    BearerEnd, ControlEnd, Location, MAX_BEARERS, MAX_ENDS, MAX_FLOWS, Message, Protocol, QosFlow,
+    Role, Rule, TunnelEnd,
 };
 use crate::control::pfcp::Roles;
 use crate::decap::Address;
@@ -58,7 +58,12 @@ pub struct KnownBearer {
     pub qos_class: Option<u8>,
     /// QoS flows of a PDU session and their 5QI, [`MAX_FLOWS`] at most.
     pub flows: Vec<(u8, u8)>,
+    /// From which addresses packets came up (IPv6: /64), [`MAX_SEEN`] at most.
+    pub(super) seen: Vec<Address>,
 }
+
+/// Most addresses of a device that packets show; of IPv6 it may have been delegated many (RFC 8415 6.3).
+const MAX_SEEN: usize = 8;
 
 impl KnownBearer {
     fn class_of_flow(&self, qfi: u8) -> Option<u8> {
@@ -102,6 +107,10 @@ pub struct Context {
     pub(super) is_disconnected: bool,
     /// It began with a request for it.
     pub is_asked_for: bool,
+    /// By which number the protocol asked for it last; of each request another one.
+    pub(super) asked_by: Option<(Protocol, u32)>,
+    /// Its end was asked for.
+    pub(super) is_ending: bool,
     /// When it was heard of first, and last.
     pub(super) added_ns: u64,
     pub(super) heard_ns: u64,
@@ -121,6 +130,14 @@ impl Context {
     pub fn is_at(&self, node: Address) -> bool {
         let mut ends = self.bearers.iter().flat_map(|bearer| &bearer.ends);
         ends.any(|end| end.role == Role::Access && end.end.address == node)
+    }
+
+    /// Packets have come up a bearer from other addresses of that family alone.
+    fn contradicts(&self, bearer: u8, host: Address) -> bool {
+        let own = self.bearers.iter().find(|known| known.id == bearer);
+        let seen = own.map_or(&[][..], |known| &known.seen);
+        let is_same_family = |one: &&Address| one.as_v4().is_some() == host.as_v4().is_some();
+        !seen.contains(&host) && seen.iter().any(|one| is_same_family(&one))
     }
 
     /// The class of a bearer's packet: of its QoS flow if it names one, else of the bearer. A flow whose
@@ -180,7 +197,7 @@ pub(super) const MAX_KEYS: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Before {
     located: Located,
-    /// Those of the base station, by bearer.
+    /// By bearer.
     ends: Vec<(u8, BearerEnd)>,
     rules: Vec<(Rule, BearerEnd)>,
 }
@@ -200,6 +217,8 @@ struct Waiting {
 pub struct Found<'a> {
     pub id: ContextId,
     pub context: &'a Context,
+    /// 0 without a tunnel.
+    pub bearer: u8,
     pub located: Located,
     pub qos_class: Option<u8>,
     pub role: Option<Role>,
@@ -229,8 +248,8 @@ impl Context {
     /// What a refusal is to bring back.
     pub fn before(&self) -> Before {
         let ends = self.bearers.iter().flat_map(|bearer| {
-            let of_access = bearer.ends.iter().filter(|end| end.role == Role::Access);
-            of_access.map(|&end| (bearer.id, end))
+            let ends = bearer.ends.iter();
+            ends.map(|&end| (bearer.id, end))
         });
         Before {
             located: self.located,
@@ -335,6 +354,7 @@ impl Bearers {
         Some(Found {
             id: waiting.context,
             context,
+            bearer: waiting.bearer,
             located,
             qos_class: match waiting.bearer {
                 0 => context.asked_class(end).or(context.class_of(0, qfi)),
@@ -359,6 +379,7 @@ impl Bearers {
         Some(Found {
             id,
             context,
+            bearer: 0,
             located: context.located,
             qos_class: None,
             role: None,
@@ -368,21 +389,53 @@ impl Bearers {
 
     /// Whether a packet's address within a tunnel contradicts that the tunnel is a context's: the device has
     /// another, or another device has it. Of IPv6 the device may have been delegated more than it is
-    /// known by (RFC 8415 6.3).
-    pub fn is_anothers(&self, id: ContextId, context: &Context, client: Address) -> bool {
-        let host = host(client);
-        let own = match host.as_v4() {
-            Some(_) => context.v4,
-            None => context.v6,
-        };
-        match own {
+    /// known by (RFC 8415 6.3), but nothing comes down to what it never sent from.
+    pub fn is_anothers(&self, found: &Found<'_>, client: Address) -> bool {
+        let (host, context) = (host(client), found.context);
+        let is_v4 = host.as_v4().is_some();
+        match if is_v4 { context.v4 } else { context.v6 } {
             Some(own) if own == host => return false,
-            Some(_) if host.as_v4().is_some() => return true,
+            Some(_) if is_v4 => return true,
+            // A gateway tells all addresses of a session at once.
+            None if !is_v4 && context.v4.is_some() && context.is_kept_by_core() => return true,
             _ => {}
         }
-        let other = self.by_address.get(&host).filter(|other| **other != id);
+        let is_strict = is_v4 || found.role == Some(Role::Access);
+        if is_strict && context.contradicts(found.bearer, host) {
+            return true;
+        }
+        let other = self.by_address.get(&host);
+        let other = other.filter(|other| **other != found.id);
         let other = other.and_then(|&other| self.get(other)?.subscriber);
         other.is_some_and(|other| context.subscriber.is_some_and(|own| own != other))
+    }
+
+    /// Takes in from which address a packet came up a tunnel.
+    pub fn witness(&mut self, end: TunnelEnd, client: Address) {
+        let host = host(client);
+        let waiting = self.by_tunnel.get(&end);
+        let Some(&Waiting {
+            context, bearer, ..
+        }) = waiting.filter(|one| one.role == Role::Core)
+        else {
+            return;
+        };
+        let (index, generation) = (context.index as usize, context.generation);
+        let slot = self
+            .slots
+            .get_mut(index)
+            .filter(|slot| slot.0 == generation);
+        let Some(known) = slot.and_then(|slot| slot.1.as_mut()) else {
+            return;
+        };
+        let Some(known) = known.bearers.iter_mut().find(|known| known.id == bearer) else {
+            return;
+        };
+        let is_other_v4 = |seen: &Address| host.as_v4().is_some() && seen.as_v4().is_some();
+        let seen = &mut known.seen;
+        if seen.len() < MAX_SEEN && !seen.contains(&host) && !seen.iter().any(is_other_v4) {
+            seen.push(host);
+        }
     }
 
     /// All contexts of a key: on S11 and Gn a device has one for all its sessions.
@@ -536,6 +589,14 @@ impl Bearers {
         ids.filter(is_other).collect()
     }
 
+    /// Whether an answer to a request for a session is of another one than a context, that has its key.
+    pub fn is_succeeded(&self, id: ContextId, answer: &Message) -> bool {
+        let asked_by = self.get(id).and_then(|context| context.asked_by);
+        asked_by.is_some_and(|(protocol, sequence)| {
+            protocol == answer.protocol && sequence != answer.sequence
+        })
+    }
+
     /// Whether a session was given a key by a third node after it had one of this one: another SGW has
     /// taken it over.
     pub fn has_left(&self, id: ContextId, protocol: Protocol, ends: [Address; 2]) -> bool {
@@ -612,6 +673,9 @@ impl Bearers {
             Some(position) if known.ends[position].end == end.end => {}
             Some(position) => {
                 let old = std::mem::replace(&mut known.ends[position], end);
+                if end.role == Role::Core {
+                    known.seen.clear();
+                }
                 if end.role == Role::Access && old.end.address != end.end.address {
                     // Nobody has told yet where the device is at the other base station.
                     context.located = Located::default();
@@ -740,12 +804,17 @@ impl Bearers {
         self.remove_ends(id, |known| known.end == end);
     }
 
-    /// What a request asked for was refused: the device is where it was.
-    pub fn restore(&mut self, id: ContextId, before: &Before, now_ns: u64) {
+    /// What a request asked for was refused: the device is where it was, and the ends that the request told
+    /// of are not its.
+    pub fn restore(&mut self, id: ContextId, before: &Before, told: &[TunnelEnd], now_ns: u64) {
         let was_there = |end: &BearerEnd| before.ends.iter().any(|(_, known)| known == end);
-        self.remove_ends(id, |end| end.role == Role::Access && !was_there(end));
+        self.remove_ends(id, |end| {
+            (end.role == Role::Access || told.contains(&end.end)) && !was_there(end)
+        });
         for &(bearer, end) in &before.ends {
-            self.set_end(id, bearer, end, now_ns);
+            if end.role == Role::Access {
+                self.set_end(id, bearer, end, now_ns);
+            }
         }
         self.update(id, now_ns, |context| {
             context.located = before.located;

@@ -91,9 +91,22 @@ impl Learner {
             if one.procedure == Procedure::CreateSession {
                 self.forget_unborn(&one.about, &mut Changes::default());
             }
+            if one.procedure == Procedure::DeleteSession {
+                self.forget_ending(&one.about);
+            }
             told.push((one, context));
         }
         told
+    }
+
+    /// Sessions whose end was asked for have ended, whatever became of the answer.
+    fn forget_ending(&mut self, about: &About) {
+        for &id in &about.contexts {
+            let context = self.bearers.get(id);
+            if context.is_some_and(|context| context.is_ending) {
+                self.forget(id, &mut Changes::default());
+            }
+        }
     }
 
     fn first_of(&self, contexts: &[ContextId]) -> Option<Context> {
@@ -150,13 +163,18 @@ impl Learner {
             return;
         }
         let ids = self.contexts_of(said);
+        let ids = self.without_ended(ids, said, changes);
         let known = ids
             .iter()
             .filter_map(|&id| Some((id, self.bearers.get(id)?)));
         let before = known.map(|(id, context)| (id, context.before())).collect();
         let ids = match message.procedure {
             // What is asked for here counts once it is agreed to.
-            Procedure::DeleteSession | Procedure::DeleteBearer | Procedure::ReleaseAccess => ids,
+            Procedure::DeleteSession => {
+                self.mark_ending(&ids, said);
+                ids
+            }
+            Procedure::DeleteBearer | Procedure::ReleaseAccess => ids,
             // It cannot be refused (TS 36.413 8.3.3, TS 38.413 8.3.3).
             Procedure::ContextRelease => {
                 self.end_connection(&ids, said, changes);
@@ -166,12 +184,49 @@ impl Learner {
         };
         let about = About {
             is_left: message.procedure == Procedure::DeleteSession && !message.ends_everywhere,
+            told: said.ends_of_bearers().map(|end| end.end).collect(),
             removed: said.removed().chain(message.linked_bearer).collect(),
             before,
             said: ids.is_empty().then(|| Box::new(said.alone())),
             contexts: ids,
         };
         self.transactions.set_about(message, said.ends, about);
+    }
+
+    /// What is said of a session whose end was asked for is of the next one: the answer was missed.
+    fn mark_ending(&mut self, ids: &[ContextId], said: &Said<'_>) {
+        for &id in ids {
+            if said.message.ends_everywhere
+                || !self.bearers.has_left(id, said.message.protocol, said.ends)
+            {
+                self.bearers
+                    .update(id, said.time_ns, |context| context.is_ending = true);
+            }
+        }
+    }
+
+    /// Those of the contexts that go on; the others' keys were given out anew.
+    fn without_ended(
+        &mut self,
+        ids: Vec<ContextId>,
+        said: &Said<'_>,
+        changes: &mut Changes,
+    ) -> Vec<ContextId> {
+        let message = said.message;
+        let is_of_next = match message.procedure {
+            Procedure::CreateSession => true,
+            Procedure::ModifySession => message.phase == Phase::Request,
+            _ => false,
+        };
+        let has_ended = |id: &ContextId| {
+            let context = self.bearers.get(*id);
+            is_of_next && context.is_some_and(|context| context.is_ending)
+        };
+        let (ended, going_on): (Vec<_>, Vec<_>) = ids.into_iter().partition(has_ended);
+        for id in ended {
+            self.forget(id, changes);
+        }
+        going_on
     }
 
     fn on_answer(&mut self, said: &Said<'_>, changes: &mut Changes) {
@@ -184,11 +239,19 @@ impl Learner {
         ids.retain(|&id| self.bearers.get(id).is_some());
         if ids.is_empty() {
             ids = self.contexts_of(said);
+            ids = self.without_ended(ids, said, changes);
         }
         if ended.is_none() && said.message.procedure == Procedure::CreateSession {
             // The key was given to another, whose request was missed: this one's own has no answer yet.
             let is_asked_for = |context: &Context| context.is_asked_for;
             ids.retain(|&id| !self.bearers.get(id).is_some_and(is_asked_for));
+            // Or had one, to a request of another number, and its end was missed.
+            for id in ids
+                .extract_if(.., |id| self.bearers.is_succeeded(*id, said.message))
+                .collect::<Vec<_>>()
+            {
+                self.forget(id, changes);
+            }
         }
         changes.ended = ended.map(|ended| {
             let context = self.first_of(&ids).or(said_of(&ended.about));
@@ -199,8 +262,10 @@ impl Learner {
                 self.forget_unborn(&about, changes);
             }
             for (id, before) in &about.before {
+                self.bearers
+                    .update(*id, said.time_ns, |context| context.is_ending = false);
                 self.note_keys(*id, changes);
-                self.bearers.restore(*id, before, said.time_ns);
+                self.bearers.restore(*id, before, &about.told, said.time_ns);
                 self.note_keys(*id, changes);
             }
             return;
@@ -237,9 +302,8 @@ impl Learner {
             _ => {
                 let ids = self.apply(ids, said, changes);
                 for &id in &ids {
-                    self.bearers.update(id, said.time_ns, |context| {
-                        context.located.is_asked = false
-                    });
+                    self.bearers
+                        .update(id, said.time_ns, |context| context.located.is_asked = false);
                 }
                 if said.message.procedure == Procedure::PathSwitch {
                     self.retire_access_keys(&ids, said);
@@ -355,9 +419,13 @@ impl Learner {
         }
         let asks = (Procedure::CreateSession, Phase::Request);
         let is_asked_for = is_new && (said.message.procedure, said.message.phase) == asks;
+        let message = said.message;
+        let begins = message.procedure == Procedure::CreateSession;
+        let asked_by = begins.then_some((message.protocol, message.sequence));
         for &id in &ids {
             self.bearers.update(id, said.time_ns, |context| {
-                context.is_asked_for = is_asked_for
+                context.is_asked_for = is_asked_for;
+                context.asked_by = asked_by.or(context.asked_by);
             });
         }
         for &id in &ids {
@@ -593,7 +661,7 @@ impl Learner {
         // The first message of its connection, which was missed, may have said that it is another's.
         let may_be_anothers = |id: &ContextId| {
             let context = self.bearers.get(*id);
-            said.is_of_ran() && context.is_some_and(Context::may_have_ended)
+            context.is_some_and(Context::may_have_ended)
         };
         owners.find(|id| !may_be_anothers(id))
     }
@@ -921,6 +989,10 @@ impl Said<'_> {
 
     fn apn(&self) -> Option<Arc<str>> {
         self.message.apn.as_deref().map(Arc::from)
+    }
+
+    fn ends_of_bearers(&self) -> impl Iterator<Item = &BearerEnd> {
+        self.message.bearers.iter().flat_map(|bearer| &bearer.ends)
     }
 
     fn bearer_ids(&self) -> impl Iterator<Item = u8> {

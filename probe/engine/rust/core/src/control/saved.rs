@@ -512,6 +512,7 @@ impl Saved for KnownBearer {
             ends: take_all(from, MAX_ENDS)?,
             qos_class: Saved::take(from)?,
             flows: take_all(from, MAX_FLOWS)?,
+            seen: Vec::new(),
         })
     }
 }
@@ -562,6 +563,8 @@ impl Saved for Context {
             registered: Saved::take(from)?,
             is_disconnected: Saved::take(from)?,
             is_asked_for: Saved::take(from)?,
+            asked_by: None,
+            is_ending: false,
             revision: 0,
             controls: take_all(from, MAX_KEYS)?,
             ue_keys: take_all(from, MAX_KEYS)?,

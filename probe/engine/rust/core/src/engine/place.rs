@@ -87,7 +87,9 @@ impl Place {
         let is_same_node = self.access.is_some() && self.access == before.access;
         let is_back = self.located_ns <= before.located_ns;
         let is_refused = before.is_asked && !self.is_asked && is_back;
-        let began_asked = before.located_ns.is_some_and(|asked_ns| asked_ns <= since_ns);
+        let began_asked = before
+            .located_ns
+            .is_some_and(|asked_ns| asked_ns <= since_ns);
         is_recent && (was_nowhere && is_same_node || is_refused && began_asked)
     }
 
@@ -281,7 +283,7 @@ pub fn find<'a>(
             teid: tunnel.teid,
         };
         let found = bearers.at_tunnel(end, tunnel.qfi, now_ns);
-        let is_its = |found: &Found<'_>| !bearers.is_anothers(found.id, found.context, client);
+        let is_its = |found: &Found<'_>| !bearers.is_anothers(found, client);
         if let Some(found) = found.filter(is_its) {
             return Some(seen_from(found, &tunnel, now_ns));
         }

@@ -587,6 +587,9 @@ impl Tracker {
             session.paths[direction.index()] = Some(path);
             return Some(id);
         }
+        if direction == session.up {
+            self.witness(&path, client);
+        }
         // The newer way decides; the other direction completes what is not known of it.
         let bearers = &self.learner.bearers;
         let mut look_up = |paths| self.site.place_of(client, paths, bearers, now_ns);
@@ -595,7 +598,9 @@ impl Tracker {
             Some(back) => look_up([Some(&path), Some(&back)]),
             None => Arc::clone(&alone),
         };
-        let [before, other] = [direction, direction.opposite()].map(|one| session.place_of(one).clone());
+        let (_, session) = self.table.get_mut(id)?;
+        let [before, other] =
+            [direction, direction.opposite()].map(|one| session.place_of(one).clone());
         if alone.is_another_subscriber(&before) {
             self.end(id, now_ns, EndReason::PortReused);
             return None;
@@ -616,10 +621,18 @@ impl Tracker {
         }
         let is_told_late = !other_qos_flow && place.is_told_late(&before, since_ns, now_ns);
         let is_new = known.is_none() && place.is_apart(&other);
-        if !is_told_late && !is_new && (moves || place.is_learned && place.is_found_or_lost(&before)) {
+        if !is_told_late
+            && !is_new
+            && (moves || place.is_learned && place.is_found_or_lost(&before))
+        {
             let mut moved = [false; 2];
             moved[direction.index()] = true;
-            self.cut_moved(id, moved, !other_qos_flow && !place.is_apart(&other), now_ns);
+            self.cut_moved(
+                id,
+                moved,
+                !other_qos_flow && !place.is_apart(&other),
+                now_ns,
+            );
         }
         let (_, session) = self.table.get_mut(id)?;
         session.paths[direction.index()] = Some(path);
@@ -642,6 +655,17 @@ impl Tracker {
         }
         self.residents.enter_tunnel(&path, id);
         Some(id)
+    }
+
+    /// Takes in from which address a packet comes up a tunnel.
+    fn witness(&mut self, path: &Path, client: Address) {
+        if let Some(tunnel) = path.tunnel {
+            let end = TunnelEnd {
+                address: tunnel.destination,
+                teid: tunnel.teid,
+            };
+            self.learner.bearers.witness(end, client);
+        }
     }
 
     /// Whether an end of a packet is a subscriber's: such a packet is none of the control plane,
@@ -745,7 +769,10 @@ impl Tracker {
         }
         if let Some((_, session)) = self.table.get_mut(id) {
             let other = main.opposite().index();
-            session.set_places(main, [&places[main.index()], &places[other]].map(Arc::clone));
+            session.set_places(
+                main,
+                [&places[main.index()], &places[other]].map(Arc::clone),
+            );
         }
     }
 
@@ -790,6 +817,9 @@ impl Tracker {
         let client = key.sender(up).0;
         let now_ns = self.clock.now_ns();
         let paths = [Some(&path), None];
+        if direction == up {
+            self.witness(&path, client);
+        }
         let place = self
             .site
             .place_of(client, paths, &self.learner.bearers, now_ns);
