@@ -103,6 +103,8 @@ pub struct Context {
     pub registered: bool,
     pub(super) controls: Vec<(Protocol, ControlEnd)>,
     pub(super) ue_keys: Vec<UeKey>,
+    /// Its signalling connection has been given a context: that happens once.
+    pub(super) is_set_up: bool,
     /// Its signalling connection is over.
     pub(super) is_disconnected: bool,
     /// It began with a request for it.
@@ -132,12 +134,18 @@ impl Context {
         ends.any(|end| end.role == Role::Access && end.end.address == node)
     }
 
-    /// Packets have come up a bearer from other addresses of that family alone.
+    /// Packets have come up a bearer from other addresses of that family alone. What has no number (PFCP) is
+    /// of the whole session.
     fn contradicts(&self, bearer: u8, host: Address) -> bool {
-        let own = self.bearers.iter().find(|known| known.id == bearer);
-        let seen = own.map_or(&[][..], |known| &known.seen);
-        let is_same_family = |one: &&Address| one.as_v4().is_some() == host.as_v4().is_some();
-        !seen.contains(&host) && seen.iter().any(|one| is_same_family(&one))
+        let is_its = |known: &&KnownBearer| bearer == 0 || [0, bearer].contains(&known.id);
+        let mut seen = self
+            .bearers
+            .iter()
+            .filter(is_its)
+            .flat_map(|known| &known.seen);
+        let is_v4 = |one: &Address| one.as_v4().is_some();
+        let is_same_family = |one: &&Address| is_v4(one) == is_v4(&host);
+        seen.clone().any(|one| is_same_family(&one)) && !seen.any(|one| *one == host)
     }
 
     /// The class of a bearer's packet: of its QoS flow if it names one, else of the bearer. A flow whose
@@ -568,7 +576,9 @@ impl Bearers {
             return;
         };
         let gone: Vec<UeKey> = context.ue_keys.extract_if(.., |key| which(key)).collect();
-        context.is_disconnected |= !gone.is_empty() && context.ue_keys.is_empty();
+        let is_over = !gone.is_empty() && context.ue_keys.is_empty();
+        context.is_disconnected |= is_over;
+        context.is_set_up &= !is_over;
         for key in gone {
             remove_from(&mut self.by_ue, &key, id);
         }

@@ -163,7 +163,11 @@ impl Learner {
             return;
         }
         let ids = self.contexts_of(said);
-        let ids = self.without_ended(ids, said, changes);
+        let mut ids = self.without_ended(ids, said, changes);
+        if message.procedure == Procedure::ContextSetup {
+            // Each connection has one: the first message of the next was missed.
+            ids = self.without_connection(ids, said, |context| context.is_set_up);
+        }
         let known = ids
             .iter()
             .filter_map(|&id| Some((id, self.bearers.get(id)?)));
@@ -205,6 +209,29 @@ impl Learner {
         }
     }
 
+    /// Without those whose signalling connection is over, as its identities are another's.
+    fn without_connection(
+        &mut self,
+        ids: Vec<ContextId>,
+        said: &Said<'_>,
+        which: impl Fn(&Context) -> bool,
+    ) -> Vec<ContextId> {
+        let is_over = |id: &ContextId| self.bearers.get(*id).is_some_and(&which);
+        let (over, going_on): (Vec<_>, Vec<_>) = ids.into_iter().partition(is_over);
+        let protocol = said.message.protocol;
+        for id in over {
+            self.bearers.drop_ues(id, |key| key.protocol == protocol);
+        }
+        going_on
+    }
+
+    fn release_access(&mut self, ids: &[ContextId], changes: &mut Changes) {
+        for &id in ids {
+            self.note_keys(id, changes);
+            self.bearers.release_access(id);
+        }
+    }
+
     /// Those of the contexts that go on; the others' keys were given out anew.
     fn without_ended(
         &mut self,
@@ -241,6 +268,10 @@ impl Learner {
             ids = self.contexts_of(said);
             ids = self.without_ended(ids, said, changes);
         }
+        if ended.is_none() && said.message.procedure == Procedure::ContextSetup {
+            // The request was missed, and perhaps with it that another device has the connection.
+            ids = self.without_connection(ids, said, |context| !context.is_set_up);
+        }
         if ended.is_none() && said.message.procedure == Procedure::CreateSession {
             // The key was given to another, whose request was missed: this one's own has no answer yet.
             let is_asked_for = |context: &Context| context.is_asked_for;
@@ -253,6 +284,7 @@ impl Learner {
                 self.forget(id, changes);
             }
         }
+        let is_unasked = ended.is_none();
         changes.ended = ended.map(|ended| {
             let context = self.first_of(&ids).or(said_of(&ended.about));
             (ended, context)
@@ -301,6 +333,10 @@ impl Learner {
             }
             _ => {
                 let ids = self.apply(ids, said, changes);
+                if is_unasked && said.message.procedure == Procedure::PathSwitch {
+                    // Where to was missed.
+                    self.release_access(&ids, changes);
+                }
                 for &id in &ids {
                     self.bearers
                         .update(id, said.time_ns, |context| context.located.is_asked = false);
@@ -425,6 +461,7 @@ impl Learner {
         for &id in &ids {
             self.bearers.update(id, said.time_ns, |context| {
                 context.is_asked_for = is_asked_for;
+                context.is_set_up |= message.procedure == Procedure::ContextSetup;
                 context.asked_by = asked_by.or(context.asked_by);
             });
         }
@@ -437,10 +474,7 @@ impl Learner {
             }
             Procedure::HandoverNotify => self.retire_access_keys(&ids, said),
             Procedure::ReleaseAccess | Procedure::ContextRelease => {
-                for &id in &ids {
-                    self.note_keys(id, changes);
-                    self.bearers.release_access(id);
-                }
+                self.release_access(&ids, changes);
             }
             _ => {
                 let removed: Vec<u8> = said.removed().collect();

@@ -564,6 +564,7 @@ impl Saved for Context {
             is_disconnected: Saved::take(from)?,
             is_asked_for: Saved::take(from)?,
             asked_by: None,
+            is_set_up: false,
             is_ending: false,
             revision: 0,
             controls: take_all(from, MAX_KEYS)?,
