@@ -4,6 +4,7 @@ use crate::decap::{Address, Transport};
 use crate::engine::application::encrypted_dns::{self, Facts};
 use crate::engine::application::{Quic, Report};
 use crate::engine::failure::Verdict;
+use crate::engine::joint::Desk;
 use crate::engine::notes::{Note, Notes};
 use crate::engine::options::ClientAddress;
 use crate::engine::place::Place;
@@ -170,6 +171,38 @@ pub fn emit(
     session.volumes = Default::default();
     session.interval_index += 1;
     session.interval_start_ns = end.end_ns;
+}
+
+/// Writes a record that has volumes alone, of another place than the session's.
+pub fn write_volume(
+    stamp: &Stamp,
+    key: &FlowKey,
+    session: &Session,
+    place: &Place,
+    volumes: &[Volume; 2],
+    end_ns: u64,
+    desk: &mut Desk,
+) {
+    let (up, down) = (session.up, session.up.opposite());
+    let ends = Ends::of(key, up, stamp.client_address);
+    let mut record = Record {
+        session_id: session.id,
+        record_kind: RecordKind::Interim.as_str(),
+        interval_index: session.interval_index,
+        capture_point: &stamp.capture_point,
+        flow_start_time: session.flow_start_ns,
+        start_time: session.interval_start_ns,
+        end_time: end_ns,
+        transport: transport_name(key.transport),
+        encapsulation: session.encapsulation.as_deref(),
+        qfi: session.qfi,
+        flags: flags(session),
+        ..Record::default()
+    };
+    endpoint_fields(&mut record, &ends);
+    attribution_fields(&mut record, place, end_ns);
+    volume_fields(&mut record, &volumes[up.index()], &volumes[down.index()]);
+    desk.tell_of(session, &record);
 }
 
 fn endpoint_fields<'a>(record: &mut Record<'a>, ends: &'a Ends) {

@@ -307,6 +307,14 @@ impl Desk {
         }
     }
 
+    /// Writes a record of a session's that is complete.
+    pub fn tell_of(&mut self, session: &Session, record: &Record<'_>) {
+        match self {
+            Self::Here(_) => self.tell(record),
+            Self::Away(log) => log.told_of(session, record),
+        }
+    }
+
     /// Goes on to what comes behind all that was said of the packet so far, in all parts.
     pub fn next_stage(&mut self) {
         if let Self::Away(log) = self {

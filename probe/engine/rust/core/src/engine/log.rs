@@ -299,6 +299,10 @@ impl Log {
         self.add((0, 0), Entry::Told(bytes_of(record)));
     }
 
+    pub fn told_of(&mut self, session: &Session, record: &Record<'_>) {
+        self.add((0, session.id), Entry::Told(bytes_of(record)));
+    }
+
     pub fn untracked(&mut self, interface: u32, why: Untracked) {
         self.add((0, 0), Entry::Untracked { interface, why });
     }

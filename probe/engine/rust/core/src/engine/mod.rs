@@ -5,6 +5,7 @@
 //! became of it; `clients` knows what a client's sessions say about each other.
 
 mod application;
+mod aside;
 mod body;
 mod clients;
 mod clock;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::control::tunnels::Measured;
 use crate::decap::{Address, Inner, Layer, MAX_LAYERS, Transport, Tunnel};
 use crate::engine::application::{Application, Quic};
+use crate::engine::aside::Aside;
 use crate::engine::clients::{Attempt, Client, Target};
 use crate::engine::exchange::Exchange;
 use crate::engine::failure::{Failure, Verdict};
@@ -97,6 +98,8 @@ pub struct Session {
     /// What was remarkable in this interval.
     pub notes: Notes,
     pub place: Arc<Place>,
+    /// The direction that is in another cell, while the device moves.
+    pub aside: Option<Box<Aside>>,
     pub encapsulation: Option<Box<str>>,
     /// By which way each direction came last.
     pub paths: [Option<Path>; 2],
@@ -148,6 +151,7 @@ impl Session {
             alias: None,
             notes: Notes::default(),
             place,
+            aside: None,
             encapsulation: None,
             paths: [None; 2],
             is_unsettled: false,

@@ -11,6 +11,7 @@ use crate::control::transactions::Transaction;
 use crate::control::tunnels::Measured;
 use crate::decap::{Address, Inner, Transport, encapsulation};
 use crate::engine::application::{Application, Quic};
+use crate::engine::aside::emit_aside;
 use crate::engine::clock::{Clock, Step};
 use crate::engine::emit::IntervalEnd;
 use crate::engine::icmp::IcmpError;
@@ -306,6 +307,23 @@ impl Tracker {
 
     /// Ends an interval of a flow that lives on. Intervals without packets leave no record.
     fn cut(&mut self, id: FlowId, end_ns: u64) {
+        self.cut_aside(id, end_ns);
+        self.cut_main(id, end_ns);
+    }
+
+    /// Ends the interval of the direction that is in another cell, if one is.
+    fn cut_aside(&mut self, id: FlowId, end_ns: u64) {
+        let Self {
+            table, site, desk, ..
+        } = self;
+        if let Some((key, session)) = table.get_mut(id)
+            && session.aside.is_some()
+        {
+            emit_aside(&site.stamp, key, session, end_ns, desk);
+        }
+    }
+
+    fn cut_main(&mut self, id: FlowId, end_ns: u64) {
         let Self {
             table, site, desk, ..
         } = self;
@@ -327,6 +345,7 @@ impl Tracker {
 
     /// Ends a flow and writes its last record.
     fn end(&mut self, id: FlowId, now_ns: u64, reason: EndReason) {
+        self.cut_aside(id, now_ns);
         let Some((key, session)) = self.table.remove(id) else {
             return;
         };
@@ -565,6 +584,9 @@ impl Tracker {
             session.paths[direction.index()] = Some(path);
             return Some(id);
         }
+        if direction == session.up {
+            self.witness(&path, client);
+        }
         // The newer way decides; the other direction completes what is not known of it.
         let bearers = &self.learner.bearers;
         let mut look_up = |paths| self.site.place_of(client, paths, bearers, now_ns);
@@ -573,7 +595,9 @@ impl Tracker {
             Some(back) => look_up([Some(&path), Some(&back)]),
             None => Arc::clone(&alone),
         };
-        let before = Arc::clone(&session.place);
+        let (_, session) = self.table.get_mut(id)?;
+        let [before, other] =
+            [direction, direction.opposite()].map(|one| session.place_of(one).clone());
         if alone.is_another_subscriber(&before) {
             self.end(id, now_ns, EndReason::PortReused);
             return None;
@@ -586,13 +610,26 @@ impl Tracker {
             other_qos_flow || place.is_another_cell(&before) || place.is_another_class(&before);
         // A mirror that shows a packet at two hops alternates between their tunnels: without a
         // limit each packet would end an interval. The control plane does not alternate.
-        let age_ns = now_ns.saturating_sub(session.interval_start_ns);
+        let since_ns = session.interval_start_ns;
+        let age_ns = now_ns.saturating_sub(since_ns);
         let too_soon = age_ns < SHORTEST_INTERVAL_NS && !place.is_learned;
         if moves && too_soon {
             return Some(id);
         }
-        if moves || place.is_learned && place.is_found_or_lost(&before) {
-            self.cut(id, now_ns);
+        let is_told_late = !other_qos_flow && place.is_told_late(&before, since_ns, now_ns);
+        let is_new = known.is_none() && place.is_apart(&other);
+        if !is_told_late
+            && !is_new
+            && (moves || place.is_learned && place.is_found_or_lost(&before))
+        {
+            let mut moved = [false; 2];
+            moved[direction.index()] = true;
+            self.cut_moved(
+                id,
+                moved,
+                !other_qos_flow && !place.is_apart(&other),
+                now_ns,
+            );
         }
         let (_, session) = self.table.get_mut(id)?;
         session.paths[direction.index()] = Some(path);
@@ -602,7 +639,12 @@ impl Tracker {
             session.qfi = path.qfi().or(session.qfi);
         }
         if place.is_known() || !before.is_known() {
-            session.place = place;
+            // The first packet of its direction tells no more of the flow than of itself.
+            if is_new {
+                session.set_places(direction.opposite(), [other, place]);
+            } else {
+                session.set_places(direction, [place, other]);
+            }
         }
         let known = known.filter(|known| known.tunnel != path.tunnel);
         for left in known.iter().chain(&left) {
@@ -610,6 +652,17 @@ impl Tracker {
         }
         self.residents.enter_tunnel(&path, id);
         Some(id)
+    }
+
+    /// Takes in from which address a packet comes up a tunnel.
+    fn witness(&mut self, path: &Path, client: Address) {
+        if let Some(tunnel) = path.tunnel {
+            let end = TunnelEnd {
+                address: tunnel.destination,
+                teid: tunnel.teid,
+            };
+            self.learner.bearers.witness(end, client);
+        }
     }
 
     /// Whether the operator's prefixes say that an address is a subscriber's.
@@ -682,12 +735,12 @@ impl Tracker {
             return;
         };
         let client = session.client(key);
-        let [one, other] = session.paths.each_ref().map(Option::as_ref);
+        let paths = session.paths.each_ref().map(Option::as_ref);
         let bearers = &self.learner.bearers;
-        let place = self.site.place_of(client, [one, other], bearers, now_ns);
-        if place == session.place {
-            return;
-        }
+        let mut look_up = |paths| self.site.place_of(client, paths, bearers, now_ns);
+        let places = [look_up(paths), look_up([paths[1], paths[0]])];
+        let main = session.main_of(&places);
+        let place = &places[main.index()];
         let before = Arc::clone(&session.place);
         // Who has its tunnel or address from now on need not have had it when the flow fell silent.
         if !before.is_named() && place.is_named() {
@@ -702,14 +755,34 @@ impl Tracker {
         if before.is_named() && !place.is_named() {
             return;
         }
-        if place.is_another_cell(&before)
-            || place.is_another_class(&before)
-            || place.is_found_or_lost(&before)
-        {
-            self.cut(id, now_ns);
+        let since_ns = session.interval_start_ns;
+        let has_moved = |direction: Direction| {
+            let (place, before) = (&places[direction.index()], session.place_of(direction));
+            let moves = place.is_another_cell(before)
+                || place.is_found_or_lost(before)
+                || direction == main && place.is_another_class(before);
+            moves && !place.is_told_late(before, since_ns, now_ns)
+        };
+        let moved = [Direction::Forward, Direction::Reverse].map(has_moved);
+        if moved != [false; 2] {
+            self.cut_moved(id, moved, !places[0].is_apart(&places[1]), now_ns);
         }
         if let Some((_, session)) = self.table.get_mut(id) {
-            session.place = place;
+            let other = main.opposite().index();
+            session.set_places(
+                main,
+                [&places[main.index()], &places[other]].map(Arc::clone),
+            );
+        }
+    }
+
+    /// Ends the intervals of directions that have moved; `agree`: both are in one cell now.
+    fn cut_moved(&mut self, id: FlowId, moved: [bool; 2], agree: bool, now_ns: u64) {
+        let session = self.table.get_mut(id).map(|(_, session)| session);
+        if session.is_some_and(|session| session.only_follows(moved, agree)) {
+            self.cut_aside(id, now_ns);
+        } else {
+            self.cut(id, now_ns);
         }
     }
 
@@ -744,6 +817,9 @@ impl Tracker {
         let client = key.sender(up).0;
         let now_ns = self.clock.now_ns();
         let paths = [Some(&path), None];
+        if direction == up {
+            self.witness(&path, client);
+        }
         let place = self
             .site
             .place_of(client, paths, &self.learner.bearers, now_ns);
