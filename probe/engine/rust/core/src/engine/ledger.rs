@@ -3,7 +3,7 @@
 use rmp::encode;
 
 use crate::decap::{Counters, Undecodable};
-use crate::source::InterfaceLedger;
+use crate::source::{InterfaceLedger, Packet};
 
 /// Why a decoded packet gave no measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,11 +36,20 @@ struct Account {
     copies: u64,
 }
 
+/// Packets that were learned from, and are counted elsewhere.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Learned {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
 /// Totals per interface, and what of them was reported.
 #[derive(Debug, Default)]
 pub struct Ledger {
     untracked: Vec<[u64; OWN_REASONS.len()]>,
     copies: Vec<u64>,
+    /// What another part counts.
+    learned: Vec<Learned>,
     reported: Vec<Account>,
 }
 
@@ -52,6 +61,26 @@ impl Ledger {
     /// Counts a packet that the mirror had shown already.
     pub fn copy(&mut self, interface: u32) {
         *entry(&mut self.copies, interface) += 1;
+    }
+
+    /// Takes back a packet that the decoder counted, and another part of the engine counts.
+    ///
+    /// Bias: of one in fragments, the fragment that completed it.
+    #[cold]
+    pub fn learned(&mut self, packet: &Packet<'_>) {
+        let learned = entry(&mut self.learned, packet.interface);
+        learned.packets += 1;
+        learned.bytes += u64::from(packet.wire_len);
+    }
+
+    /// What was taken back over all interfaces since the start.
+    pub fn all_learned(&self) -> Learned {
+        let mut all = Learned::default();
+        for learned in &self.learned {
+            all.packets += learned.packets;
+            all.bytes += learned.bytes;
+        }
+        all
     }
 
     /// Packets that the mirror had shown already, over all interfaces since the start.
@@ -128,7 +157,8 @@ impl Ledger {
         account.copies = self.copies.get(index).copied().unwrap_or_default();
         // What the decoder passed on and nobody could follow, or need not, counts as that alone.
         let lost: u64 = account.untracked.iter().sum::<u64>() + account.copies;
-        account.decoded = account.decoded.saturating_sub(lost);
+        let learned = self.learned.get(index).map_or(0, |learned| learned.packets);
+        account.decoded = account.decoded.saturating_sub(lost + learned);
         account
     }
 }

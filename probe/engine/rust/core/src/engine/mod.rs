@@ -23,6 +23,7 @@ mod place;
 mod quic_ids;
 mod residents;
 mod session;
+pub mod shard;
 mod signalling;
 mod site;
 mod tracker;

@@ -12,12 +12,13 @@ use crate::control::reader::Reader;
 use crate::control::saved::{Kept, Restored};
 use crate::control::tunnels::{TunnelLimits, Tunnels};
 use crate::control::{END_MARKER, ERROR_INDICATION, PathReport, Paths, RoundTrips};
-use crate::decap::{Decoded, Decoder, FragmentLimits, TunnelSignal};
+use crate::decap::{Decoded, Decoder, FragmentLimits, Inner, TunnelSignal};
 use crate::engine::duplicates::Duplicates;
 use crate::engine::emit::Stamp;
 use crate::engine::ledger::{Ledger, write_number_entry, write_optional_entry, write_text_entry};
 use crate::engine::options::Options;
 use crate::engine::place::Places;
+use crate::engine::shard::{Part, Sharing};
 use crate::engine::site::Site;
 use crate::engine::tracker::Tracker;
 use crate::record::pseudonym::Pseudonyms;
@@ -41,6 +42,8 @@ pub struct Pipeline {
     remembered: Option<Kept>,
     restored: Restored,
     ledger: Ledger,
+    sharing: Sharing,
+    part: Part,
     bodies: VecDeque<Vec<u8>>,
     capture_point: String,
     batch_interval_ns: u64,
@@ -52,6 +55,19 @@ pub struct Pipeline {
 impl Pipeline {
     /// `hash_seed` is to be unpredictable for whoever sends the packets. The error is one line.
     pub fn new(
+        options: &Options,
+        capture_point: &str,
+        site_key: &[u8],
+        hash_seed: u64,
+    ) -> Result<Self, String> {
+        Self::for_part(Part::WHOLE, options, capture_point, site_key, hash_seed)
+    }
+
+    /// One of several pipelines that share the work of a capture. Each is given its own subscribers'
+    /// packets (`shard::Sharing`) and all of the control plane's, of which the lead alone tells: the
+    /// others learn who is where, and do not count what they learn from. The error is one line.
+    pub fn for_part(
+        part: Part,
         options: &Options,
         capture_point: &str,
         site_key: &[u8],
@@ -69,6 +85,7 @@ impl Pipeline {
             },
             active_timeout_ns: u64::from(options.active_timeout_s) * SECOND_NS,
             places: Places::default(),
+            part,
         };
         let limits = options.limits;
         Ok(Self {
@@ -85,6 +102,8 @@ impl Pipeline {
             remembered: None,
             restored: Restored::default(),
             ledger: Ledger::default(),
+            sharing: Sharing::new(options, part.of)?,
+            part,
             bodies: VecDeque::new(),
             capture_point: capture_point.into(),
             batch_interval_ns: u64::from(options.batch_interval_s) * SECOND_NS,
@@ -130,6 +149,10 @@ impl Pipeline {
                     self.tunnels.on_packet(inner, packet.time_ns);
                 }
             }
+            Ok(Decoded::Inner(inner)) if !self.part.is_lead() && self.sharing.is_for_all(inner) => {
+                self.ledger.learned(packet);
+                learn(&mut self.control, &mut self.tracker, inner, packet.time_ns);
+            }
             Ok(Decoded::Inner(inner)) => {
                 let is_marked = !inner.marks.is_empty();
                 let measured = is_marked.then(|| self.tunnels.on_packet(inner, packet.time_ns));
@@ -139,19 +162,17 @@ impl Pipeline {
                 if let Err(why) = taken {
                     self.ledger.untracked(packet.interface, why);
                 }
-                if Reader::is_control(inner) && !self.tracker.is_of_subscriber(inner) {
-                    let Self {
-                        control, tracker, ..
-                    } = self;
-                    let ends = [inner.source, inner.destination];
-                    control.on_packet(inner, packet.time_ns, |message| {
-                        tracker.on_control(message, ends, packet.time_ns);
-                    });
+                if self.sharing.is_for_all(inner) {
+                    learn(&mut self.control, &mut self.tracker, inner, packet.time_ns);
                 }
             }
             Ok(Decoded::TunnelSignal(signal)) => {
-                self.paths.on_signal(signal, packet.time_ns);
                 let signal = *signal;
+                if self.part.is_lead() {
+                    self.paths.on_signal(&signal, packet.time_ns);
+                } else {
+                    self.ledger.learned(packet);
+                }
                 self.on_tunnel_signal(&signal);
             }
             // The decoder keeps account of what it holds and of what it cannot read.
@@ -226,7 +247,8 @@ impl Pipeline {
         write_number_entry(&mut out, "rows", rows as u64);
         let _ = encode::write_str(&mut out, "columns");
         out.extend_from_slice(&columns);
-        write_links(&mut out, &self.tracker.take_links());
+        let links = self.tracker.take_links();
+        write_links(&mut out, if self.part.is_lead() { &links } else { &[] });
         write_paths(&mut out, &self.capture_point, &paths);
         let _ = encode::write_str(&mut out, "ledger");
         self.ledger.report(
@@ -256,9 +278,10 @@ impl Pipeline {
 
     pub fn counters(&self) -> Counters {
         let totals = &self.tracker.totals;
+        let learned = self.ledger.all_learned();
         let mut counters = vec![
-            ("packets", self.packets),
-            ("bytes", self.bytes),
+            ("packets", self.packets - learned.packets),
+            ("bytes", self.bytes - learned.bytes),
             ("fragments_held", self.decoder.held().0 as u64),
             ("flows", totals.flows),
             ("flows_live", self.tracker.live_flows() as u64),
@@ -272,17 +295,29 @@ impl Pipeline {
             ("tunnels_shed", self.tunnels.shed),
             ("pdu_sessions_malformed", self.tunnels.malformed),
             ("qos_monitoring_implausible", self.tunnels.implausible),
-            ("bearers_restored", self.restored.restored),
-            ("bearers_outdated", self.restored.outdated),
             ("mirror_copies", self.ledger.copies()),
             ("records", totals.records),
         ];
         counters.extend(self.tracker.clients_shed());
-        counters.extend(self.tracker.control_shed());
-        counters.extend(self.control.counters());
+        if self.part.is_lead() {
+            counters.push(("bearers_restored", self.restored.restored));
+            counters.push(("bearers_outdated", self.restored.outdated));
+            counters.extend(self.tracker.control_shed());
+            counters.extend(self.control.counters());
+        }
         counters.extend(self.ledger.undecodable_totals(self.decoder.counters()));
         counters
     }
+}
+
+/// Reads a packet of the control plane.
+#[cold]
+#[inline(never)]
+fn learn(control: &mut Reader, tracker: &mut Tracker, inner: &Inner<'_>, time_ns: u64) {
+    let ends = [inner.source, inner.destination];
+    control.on_packet(inner, time_ns, |message| {
+        tracker.on_control(message, ends, time_ns);
+    });
 }
 
 /// Identities of one person: look-ups of the one lead to the other from `since` on.

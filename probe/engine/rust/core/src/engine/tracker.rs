@@ -616,15 +616,7 @@ impl Tracker {
         Some(id)
     }
 
-    /// Whether an end of a packet is a subscriber's: such a packet is none of the control plane,
-    /// whatever its ports.
-    pub fn is_of_subscriber(&self, inner: &Inner<'_>) -> bool {
-        [inner.source, inner.destination]
-            .into_iter()
-            .any(|address| self.site.is_subscriber(address))
-    }
-
-    /// The same of one address.
+    /// Whether the operator's prefixes say that an address is a subscriber's.
     pub fn is_subscriber(&self, address: Address) -> bool {
         self.site.is_subscriber(address)
     }
@@ -643,6 +635,9 @@ impl Tracker {
 
     /// Writes the record of a request of the control plane, if it is to have one.
     fn tell(&mut self, transaction: &Transaction, context: Option<&Context>) {
+        if !self.site.part.is_lead() {
+            return;
+        }
         let verdict = signalling::judge(transaction);
         if signalling::is_told(transaction, &verdict) {
             let (stamp, ids) = (&self.site.stamp, &self.site.session_ids);
