@@ -11,12 +11,14 @@ use edgeqoe_core::control::saved::{Kept, pack, unpack};
 use edgeqoe_core::control::vault::{self, Refused};
 use edgeqoe_core::engine::Pipeline;
 use edgeqoe_core::engine::options::{Options, parse_attribution};
+use edgeqoe_core::engine::shard::Part;
+use edgeqoe_core::source::CaptureState;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::EngineError;
 use crate::maps::MapInForce;
-use crate::worker::{Board, Delivery, Worker, open_source};
+use crate::worker::{Board, Delivery, Worker, open_sources};
 
 /// Bodies that wait for Python at most; then the workers wait.
 const QUEUED_BODIES: usize = 8;
@@ -46,6 +48,21 @@ pub struct Engine {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // A worker that panicked leaves valid numbers behind.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn numbers(state: &CaptureState) -> BTreeMap<&'static str, u64> {
+    BTreeMap::from([
+        ("control_copies", state.control_copies),
+        ("control_copies_dropped", state.control_copies_dropped),
+        ("hardware_timestamps", state.by_hardware),
+        ("interruptions", state.interruptions),
+        ("offered", state.offered),
+        ("dropped_kernel", state.dropped_kernel),
+        ("dropped_nic", state.dropped_nic),
+        ("dropped_early", state.dropped_early),
+        ("filtered", state.filtered),
+        ("unaccounted", state.unaccounted),
+    ])
 }
 
 #[pymethods]
@@ -133,6 +150,29 @@ impl Engine {
         sums
     }
 
+    /// Returns how each live capture fares, by worker; see the stub.
+    fn captures(
+        &self,
+    ) -> Vec<(
+        String,
+        usize,
+        &'static str,
+        BTreeMap<&'static str, u64>,
+        String,
+    )> {
+        let boards = lock(&self.boards);
+        let told = boards.iter().filter_map(|board| {
+            let state = lock(&board.capture).clone()?;
+            let capture_point = self.options.captures[board.capture_number]
+                .capture_point
+                .clone();
+            let (number, link) = (board.part.number.into(), state.link.name());
+            let numbers = numbers(&state);
+            Some((capture_point, number, link, numbers, state.interface))
+        });
+        told.collect()
+    }
+
     /// Returns (bytes read, bytes in all) of the captures, or None where the end is not known.
     fn progress(&self) -> Option<(u64, u64)> {
         let boards = lock(&self.boards);
@@ -147,7 +187,9 @@ impl Engine {
     fn sealed_bearers(&self) -> Result<Vec<u8>, String> {
         let boards = lock(&self.boards);
         let mut sections = Vec::new();
-        for (capture, board) in self.options.captures.iter().zip(boards.iter()) {
+        // All parts of a capture know the same.
+        for board in boards.iter().filter(|board| board.part.is_lead()) {
+            let capture = &self.options.captures[board.capture_number];
             let saved = lock(&board.bearers).clone();
             let saved = saved.ok_or("a capture has not ended")?;
             sections.push((capture.capture_point.clone(), saved));
@@ -183,26 +225,25 @@ impl Engine {
         }
         let (sender, deliveries) = sync_channel(QUEUED_BODIES);
         let mut workers = Vec::new();
-        for capture in &self.options.captures {
-            let seed = RandomState::new().hash_one(&capture.capture_point);
-            let mut pipeline =
-                Pipeline::new(&self.options, &capture.capture_point, &self.site_key, seed)?;
-            let source = open_source(capture, &self.stop).map_err(|error| error.to_string())?;
-            if let Some(kept) = self.take_remembered(&capture.capture_point) {
-                pipeline.remember(kept);
+        for (number, capture) in self.options.captures.iter().enumerate() {
+            let sources = open_sources(&self.options, capture, &self.stop)?;
+            let kept = self.take_remembered(&capture.capture_point);
+            let of = sources.len() as u16;
+            for (source, number_of_part) in sources.into_iter().zip(0..) {
+                let part = Part {
+                    number: number_of_part,
+                    of,
+                };
+                let mut pipeline = self.pipeline(part, &capture.capture_point)?;
+                if let Some(kept) = &kept {
+                    pipeline.remember(kept.clone());
+                }
+                let board = Arc::new(Board::of(number, part));
+                lock(&self.boards).push(Arc::clone(&board));
+                let (stop, maps) = (Arc::clone(&self.stop), Arc::clone(&self.maps));
+                let sender = sender.clone();
+                workers.push(Worker::new(source, pipeline, stop, maps, board, sender));
             }
-            let board = Arc::new(Board::default());
-            lock(&self.boards).push(Arc::clone(&board));
-            let stop = Arc::clone(&self.stop);
-            let maps = Arc::clone(&self.maps);
-            workers.push(Worker::new(
-                source,
-                pipeline,
-                stop,
-                maps,
-                board,
-                sender.clone(),
-            ));
         }
         for (number, worker) in workers.into_iter().enumerate() {
             std::thread::Builder::new()
@@ -215,6 +256,11 @@ impl Engine {
             drained: false,
         });
         Ok(())
+    }
+
+    fn pipeline(&self, part: Part, capture_point: &str) -> Result<Pipeline, String> {
+        let seed = RandomState::new().hash_one(capture_point);
+        Pipeline::for_part(part, &self.options, capture_point, &self.site_key, seed)
     }
 
     fn receive(&self, timeout: Duration) -> Option<Delivery> {

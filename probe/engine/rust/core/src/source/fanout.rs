@@ -3,7 +3,7 @@
 //! All packets of a subscriber meet one worker, since names, bearers, errors and races join flows with
 //! each other. The subscriber is found in this order: the direction that the PDU session container
 //! states, the RAN's prefixes around a tunnel, the operator's subscriber prefixes, the private
-//! address, the lower one. Of an ICMP error the packet counts that it quotes. The control plane goes to
+//! address, the one with the lower key (as `engine::shard` does). Of an ICMP error the packet counts that it quotes. The control plane goes to
 //! worker 0; [`control`] picks it out for the others.
 //!
 //! What is not taken apart: tunnels other than GTP-U go by their ends, frames in a tunnel (PDU sessions
@@ -82,6 +82,12 @@ const INNER: u32 = 7;
 /// Type of the GTP-U extension header that follows.
 const EXTENSION: u32 = 8;
 
+const OTHER_KEY: u32 = 9;
+
+/// Where the addresses stand in an IP header, of IPv4 and of IPv6.
+const SOURCE_KEYS: [u32; 2] = [12, 8];
+const DESTINATION_KEYS: [u32; 2] = [16, 24];
+
 const UNKNOWN: u32 = 0;
 const UP: u32 = 1;
 const DOWN: u32 = 2;
@@ -124,7 +130,7 @@ const GTPU_SIGNALS: [u32; 6] = [1, 2, 26, 31, 253, 254];
 const PDU_SESSION_CONTAINER: u32 = 0x85;
 
 /// Types that quote a packet behind their first eight bytes (RFC 792, RFC 4443).
-const ICMP_ERRORS: [u32; 5] = [3, 4, 5, 11, 12];
+const ICMP_ERRORS: [u32; 3] = [3, 11, 12];
 const ICMPV6_ERRORS: [u32; 4] = [1, 2, 3, 4];
 
 /// RFC 1918 and RFC 6598, and unique local addresses (RFC 4193).
@@ -345,7 +351,11 @@ impl<'a> Writer<'a> {
     fn ipv4(&mut self, stage: Stage, decide: Label) {
         self.asm.load(Size::Half, 6);
         // All but Don't Fragment; of a quote the first fragment will do.
-        let parts = if stage == Stage::Quoted { 0x1fff } else { 0x3fff };
+        let parts = if stage == Stage::Quoted {
+            0x1fff
+        } else {
+            0x3fff
+        };
         self.asm.branch(Test::AnyBit, parts, decide, To::Next);
         self.asm.load(Size::Byte, 9);
         self.asm.store(ABOVE);
@@ -650,8 +660,8 @@ impl<'a> Writer<'a> {
         self.membership(&PRIVATE);
         self.only_one(source, destination);
         self.lower(source, destination);
-        self.key(source, [12, 8], workers);
-        self.key(destination, [16, 24], workers);
+        self.worker(source, SOURCE_KEYS, workers);
+        self.worker(destination, DESTINATION_KEYS, workers);
     }
 
     /// The control plane goes to worker 0, unless an end is a subscriber's: they have no say in it.
@@ -689,55 +699,43 @@ impl<'a> Writer<'a> {
         self.asm.load_x_memory(IP);
     }
 
-    /// Goes where the lower address is; of IPv6 the upper halves count, as in the key.
+    /// Goes where the lower key is.
     fn lower(&mut self, source: Label, destination: Label) {
-        let v6 = self.asm.label();
-        self.version();
-        self.asm.branch(Test::Equal, 6, v6, To::Next);
-        self.compare(16, 12, source, destination, source);
-        self.asm.place(v6);
-        let equal = self.asm.label();
-        self.compare(24, 8, source, destination, equal);
-        self.asm.place(equal);
-        self.compare(28, 12, source, destination, source);
+        self.key(DESTINATION_KEYS);
+        self.asm.store(OTHER_KEY);
+        self.key(SOURCE_KEYS);
+        self.asm.load_x_memory(OTHER_KEY);
+        let higher = self.asm.label();
+        self.asm.branch_x(Test::Greater, higher, To::Next);
+        self.asm.load_x_memory(IP);
+        self.asm.goto(source);
+        self.asm.place(higher);
+        self.asm.load_x_memory(IP);
+        self.asm.goto(destination);
     }
 
-    /// Compares two words of the IP header at X, and leaves X there.
-    fn compare(&mut self, to: u32, from: u32, lower: Label, higher: Label, equal: Label) {
-        let (is_higher, differ) = (self.asm.label(), self.asm.label());
-        let same = self.asm.label();
-        self.asm.load(Size::Word, to);
-        self.asm.store(SCRATCH);
-        self.asm.load(Size::Word, from);
-        self.asm.load_x_memory(SCRATCH);
-        self.asm.branch_x(Test::Equal, same, differ);
-        self.asm.place(differ);
-        self.asm.branch_x(Test::Greater, is_higher, To::Next);
-        self.asm.load_x_memory(IP);
-        self.asm.goto(lower);
-        self.asm.place(is_higher);
-        self.asm.load_x_memory(IP);
-        self.asm.goto(higher);
-        self.asm.place(same);
-        self.asm.load_x_memory(IP);
-        self.asm.goto(equal);
-    }
-
-    /// Gives the worker of the address at one of the offsets, of IPv4 and of IPv6, from X on.
-    fn key(&mut self, at: Label, [v4, v6]: [u32; 2], workers: u32) {
-        let (long, spread) = (self.asm.label(), self.asm.label());
-        self.asm.place(at);
+    /// A = 32 bits of the address at one of the offsets, of IPv4 and of IPv6, from X on: the address, or
+    /// its upper 64 bits folded in two. X is the IP header again.
+    fn key(&mut self, [v4, v6]: [u32; 2]) {
+        let (long, done) = (self.asm.label(), self.asm.label());
         self.version();
         self.asm.branch(Test::Equal, 6, long, To::Next);
         self.asm.load(Size::Word, v4);
-        self.asm.goto(spread);
+        self.asm.goto(done);
         self.asm.place(long);
         self.asm.load(Size::Word, v6);
         self.asm.store(SCRATCH);
         self.asm.load(Size::Word, v6 + 4);
         self.asm.load_x_memory(SCRATCH);
         self.asm.alu_x(Alu::Xor);
-        self.asm.place(spread);
+        self.asm.load_x_memory(IP);
+        self.asm.place(done);
+    }
+
+    /// Gives the worker of the address at one of the offsets.
+    fn worker(&mut self, at: Label, offsets: [u32; 2], workers: u32) {
+        self.asm.place(at);
+        self.key(offsets);
         self.asm.alu(Alu::Mul, SPREAD);
         self.asm.alu(Alu::ShiftRight, 16);
         self.asm.alu(Alu::Mod, workers);

@@ -90,7 +90,11 @@ impl Ring {
                 tp_feature_req_word: 0,
             };
             set_option(fd, libc::PACKET_RX_RING, &request)?;
-            Ok((Map::new(fd, blocks * BLOCK_LEN)?, BLOCK_LEN, BLOCK_STATUS_AT))
+            Ok((
+                Map::new(fd, blocks * BLOCK_LEN)?,
+                BLOCK_LEN,
+                BLOCK_STATUS_AT,
+            ))
         })
     }
 
@@ -349,6 +353,15 @@ fn join(fd: RawFd, interface: u32) -> Result<(), Fault> {
         libc::ENETDOWN => Err(Fault::Plain("the interface is down")),
         _ => Ok(()),
     }
+}
+
+/// Sends a frame as it is.
+#[cfg(test)]
+pub(super) fn send(interface: &str, frame: &[u8]) -> io::Result<()> {
+    let index = socket::index(interface).ok_or(io::ErrorKind::NotFound)?;
+    let socket = socket::open(libc::AF_PACKET, libc::SOCK_RAW, 0)?;
+    socket::bind(socket.as_raw_fd(), index)?;
+    socket::send(socket.as_raw_fd(), frame)
 }
 
 /// Takes the error that is pending on the socket, an errno or 0.

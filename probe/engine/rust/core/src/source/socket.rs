@@ -114,13 +114,18 @@ pub(super) fn poll<const N: usize>(
     Ok(polled.map(|socket| socket.revents))
 }
 
-/// Sends `request` and receives an answer into `answer`; returns what of it came.
-pub(super) fn ask<'a>(fd: RawFd, request: &[u8], answer: &'a mut [u8]) -> io::Result<&'a [u8]> {
+pub(super) fn send(fd: RawFd, bytes: &[u8]) -> io::Result<()> {
     // SAFETY: the bytes live through the call, and their length is passed.
-    let sent = unsafe { libc::send(fd, request.as_ptr().cast(), request.len(), 0) };
+    let sent = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), 0) };
     if sent < 0 {
         return Err(io::Error::last_os_error());
     }
+    Ok(())
+}
+
+/// Sends `request` and receives an answer into `answer`; returns what of it came.
+pub(super) fn ask<'a>(fd: RawFd, request: &[u8], answer: &'a mut [u8]) -> io::Result<&'a [u8]> {
+    send(fd, request)?;
     // SAFETY: the bytes live through the call, and their length is passed.
     let got = unsafe { libc::recv(fd, answer.as_mut_ptr().cast(), answer.len(), 0) };
     let got = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;

@@ -56,7 +56,12 @@ pub(super) struct Totals {
 
 impl Watch {
     /// Begins to count for rings that listen already. `filtered`: a filter keeps packets from them.
-    pub fn open(port: Port, rings: &[Ring], counts_sent: bool, filtered: bool) -> Result<Self, Fault> {
+    pub fn open(
+        port: Port,
+        rings: &[Ring],
+        counts_sent: bool,
+        filtered: bool,
+    ) -> Result<Self, Fault> {
         let handles: Result<Vec<_>, Fault> = rings.iter().map(Ring::handle).collect();
         let unfiltered = filtered.then(|| ring::open_counter(port)).transpose()?;
         if let Some(counter) = &unfiltered {
@@ -125,7 +130,8 @@ impl Watch {
         if self.open.len() == READINGS {
             self.open.pop_front();
         }
-        self.open.push_back(self.offered.packets.saturating_sub(seen));
+        self.open
+            .push_back(self.offered.packets.saturating_sub(seen));
         let least = self.open.iter().copied().min().unwrap_or(0);
         let settled = self.closed || self.open.len() == READINGS;
         let totals = &mut self.totals;

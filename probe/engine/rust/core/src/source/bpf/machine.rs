@@ -30,7 +30,11 @@ impl Skb<'_> {
             other => panic!("unknown size {other:#x}"),
         };
         let bytes = self.data.get(offset as usize..)?.get(..len)?;
-        Some(bytes.iter().fold(0, |sum, &byte| sum << 8 | u32::from(byte)))
+        Some(
+            bytes
+                .iter()
+                .fold(0, |sum, &byte| sum << 8 | u32::from(byte)),
+        )
     }
 }
 
