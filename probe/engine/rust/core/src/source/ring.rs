@@ -355,13 +355,14 @@ fn join(fd: RawFd, interface: u32) -> Result<(), Fault> {
     }
 }
 
-/// Sends a frame as it is.
+/// Sends frames as they are.
 #[cfg(test)]
-pub(super) fn send(interface: &str, frame: &[u8]) -> io::Result<()> {
+pub(super) fn send(interface: &str, frames: &[Vec<u8>]) -> io::Result<()> {
     let index = socket::index(interface).ok_or(io::ErrorKind::NotFound)?;
     let socket = socket::open(libc::AF_PACKET, libc::SOCK_RAW, 0)?;
     socket::bind(socket.as_raw_fd(), index)?;
-    socket::send(socket.as_raw_fd(), frame)
+    let mut frames = frames.iter();
+    frames.try_for_each(|frame| socket::send(socket.as_raw_fd(), frame))
 }
 
 /// Takes the error that is pending on the socket, an errno or 0.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::build::SECOND;
 use super::*;
+use crate::source::ring;
 use crate::source::{Filter, Instruction, LinkState, LiveOptions, Range, Sharding, open_interface};
 
 /// Set for the tests that run in a namespace: nothing else may touch interfaces.
@@ -397,7 +398,7 @@ fn shared(workers: u32) -> LiveOptions {
     LiveOptions {
         workers,
         ignore_outgoing: true,
-        ring_bytes: 4 << 20,
+        ring_bytes: 16 << 20,
         sharding: Sharding {
             subscribers,
             ran: Vec::new(),
@@ -416,7 +417,7 @@ fn all_of_a_subscriber_meets_one_worker_in_the_kernel() {
 fn one_worker_inside() {
     cable();
     let (mut sources, stop) = capture_all("far", shared(4));
-    let mut sent = 0;
+    let mut sent = Vec::new();
     for number in 0..40 {
         let subscriber = [100, 64, 1, number];
         let mut frames = vec![
@@ -449,11 +450,10 @@ fn one_worker_inside() {
         ];
         let tunnelled = datagram([2152, 2152], &[&header[..], &inner].concat());
         frames.push(frame(17, [[10, 0, 0, 1], [10, 0, 0, 2]], &tunnelled));
-        for frame in &frames {
-            send_frame_quickly("near", frame);
-            sent += 1;
-        }
+        sent.append(&mut frames);
     }
+    ring::send("near", &sent).expect("they are sent");
+    let sent = sent.len();
     let seen = drain_all(&mut sources);
     assert_eq!(seen.iter().map(Vec::len).sum::<usize>(), sent);
     assert!(
@@ -499,24 +499,18 @@ fn control_plane_inside() {
         nodes,
         &datagram([2152, 2152], &[0x32, 1, 0, 4, 0, 0, 0, 0, 0, 9, 0, 0]),
     ));
+    let mut sent = Vec::new();
     for round in 0..5u8 {
-        for frame in &control {
-            send_frame_quickly("near", frame);
-        }
+        sent.extend_from_slice(&control);
         for number in 0..20 {
             let ends = [[100, 64, 1, number], SERVER];
-            send_frame_quickly("near", &frame(6, ends, &[round; 20]));
+            sent.push(frame(6, ends, &[round; 20]));
         }
     }
     // A subscriber's own, whatever its port.
-    send_frame_quickly(
-        "near",
-        &frame(
-            17,
-            [[100, 64, 1, 1], SERVER],
-            &datagram([2123, 2123], b"not"),
-        ),
-    );
+    let own = datagram([2123, 2123], b"not");
+    sent.push(frame(17, [[100, 64, 1, 1], SERVER], &own));
+    ring::send("near", &sent).expect("they are sent");
     let seen = drain_all(&mut sources);
     let is_control = |packet: &Vec<u8>| control.contains(packet);
     for packets in &seen {
@@ -550,11 +544,6 @@ fn control_plane_inside() {
     );
 }
 
-/// Sends a frame as it is, without another process.
-fn send_frame_quickly(interface: &str, frame: &[u8]) {
-    crate::source::ring::send(interface, frame).expect("it is sent");
-}
-
 #[test]
 fn workers_have_their_own_again_when_the_interface_comes_back() {
     in_a_namespace("workers_come_back");
@@ -566,10 +555,11 @@ fn workers_come_back_inside() {
     cable();
     let (mut sources, _stop) = capture_all("far", shared(3));
     let mut placed = || {
-        for number in 0..30 {
-            let ends = [[100, 64, 1, number], SERVER];
-            send_frame_quickly("near", &frame(6, ends, &[7; 20]));
-        }
+        let ends = |number| [[100, 64, 1, number], SERVER];
+        let frames: Vec<_> = (0..30)
+            .map(|number| frame(6, ends(number), &[7; 20]))
+            .collect();
+        ring::send("near", &frames).expect("they are sent");
         drain_all(&mut sources)
     };
     let before = placed();
