@@ -92,27 +92,17 @@ impl Ledger {
         self.copies.iter().sum()
     }
 
+    /// Takes over the counts of packets that the mirror had shown already.
+    pub fn set_copies(&mut self, copies: Vec<u64>) {
+        self.copies = copies;
+    }
+
     /// (reason, packets) over all interfaces since the start; only reasons that occurred.
-    pub fn undecodable_totals(&self, decoder: &[Counters]) -> Vec<(&'static str, u64)> {
-        let foreign = Undecodable::ALL.iter().map(|&why| {
-            (
-                why.reason(),
-                decoder
-                    .iter()
-                    .map(|counters| counters.undecodable_for(why))
-                    .sum(),
-            )
-        });
-        let own = OWN_REASONS.iter().enumerate().map(|(index, &reason)| {
-            (
-                reason,
-                self.untracked.iter().map(|counts| counts[index]).sum(),
-            )
-        });
-        foreign
-            .chain(own)
-            .filter(|&(_, packets): &(_, u64)| packets > 0)
-            .collect()
+    pub fn untracked_totals(&self) -> Vec<(&'static str, u64)> {
+        let counts_of = |index: usize| self.untracked.iter().map(move |counts| counts[index]);
+        let totals = OWN_REASONS.iter().enumerate();
+        let totals = totals.map(|(index, &reason)| (reason, counts_of(index).sum()));
+        totals.filter(|&(_, packets)| packets > 0).collect()
     }
 
     /// Writes what happened since the last report: a list with a map per interface that changed.
@@ -171,8 +161,22 @@ impl Ledger {
     }
 }
 
+/// (reason, packets) over all interfaces since the start; only reasons that occurred.
+pub fn undecodable_totals(decoder: &[Counters]) -> Vec<(&'static str, u64)> {
+    let total = |why| {
+        decoder
+            .iter()
+            .map(|counters| counters.undecodable_for(why))
+            .sum()
+    };
+    let totals = Undecodable::ALL
+        .iter()
+        .map(|&why| (why.reason(), total(why)));
+    totals.filter(|&(_, packets)| packets > 0).collect()
+}
+
 /// The counter of an interface.
-fn entry<T: Default + Clone>(counters: &mut Vec<T>, interface: u32) -> &mut T {
+pub fn entry<T: Default + Clone>(counters: &mut Vec<T>, interface: u32) -> &mut T {
     let index = (interface as usize).min(MAX_INTERFACES - 1);
     if index >= counters.len() {
         counters.resize(index + 1, T::default());

@@ -5,15 +5,19 @@
 //! became of it; `clients` knows what a client's sessions say about each other.
 
 mod application;
+mod body;
 mod clients;
 mod clock;
+pub mod crew;
 mod duplicates;
 mod emit;
 mod evidence;
 mod exchange;
 mod failure;
 mod icmp;
+mod joint;
 mod ledger;
+mod log;
 mod names;
 mod notes;
 pub mod options;

@@ -492,6 +492,7 @@ impl Session {
             key.sender(opener).0.0.to_be_bytes()
         };
         is_attempt.then(|| Attempt {
+            session: self.id,
             by,
             target: self.target(key),
             transport: key.transport,

@@ -121,6 +121,27 @@ impl Sharing {
         self.part_of(self.by_addresses(key.low, key.high))
     }
 
+    /// The same of a packet's flow. Of ICMP, which has no ports, it is the place of two hosts.
+    #[inline]
+    pub fn home_of(&self, inner: &Inner<'_>) -> u16 {
+        let is_control = match inner.transport {
+            Transport::Sctp => true,
+            Transport::Udp => inner.segment.first_chunk().is_some_and(|&[a, b, c, d]| {
+                is_control_port(u16::from_be_bytes([a, b]))
+                    || is_control_port(u16::from_be_bytes([c, d]))
+            }),
+            _ => false,
+        };
+        if is_control {
+            return 0;
+        }
+        self.part_of(self.by_addresses(inner.source, inner.destination))
+    }
+
+    pub fn parts(&self) -> u16 {
+        self.of.max(1)
+    }
+
     fn of_inner(&self, inner: &Inner<'_>) -> u16 {
         let up = inner.tunnel.and_then(|tunnel| self.is_up(&tunnel));
         // An error goes against the packet that it quotes.
