@@ -19,6 +19,12 @@ class Engine:
                                                        # "-" is standard input; or
                        "interface": str,               # live, mutually exclusive with "files"
                        "ignore_outgoing": bool,        # live: leave out what this host sends
+                       "workers": int,                 # live: threads that share the packets, each
+                                                       # subscriber's with one; default 1
+                       "ring_bytes": int,              # live: of each worker; default 0: 64 MiB
+                       "filter": {"ethernet": program, "raw_ip": program} | null,
+                                                       # live: of (code, jt, jf, k), classic BPF
+                       "timestamps": "kernel" | "hardware",
                        "time_offset_ns": int}],        # added to every packet's time
          "active_timeout_s": int,
          "client_address": "full" | "prefix" | "none",
@@ -71,6 +77,12 @@ class Engine:
         What is another version's, another probe's or key's, or damaged raises `EngineError` and
         changes nothing. The first packet's time says what is too old to count: see the counters
         bearers_restored and bearers_outdated.
+        """
+    def captures(self) -> list[tuple[str, int, str, dict[str, int], str]]:
+        """Return (capture point, worker, link, numbers, interface) of each worker of live captures.
+
+        `link` is up, no_carrier, down or gone. The numbers of the interface stand with worker 0:
+        offered = received + filtered + dropped_kernel + dropped_nic + unaccounted.
         """
     def counters(self) -> dict[str, int]:
         """Return totals since the start: packets, bytes, flows, records, and drops by reason."""
