@@ -86,7 +86,7 @@ impl Worker {
         board: Arc<Board>,
         deliveries: SyncSender<Delivery>,
     ) -> Self {
-        Self {
+        let worker = Self {
             source,
             pipeline,
             stop,
@@ -94,7 +94,9 @@ impl Worker {
             map_seen: 0,
             board,
             deliveries,
-        }
+        };
+        worker.note();
+        worker
     }
 
     /// Runs until the source ends, fails or is stopped, or until nobody takes the bodies.

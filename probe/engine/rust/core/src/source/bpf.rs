@@ -159,12 +159,12 @@ impl Assembler {
     }
 
     /// X = A.
-    pub fn to_x(&mut self) {
+    pub fn tax(&mut self) {
         self.plain(MISC, 0);
     }
 
     /// A = X.
-    pub fn from_x(&mut self) {
+    pub fn txa(&mut self) {
         self.plain(MISC | TXA, 0);
     }
 

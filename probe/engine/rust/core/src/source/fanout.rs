@@ -312,15 +312,15 @@ impl<'a> Writer<'a> {
 
     /// X += `bytes`.
     fn skip(&mut self, bytes: u32) {
-        self.asm.from_x();
+        self.asm.txa();
         self.asm.alu(Alu::Add, bytes);
-        self.asm.to_x();
+        self.asm.tax();
     }
 
     /// X += A.
     fn skip_a(&mut self) {
         self.asm.alu_x(Alu::Add);
-        self.asm.to_x();
+        self.asm.tax();
     }
 
     /// With an IP header at X, goes to the packet in its tunnel (`inner`), to the one that it quotes
@@ -552,7 +552,7 @@ impl<'a> Writer<'a> {
         self.asm.store(SCRATCH);
         // The byte before it.
         self.asm.alu(Alu::Add, u32::MAX);
-        self.asm.to_x();
+        self.asm.tax();
         self.asm.load(Size::Byte, 0);
         self.asm.store(EXTENSION);
         self.asm.load_x_memory(SCRATCH);
