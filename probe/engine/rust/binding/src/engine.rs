@@ -26,6 +26,15 @@ const QUEUED_BODIES: usize = 8;
 /// The longest wait of one call, so that a thread in `next_body` notices a shutdown.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
+/// Capture point, worker, link, numbers and interface of one worker of a live capture.
+type Told = (
+    String,
+    usize,
+    &'static str,
+    BTreeMap<&'static str, u64>,
+    String,
+);
+
 struct Queue {
     deliveries: Receiver<Delivery>,
     /// All workers have ended and everything they delivered was taken.
@@ -151,15 +160,7 @@ impl Engine {
     }
 
     /// Returns how each live capture fares, by worker; see the stub.
-    fn captures(
-        &self,
-    ) -> Vec<(
-        String,
-        usize,
-        &'static str,
-        BTreeMap<&'static str, u64>,
-        String,
-    )> {
+    fn captures(&self) -> Vec<Told> {
         let boards = lock(&self.boards);
         let told = boards.iter().filter_map(|board| {
             let state = lock(&board.capture).clone()?;
