@@ -9,7 +9,7 @@ class EngineError(Exception):
 
 @final
 class Engine:
-    """One thread per capture, or several; each capture hands over bodies (`probe.record.codec`) as it fills them.
+    """One thread per capture, or several; bodies (`probe.record.codec`) come as they are filled.
 
     `options` is a JSON text:
 
@@ -38,8 +38,8 @@ class Engine:
                           "ran_node_id": str | null, "tracking_area": str | null,
                           "rat": str | null, "apn": str | null}]}
 
-    Each key is required, but for "copies" (65,536) and "workers" (1); an unknown key or a wrong value raises
-    `EngineError`.
+    Each key is required, but for "copies" (65,536) and "workers" (1); an unknown key or a wrong
+    value raises `EngineError`.
     """
 
     def __new__(cls, options: str, site_key: bytes) -> Engine: ...
