@@ -28,6 +28,7 @@ from probe.config import (
     attribution_option,
     capture_files,
     engine_options,
+    workers_for,
 )
 from probe.errors import (
     BatchError,
@@ -102,7 +103,8 @@ def capture_options(config: ReplayConfig, kit: EngineKit, now_ns: int) -> list[d
         else:
             files = capture_files(capture.paths())
             offset = _offset_to_now(files, kit, now_ns) if capture.time == "now" else 0
-            source = {"files": files, "time_offset_ns": offset}
+            workers = workers_for(files, capture.workers)
+            source = {"files": files, "time_offset_ns": offset, "workers": workers}
         options.append({"capture_point": capture.capture_point, **source})
     return options
 

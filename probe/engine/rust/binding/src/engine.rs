@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use edgeqoe_core::control::saved::{Kept, pack, unpack};
 use edgeqoe_core::control::vault::{self, Refused};
 use edgeqoe_core::engine::Pipeline;
-use edgeqoe_core::engine::options::{Options, parse_attribution};
+use edgeqoe_core::engine::crew::Crew;
+use edgeqoe_core::engine::options::{Capture, Options, parse_attribution};
 use edgeqoe_core::engine::shard::Part;
 use edgeqoe_core::source::CaptureState;
 use pyo3::prelude::*;
@@ -18,7 +19,8 @@ use pyo3::types::PyBytes;
 
 use crate::EngineError;
 use crate::maps::MapInForce;
-use crate::worker::{Board, Delivery, Worker, open_sources};
+use crate::shared::Shared;
+use crate::worker::{Board, Delivery, Worker, open_files_of, open_live};
 
 /// Bodies that wait for Python at most; then the workers wait.
 const QUEUED_BODIES: usize = 8;
@@ -35,13 +37,16 @@ type Told = (
     String,
 );
 
+/// What a thread does.
+type Run = Box<dyn FnOnce() + Send>;
+
 struct Queue {
     deliveries: Receiver<Delivery>,
     /// All workers have ended and everything they delivered was taken.
     drained: bool,
 }
 
-/// One thread per capture; each hands over bodies as it fills them.
+/// One thread per capture, or several; each capture hands over bodies as it fills them.
 #[pyclass(frozen)]
 pub struct Engine {
     options: Options,
@@ -225,31 +230,17 @@ impl Engine {
             return Err("the engine was started before".into());
         }
         let (sender, deliveries) = sync_channel(QUEUED_BODIES);
-        let mut workers = Vec::new();
+        let mut runs: Vec<Run> = Vec::new();
         for (number, capture) in self.options.captures.iter().enumerate() {
-            let sources = open_sources(&self.options, capture, &self.stop)?;
-            let kept = self.take_remembered(&capture.capture_point);
-            let of = sources.len() as u16;
-            for (source, number_of_part) in sources.into_iter().zip(0..) {
-                let part = Part {
-                    number: number_of_part,
-                    of,
-                };
-                let mut pipeline = self.pipeline(part, &capture.capture_point)?;
-                if let Some(kept) = &kept {
-                    pipeline.remember(kept.clone());
-                }
-                let board = Arc::new(Board::of(number, part));
-                lock(&self.boards).push(Arc::clone(&board));
-                let (stop, maps) = (Arc::clone(&self.stop), Arc::clone(&self.maps));
-                let sender = sender.clone();
-                workers.push(Worker::new(source, pipeline, stop, maps, board, sender));
+            match &capture.interface {
+                Some(interface) => runs.extend(self.live(number, interface, &sender)?),
+                None => runs.push(self.replay(number, capture, sender.clone())?),
             }
         }
-        for (number, worker) in workers.into_iter().enumerate() {
+        for (number, run) in runs.into_iter().enumerate() {
             std::thread::Builder::new()
                 .name(format!("capture-{number}"))
-                .spawn(move || worker.run())
+                .spawn(run)
                 .map_err(|error| format!("cannot start a capture thread: {error}"))?;
         }
         *queue = Some(Queue {
@@ -257,6 +248,64 @@ impl Engine {
             drained: false,
         });
         Ok(())
+    }
+
+    /// Opens an interface; what is returned runs its workers.
+    fn live(
+        &self,
+        number: usize,
+        interface: &str,
+        deliveries: &SyncSender<Delivery>,
+    ) -> Result<Vec<Run>, String> {
+        let capture = &self.options.captures[number];
+        let sources = open_live(&self.options, capture, interface, &self.stop)?;
+        let kept = self.take_remembered(&capture.capture_point);
+        let of = sources.len() as u16;
+        let mut runs: Vec<Run> = Vec::new();
+        for (part, source) in (0..of).zip(sources) {
+            let part = Part { number: part, of };
+            let mut pipeline = self.pipeline(part, &capture.capture_point)?;
+            if let Some(kept) = &kept {
+                pipeline.remember(kept.clone());
+            }
+            let board = self.board(number, part);
+            let (stop, maps) = (Arc::clone(&self.stop), Arc::clone(&self.maps));
+            let worker = Worker::new(source, pipeline, stop, maps, board, deliveries.clone());
+            runs.push(Box::new(move || worker.run()));
+        }
+        Ok(runs)
+    }
+
+    /// Opens files; what is returned reads them.
+    fn replay(
+        &self,
+        number: usize,
+        capture: &Capture,
+        deliveries: SyncSender<Delivery>,
+    ) -> Result<Run, String> {
+        let point = &capture.capture_point;
+        let source = open_files_of(capture).map_err(|error| error.to_string())?;
+        let kept = self.take_remembered(point);
+        let (stop, maps) = (Arc::clone(&self.stop), Arc::clone(&self.maps));
+        if capture.workers > 1 {
+            let crew = Crew::new(&self.options, point, &self.site_key, capture.workers, kept)?;
+            let board = self.board(number, Part::WHOLE);
+            let shared = Shared::new(source, crew, stop, maps, board, deliveries);
+            return Ok(Box::new(move || shared.run()));
+        }
+        let mut pipeline = self.pipeline(Part::WHOLE, point)?;
+        if let Some(kept) = kept {
+            pipeline.remember(kept);
+        }
+        let board = self.board(number, Part::WHOLE);
+        let worker = Worker::new(source, pipeline, stop, maps, board, deliveries);
+        Ok(Box::new(move || worker.run()))
+    }
+
+    fn board(&self, number: usize, part: Part) -> Arc<Board> {
+        let board = Arc::new(Board::of(number, part));
+        lock(&self.boards).push(Arc::clone(&board));
+        board
     }
 
     fn pipeline(&self, part: Part, capture_point: &str) -> Result<Pipeline, String> {

@@ -60,21 +60,22 @@ pub struct Worker {
     deliveries: SyncSender<Delivery>,
 }
 
-/// Opens a capture's sources, one for each worker; live ones end within a fraction of a second once
-/// `stop` is set. The error is one line.
-pub fn open_sources(
+/// Opens an interface, with a source for each worker; they end within a fraction of a second once `stop`
+/// is set. The error is one line.
+pub fn open_live(
     options: &Options,
     capture: &Capture,
+    interface: &str,
     stop: &Arc<AtomicBool>,
 ) -> Result<Vec<Box<dyn Source>>, String> {
-    let opened = match &capture.interface {
-        Some(interface) => open_interface(interface, options.live(capture)?, stop),
-        None => {
-            let paths: Vec<PathBuf> = capture.files.iter().map(PathBuf::from).collect();
-            open_files(&paths, capture.time_offset_ns).map(|source| vec![source])
-        }
-    };
+    let opened = open_interface(interface, options.live(capture)?, stop);
     opened.map_err(|error| error.to_string())
+}
+
+/// Opens a capture's files.
+pub fn open_files_of(capture: &Capture) -> Result<Box<dyn Source>, SourceError> {
+    let paths: Vec<PathBuf> = capture.files.iter().map(PathBuf::from).collect();
+    open_files(&paths, capture.time_offset_ns)
 }
 
 impl Worker {

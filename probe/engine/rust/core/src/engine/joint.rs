@@ -48,8 +48,6 @@ pub struct Joint {
     /// Columns that are full, with their rows; one tick can fill several.
     full: VecDeque<(usize, Vec<u8>)>,
     pub records: u64,
-    /// Stays empty.
-    pub log: Log,
 }
 
 impl Joint {
@@ -62,7 +60,6 @@ impl Joint {
             batch_rows,
             full: VecDeque::new(),
             records: 0,
-            log: Log::default(),
         }
     }
 

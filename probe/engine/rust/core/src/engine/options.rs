@@ -34,7 +34,8 @@ pub struct Capture {
     /// A mirror port only receives; a host that watches its own traffic sends too.
     #[serde(default)]
     pub ignore_outgoing: bool,
-    /// Threads that share an interface's packets.
+    /// Threads that measure flows. Of files, one that reads and one that writes join more than one; each
+    /// of an interface's has a ring of its own.
     #[serde(default = "one")]
     pub workers: u16,
     /// Packets that a live capture leaves out in the kernel.
@@ -46,13 +47,6 @@ pub struct Capture {
     #[serde(default)]
     ring_bytes: u32,
 }
-
-fn one() -> u16 {
-    1
-}
-
-/// As many rings as a fanout group can have.
-const MAX_WORKERS: u16 = 256;
 
 /// Instructions of classic BPF, (code, jt, jf, k), for interfaces with Ethernet headers and without;
 /// an empty list where the filter has no meaning for one.
@@ -70,6 +64,13 @@ enum Timestamps {
     Kernel,
     Hardware,
 }
+
+fn one() -> u16 {
+    1
+}
+
+/// More share nothing out more evenly, and each learns all of the control plane.
+const MAX_WORKERS: u16 = 64;
 
 /// How much of the client's address leaves the probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -206,7 +207,7 @@ impl Capture {
         if !(1..=MAX_WORKERS).contains(&self.workers) {
             let workers = self.workers;
             return Err(format!(
-                "captures.workers: {workers} is not between 1 and {MAX_WORKERS}"
+                "captures: {workers} workers are not between 1 and {MAX_WORKERS}"
             ));
         }
         let programs = self.filter.iter().flat_map(|of| [&of.ethernet, &of.raw_ip]);

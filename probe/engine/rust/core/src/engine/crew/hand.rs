@@ -69,7 +69,7 @@ impl Hand {
             match item {
                 Item::Packet(carried) => self.on_packet(batch, carried),
                 Item::Step { number, step } => {
-                    self.log().before_packet(*number);
+                    self.log(|log| log.before_packet(*number));
                     self.tracker.follow_step(*step);
                     if let Some(kept) = self.remembered.take() {
                         self.restored = self.tracker.load_bearers(kept);
@@ -87,11 +87,11 @@ impl Hand {
                     closing_ns,
                 } => {
                     self.tracker.follow(*now_ns);
-                    self.log().before_packet(*number);
+                    self.log(|log| log.before_packet(*number));
                     self.tracker.finish_at(*closing_ns);
                 }
             }
-            if self.log().len() >= ENTRIES {
+            if self.log(|log| log.len()) >= ENTRIES {
                 self.hand_over(line, false)?;
             }
         }
@@ -102,13 +102,13 @@ impl Hand {
     fn on_packet(&mut self, batch: &Batch, carried: &Carried) {
         let inner = &batch.inner_of(carried);
         self.tracker.follow(carried.now_ns);
-        self.log().at_packet(carried.number);
+        self.log(|log| log.at_packet(carried.number));
         match carried.to {
             Use::Track | Use::TrackAndLearn => {
                 let measured = carried.measured.as_ref();
                 let taken = self.tracker.on_packet(inner, measured, carried.time_ns);
                 if let Err(why) = taken {
-                    self.log().untracked(carried.interface, why);
+                    self.log(|log| log.untracked(carried.interface, why));
                 }
             }
             Use::Copy => self.tracker.on_copy(inner),
@@ -124,17 +124,19 @@ impl Hand {
     fn tell_links(&mut self) {
         for link in self.tracker.take_links() {
             if self.is_lead {
-                self.log().add((0, 0), Entry::Link(link));
+                self.log(|log| log.add((0, 0), Entry::Link(link)));
             }
         }
     }
 
-    fn log(&mut self) -> &mut Log {
-        self.tracker.log_mut()
+    /// A hand's tracker has a log.
+    #[inline]
+    fn log<T: Default>(&mut self, act: impl FnOnce(&mut Log) -> T) -> T {
+        self.tracker.log_mut().map(act).unwrap_or_default()
     }
 
     fn hand_over(&mut self, line: &Line, ends_batch: bool) -> Result<(), ()> {
-        let entries = self.log().take();
+        let entries = self.log(Log::take);
         let chunk = Chunk {
             entries,
             ends_batch,
