@@ -12,7 +12,13 @@ from typing import Any, BinaryIO, Final
 from probe.agent import PacketEngine, native_kit
 from probe.cli.progress import Progress
 from probe.cli.table import RecordTable
-from probe.config import ReplayConfig, capture_files, engine_options, load_replay_config, workers_for
+from probe.config import (
+    ReplayConfig,
+    capture_files,
+    engine_options,
+    load_replay_config,
+    workers_for,
+)
 from probe.errors import CaptureError, ProbeError
 from probe.record import codec
 from probe.settings import read_secret

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from probe.cli.replay import limits_reached
 from probe.engine import Engine, EngineError
 from probe.record import codec
 from tests.probe.engine.packets import Capture
@@ -103,7 +104,8 @@ def run(tmp_path: Path) -> Run:
         path.write_bytes(capture.pcap())
         result = run_engine([str(path)], **changes)
         shared = run_engine([str(path)], **changes, workers=3)
-        assert shared.bodies == result.bodies, "three workers tell something else"
+        is_same = shared.bodies == result.bodies or limits_reached(shared.counters)
+        assert is_same, "three workers tell something else"
         return result
 
     return run_capture

@@ -45,9 +45,7 @@ def simulated(directory: Path, view: str, *more: str) -> Path:
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_mobile_network_is_told_alike_by_any_number_of_workers(
-    view: str, tmp_path: Path
-) -> None:
+def test_a_mobile_network_is_told_alike_by_any_number_of_workers(view: str, tmp_path: Path) -> None:
     moves = ["--handovers", "30", "--restarts", "1"] if "+" in view else []
     capture = simulated(tmp_path, view, *moves)
     config = tmp_path / "probe.yaml"

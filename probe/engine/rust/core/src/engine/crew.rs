@@ -197,14 +197,14 @@ impl Crew {
 
 /// Between the front and a hand: batches go, and come back to be filled again.
 struct ToHand {
-    batches: SyncSender<Box<Batch>>,
-    emptied: Receiver<Box<Batch>>,
+    batches: SyncSender<Batch>,
+    emptied: Receiver<Batch>,
 }
 
 /// A hand's end of it, and its way to the back.
 struct Line {
-    batches: Receiver<Box<Batch>>,
-    emptied: SyncSender<Box<Batch>>,
+    batches: Receiver<Batch>,
+    emptied: SyncSender<Batch>,
     log: SyncSender<Chunk>,
 }
 

@@ -28,6 +28,10 @@ struct Account {
     received: u64,
     dropped_kernel: u64,
     dropped_nic: u64,
+    filtered: u64,
+    offered: u64,
+    unaccounted: u64,
+    interruptions: u64,
     no_timestamp: u64,
     time_went_back: u64,
     decoded: u64,
@@ -136,6 +140,10 @@ impl Ledger {
             account.received = source.received;
             account.dropped_kernel = source.dropped_kernel;
             account.dropped_nic = source.dropped_nic;
+            account.filtered = source.filtered;
+            account.offered = source.offered;
+            account.unaccounted = source.unaccounted;
+            account.interruptions = source.interruptions;
             account.no_timestamp = source.no_timestamp;
             account.time_went_back = source.time_went_back;
         }
@@ -188,11 +196,18 @@ fn write_entry(
     let numbers = [
         ("received", delta(|account| account.received)),
         ("decoded", delta(|account| account.decoded)),
-        ("filtered", 0),
+        ("filtered", delta(|account| account.filtered)),
         ("dropped_kernel", delta(|account| account.dropped_kernel)),
         ("dropped_nic", delta(|account| account.dropped_nic)),
         ("time_went_back", delta(|account| account.time_went_back)),
     ];
+    // Of live interfaces only.
+    let mut live = vec![
+        ("offered", delta(|account| account.offered)),
+        ("unaccounted", delta(|account| account.unaccounted)),
+        ("interruptions", delta(|account| account.interruptions)),
+    ];
+    live.retain(|&(_, number)| number > 0);
     let mut reasons = vec![(NO_TIMESTAMP, delta(|account| account.no_timestamp))];
     for (index, why) in Undecodable::ALL.iter().enumerate() {
         reasons.push((
@@ -206,14 +221,14 @@ fn write_entry(
     reasons.retain(|&(_, packets)| packets > 0);
     let mut shed = vec![(MIRROR_COPY, now.copies - before.copies)];
     shed.retain(|&(_, packets)| packets > 0);
-    let nothing = reasons.is_empty() && shed.is_empty();
+    let nothing = reasons.is_empty() && shed.is_empty() && live.is_empty();
     if nothing && numbers.iter().all(|&(_, number)| number == 0) {
         return false;
     }
-    let _ = encode::write_map_len(out, numbers.len() as u32 + 4);
+    let _ = encode::write_map_len(out, (numbers.len() + live.len()) as u32 + 4);
     write_text_entry(out, "capture_point", capture_point);
     write_text_entry(out, "interface", interface);
-    for (name, number) in numbers {
+    for (name, number) in numbers.into_iter().chain(live) {
         write_number_entry(out, name, number);
     }
     write_reasons(out, "shed", &shed);

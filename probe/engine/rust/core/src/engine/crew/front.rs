@@ -47,7 +47,7 @@ pub struct Front {
     packets: u64,
     bytes: u64,
     /// What is shared out and not handed over, by hand.
-    shares: Vec<Box<Batch>>,
+    shares: Vec<Batch>,
     closings: Vec<(Moment, Entry)>,
 }
 
@@ -64,7 +64,7 @@ impl Front {
             clock: Clock::default(),
             paths: Paths::default(),
             tunnels: Tunnels::new(TunnelLimits::of_bearers(limits.bearers as usize)),
-            shares: (0..sharing.parts()).map(|_| Box::default()).collect(),
+            shares: (0..sharing.parts()).map(|_| Batch::default()).collect(),
             sharing,
             icmp_homes: IcmpHomes::default(),
             copies: Vec::new(),
@@ -89,7 +89,7 @@ impl Front {
         let mut failure = None;
         while !is_stopped() {
             if let Some(map) = newer_map() {
-                self.to_all(|| Item::Map(Arc::clone(&map)));
+                self.give_all(|| Item::Map(Arc::clone(&map)));
             }
             let read = self.read(source);
             let is_over = !matches!(read, Ok(true));
@@ -138,7 +138,7 @@ impl Front {
         let step = self.clock.observe(time_ns);
         if self.clock.is_another_second() {
             let number = self.number;
-            self.to_all(|| Item::Step { number, step });
+            self.give_all(|| Item::Step { number, step });
             self.icmp_homes.take_step(step);
         }
         if self.batch_started_ns == 0 {
@@ -203,7 +203,7 @@ impl Front {
         }
     }
 
-    fn to_all(&mut self, item: impl Fn() -> Item) {
+    fn give_all(&mut self, item: impl Fn() -> Item) {
         for share in &mut self.shares {
             share.items.push(item());
         }
@@ -224,7 +224,7 @@ impl Front {
     fn close(&mut self, source: &[InterfaceLedger]) {
         let now_ns = self.clock.now_ns();
         self.decoder.expire(now_ns);
-        self.to_all(|| Item::Expire { now_ns });
+        self.give_all(|| Item::Expire { now_ns });
         for (ends, traffic) in self.tunnels.drain(now_ns) {
             self.paths.on_traffic(ends, traffic, now_ns);
         }
@@ -247,7 +247,7 @@ impl Front {
         self.number += 1;
         let (number, now_ns) = (self.number, self.clock.now_ns());
         let closing_ns = self.clock.closing_ns();
-        self.to_all(|| Item::End {
+        self.give_all(|| Item::End {
             number,
             now_ns,
             closing_ns,
@@ -302,7 +302,7 @@ impl Front {
 fn share_icmp(
     sharing: &Sharing,
     homes: &mut IcmpHomes,
-    shares: &mut [Box<Batch>],
+    shares: &mut [Batch],
     (inner, arrival, measured): (&Inner<'_>, Arrival, Option<Measured>),
 ) {
     let error = IcmpError::read(inner);
