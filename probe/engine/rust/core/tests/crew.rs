@@ -166,3 +166,66 @@ fn any_number_of_threads_gives_what_one_gives() {
     }
     assert!(differing.is_empty(), "{differing:#?}");
 }
+
+/// The capture with most packets, in which many batches follow each other.
+fn longest() -> Option<PathBuf> {
+    let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    captures().into_iter().max_by_key(size)
+}
+
+#[test]
+fn what_the_operator_says_changes_nothing_about_it() {
+    let text = OPTIONS
+        .replace(
+            r#""subscriber_prefixes": []"#,
+            r#""subscriber_prefixes": ["10.0.0.0/8", "192.168.0.0/16", "172.16.0.0/12"]"#,
+        )
+        .replace(r#""active_timeout_s": 60"#, r#""active_timeout_s": 1"#)
+        .replace(r#""batch_rows": 7"#, r#""batch_rows": 1"#);
+    let options = Options::parse(&text).expect("the options are valid");
+    for path in captures() {
+        let one = by_one(&mut *opened(&path), &options);
+        let several = by_crew(&mut *opened(&path), &options, 5);
+        assert!(one == several, "{}", path.display());
+    }
+}
+
+#[test]
+fn a_crew_ends_where_nobody_takes_its_bodies() {
+    let options = Options::parse(OPTIONS).expect("the options are valid");
+    let Some(path) = longest() else { return };
+    for room in [1, 2, 9] {
+        let keeper = Keeper::with_room(room);
+        worked(&mut *opened(&path), &options, 3, &keeper);
+        assert_eq!(keeper.bodies.into_inner().unwrap().len(), room);
+    }
+}
+
+#[test]
+fn a_crew_that_is_stopped_ends_its_flows() {
+    let options = Options::parse(OPTIONS).expect("the options are valid");
+    let Some(path) = longest() else { return };
+    let keeper = Keeper::with_room(usize::MAX);
+    keeper.stop.store(true, Ordering::Relaxed);
+    let outcome = worked(&mut *opened(&path), &options, 2, &keeper);
+    assert_eq!(outcome.failure, None);
+    let bodies = keeper.bodies.into_inner().unwrap();
+    assert_eq!(bodies.len(), 1, "the account of no packet");
+}
+
+#[test]
+fn contexts_of_an_earlier_run_are_given_back_unused() {
+    let options = Options::parse(OPTIONS).expect("the options are valid");
+    let signalling = captures().into_iter();
+    let kept = signalling.map(|path| by_one(&mut *opened(&path), &options).bearers);
+    let Some(saved) = kept.max_by_key(Vec::len) else {
+        return;
+    };
+    let kept = edgeqoe_core::control::saved::Kept::read(&saved).expect("what was saved");
+    let keeper = Keeper::with_room(usize::MAX);
+    keeper.stop.store(true, Ordering::Relaxed);
+    let Some(path) = longest() else { return };
+    let crew = Crew::new(&options, "test", b"key", 2, Some(kept)).expect("valid options");
+    let outcome = crew.run(&mut *opened(&path), &keeper);
+    assert!(outcome.bearers == saved);
+}
