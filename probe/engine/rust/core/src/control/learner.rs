@@ -209,6 +209,11 @@ impl Learner {
         }
     }
 
+    fn has_connection(&self, id: ContextId, said: &Said<'_>) -> bool {
+        let keys = self.bearers.get(id).map_or(&[][..], Context::ue_keys);
+        said.ue_keys().any(|key| keys.contains(&key))
+    }
+
     /// Without those whose signalling connection is over, as its identities are another's.
     fn without_connection(
         &mut self,
@@ -264,6 +269,10 @@ impl Learner {
         let about = about.unwrap_or_default();
         let mut ids = about.contexts.clone();
         ids.retain(|&id| self.bearers.get(id).is_some());
+        if said.is_of_ran() {
+            // Another connection has the identities by now, and the answer to the request was missed.
+            ids.retain(|&id| self.has_connection(id, said));
+        }
         if ids.is_empty() {
             ids = self.contexts_of(said);
             ids = self.without_ended(ids, said, changes);
