@@ -30,7 +30,11 @@ def test_a_filter_for_frames_has_no_program_for_bare_packets() -> None:
 
 @pytest.mark.parametrize(
     ("expression", "problem"),
-    [("porrt 22", "syntax error"), ("vlan 7", "takes the tag out"), ("host 1.2.3.400", "400|unknown|invalid|illegal")],
+    [
+        ("porrt 22", "syntax error"),
+        ("vlan 7", "takes the tag out"),
+        ("host 1.2.3.400", "400|unknown|invalid|illegal"),
+    ],
 )
 def test_a_filter_that_cannot_be_used_says_why(expression: str, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
