@@ -213,7 +213,8 @@ impl Pipeline {
         }
     }
 
-    fn close_body(&mut self, (rows, columns): (usize, Vec<u8>), source: &[InterfaceLedger]) {
+    /// Completes a body that its columns have begun.
+    fn close_body(&mut self, mut out: Vec<u8>, source: &[InterfaceLedger]) {
         self.decoder.expire(self.tracker.clock_ns());
         let now_ns = self.tracker.clock_ns();
         self.control.expire(now_ns);
@@ -221,11 +222,6 @@ impl Pipeline {
             self.paths.on_traffic(ends, traffic, now_ns);
         }
         let paths = self.paths.drain(now_ns);
-        let mut out = Vec::with_capacity(columns.len() + 1024);
-        let _ = encode::write_map_len(&mut out, 5);
-        write_number_entry(&mut out, "rows", rows as u64);
-        let _ = encode::write_str(&mut out, "columns");
-        out.extend_from_slice(&columns);
         write_links(&mut out, &self.tracker.take_links());
         write_paths(&mut out, &self.capture_point, &paths);
         let _ = encode::write_str(&mut out, "ledger");

@@ -62,8 +62,8 @@ pub struct Tracker {
     residents: Residents,
     columns: Columns,
     batch_rows: usize,
-    /// Columns that are full, with their rows; one tick can fill several.
-    full: VecDeque<(usize, Vec<u8>)>,
+    /// Begun bodies, for [`Self::take_full`]; one tick can fill several.
+    full: VecDeque<Vec<u8>>,
     pub totals: Totals,
     due: Vec<FlowId>,
 }
@@ -263,8 +263,8 @@ impl Tracker {
         }
     }
 
-    /// Takes the next full columns and their rows.
-    pub fn take_full(&mut self) -> Option<(usize, Vec<u8>)> {
+    /// Takes the next body whose columns are full; see [`Columns::begin_body`].
+    pub fn take_full(&mut self) -> Option<Vec<u8>> {
         self.full.pop_front()
     }
 
@@ -272,12 +272,9 @@ impl Tracker {
         !self.full.is_empty()
     }
 
-    /// Takes the columns under construction and their rows.
-    pub fn take_rest(&mut self) -> (usize, Vec<u8>) {
-        let rows = self.columns.rows();
-        let mut bytes = Vec::new();
-        self.columns.drain(&mut bytes);
-        (rows, bytes)
+    /// Begins a body with the columns under construction.
+    pub fn take_rest(&mut self) -> Vec<u8> {
+        self.columns.begin_body()
     }
 
     /// Counts a record just written, and sets full columns aside.

@@ -2,7 +2,13 @@
 
 use rmp::encode;
 
-use super::column::{Binary, Bytes, Column, Optional, Required, RequiredText, Text, WireType};
+use super::column::{Binary, Column, Near, Optional, Required, WireType};
+use super::dictionary::{Bytes, RequiredText, RequiredWord, Text, Word};
+
+/// Room for what a body holds beside its rows: the columns' names, a ledger.
+const BODY_START: usize = 16 << 10;
+/// Room for a row, with which most bodies do not have to grow.
+const BYTES_A_ROW: usize = 160;
 
 macro_rules! record_fields {
     ($($name:ident: $column:ty,)+) => {
@@ -27,7 +33,8 @@ macro_rules! record_fields {
         impl Columns {
             /// Adds a row.
             pub fn push(&mut self, record: &Record<'_>) {
-                $(self.$name.push(record.$name);)+
+                let row = self.rows;
+                $(self.$name.push(row, record.$name);)+
                 self.rows += 1;
             }
 
@@ -38,7 +45,8 @@ macro_rules! record_fields {
             }
 
             /// Writes the map of the columns that hold a value, and forgets the rows.
-            pub fn drain(&mut self, out: &mut Vec<u8>) {
+            fn drain(&mut self, out: &mut Vec<u8>) {
+                self.relate();
                 let _ = encode::write_map_len(out, self.present());
                 $(if !self.$name.is_absent() {
                     self.$name.write(stringify!($name), self.rows, out);
@@ -54,27 +62,54 @@ impl Columns {
     pub fn rows(&self) -> usize {
         self.rows
     }
+
+    /// Begins a body with the rows and their columns, and forgets them. What follows are the entries
+    /// `links`, `paths` and `ledger`.
+    pub fn begin_body(&mut self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(BODY_START + self.rows * BYTES_A_ROW);
+        let _ = encode::write_map_len(&mut out, 5);
+        let _ = encode::write_str(&mut out, "rows");
+        let _ = encode::write_uint(&mut out, self.rows as u64);
+        let _ = encode::write_str(&mut out, "columns");
+        self.drain(&mut out);
+        out
+    }
+
+    /// Sessions that end together come in the order of their identifiers, and an interval begins with
+    /// its flow and lasts for seconds: differences are shorter than values.
+    fn relate(&mut self) {
+        let Self {
+            session_id,
+            flow_start_time,
+            start_time,
+            end_time,
+            ..
+        } = self;
+        session_id.count_on("session_id");
+        end_time.count_from("start_time", start_time);
+        start_time.count_from("flow_start_time", flow_start_time);
+    }
 }
 
 record_fields! {
-    session_id: Required<u64>,
-    record_kind: RequiredText,
+    session_id: Near,
+    record_kind: RequiredWord,
     interval_index: Required<u32>,
     capture_point: RequiredText,
-    flow_start_time: Required<u64>,
-    start_time: Required<u64>,
-    end_time: Required<u64>,
-    transport: RequiredText,
+    flow_start_time: Near,
+    start_time: Near,
+    end_time: Near,
+    transport: RequiredWord,
     client_ip: Bytes,
     client_port: Optional<u16>,
     server_ip: Bytes,
     server_port: Optional<u16>,
-    initiator: Text,
+    initiator: Word,
     encapsulation: Text,
     subscriber_id: Bytes,
-    subscriber_source: Text,
+    subscriber_source: Word,
     cell_id: Text,
-    cell_source: Text,
+    cell_source: Word,
     cell_age_s: Optional<u32>,
     ran_node_id: Text,
     tracking_area: Text,
@@ -84,11 +119,11 @@ record_fields! {
     qos_class: Optional<u8>,
     qfi: Optional<u8>,
     slice: Text,
-    app_protocol: Text,
+    app_protocol: Word,
     server_name: Text,
-    server_name_source: Text,
+    server_name_source: Word,
     alpn: Text,
-    tls_version: Text,
+    tls_version: Word,
     ech: Optional<u8>,
     certificate_not_after: Optional<u64>,
     dns_query: Text,
@@ -107,12 +142,12 @@ record_fields! {
     rtt_client_median_us: Optional<u32>,
     rtt_client_samples: Optional<u32>,
     rtt_client_histogram: Binary,
-    rtt_client_method: Text,
+    rtt_client_method: Word,
     rtt_server_min_us: Optional<u32>,
     rtt_server_median_us: Optional<u32>,
     rtt_server_samples: Optional<u32>,
     rtt_server_histogram: Binary,
-    rtt_server_method: Text,
+    rtt_server_method: Word,
     bytes_up: Required<u64>,
     bytes_down: Required<u64>,
     payload_up: Required<u64>,
@@ -123,7 +158,7 @@ record_fields! {
     active_us_down: Required<u32>,
     peak_bytes_up: Optional<u64>,
     peak_bytes_down: Optional<u64>,
-    limited_by: Text,
+    limited_by: Word,
     retransmitted_packets_up: Optional<u32>,
     retransmitted_packets_down: Optional<u32>,
     retransmitted_bytes_up: Optional<u32>,
@@ -153,7 +188,7 @@ record_fields! {
     ran_delay_down_median_us: Optional<u32>,
     ran_delay_down_samples: Optional<u32>,
     ran_delay_down_histogram: Binary,
-    ran_delay_source: Text,
+    ran_delay_source: Word,
     rtp_codec: Text,
     rtp_packets_expected_up: Optional<u32>,
     rtp_packets_expected_down: Optional<u32>,
@@ -171,15 +206,15 @@ record_fields! {
     video_stall_us: Optional<u32>,
     video_bitrate_bps: Optional<u64>,
     video_confidence: Optional<f32>,
-    procedure: Text,
+    procedure: Word,
     cause_code: Optional<u16>,
     response_us: Optional<u32>,
     peer_ip: Bytes,
-    outcome: Text,
-    failure_cause: Text,
-    failure_stage: Text,
-    failure_side: Text,
+    outcome: Word,
+    failure_cause: Word,
+    failure_stage: Word,
+    failure_side: Word,
     evidence: Text,
-    end_reason: Text,
+    end_reason: Word,
     flags: Required<u8>,
 }

@@ -6,7 +6,9 @@
 
 mod column;
 mod columns;
+mod dictionary;
 pub mod names;
+mod packed;
 pub mod pseudonym;
 pub mod session_id;
 
