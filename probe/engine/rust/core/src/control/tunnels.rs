@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use ahash::HashMap;
+use crate::engine::HashMap;
 
 use crate::control::numbering::{Counted, Counter, Numbering};
 use crate::control::paths::{Ends, RoundTrips};

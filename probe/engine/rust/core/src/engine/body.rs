@@ -19,18 +19,13 @@ pub struct Account<'a> {
     pub paths: &'a [PathReport],
 }
 
-/// Writes a body of `rows` records in `columns`.
-pub fn write(
-    (rows, columns): (usize, Vec<u8>),
+/// Completes a body that its columns have begun.
+pub fn complete(
+    mut out: Vec<u8>,
     links: &[Link],
     capture_point: &str,
     account: Option<(&Account<'_>, &mut Ledger)>,
 ) -> Vec<u8> {
-    let mut out = Vec::with_capacity(columns.len() + 1024);
-    let _ = encode::write_map_len(&mut out, 5);
-    write_number_entry(&mut out, "rows", rows as u64);
-    let _ = encode::write_str(&mut out, "columns");
-    out.extend_from_slice(&columns);
     write_links(&mut out, links);
     let paths = account
         .as_ref()

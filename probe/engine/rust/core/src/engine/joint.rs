@@ -45,8 +45,8 @@ pub struct Joint {
     stamp: Stamp,
     pub columns: Columns,
     batch_rows: usize,
-    /// Columns that are full, with their rows; one tick can fill several.
-    full: VecDeque<(usize, Vec<u8>)>,
+    /// Bodies begun with columns that were full; one tick can fill several.
+    full: VecDeque<Vec<u8>>,
     pub records: u64,
 }
 
@@ -69,8 +69,8 @@ impl Joint {
         [clients, attempts, pairs, ("names_shed", self.names.shed())]
     }
 
-    /// Takes the next full columns and their rows.
-    pub fn take_full(&mut self) -> Option<(usize, Vec<u8>)> {
+    /// Takes the next body whose columns are full; see [`Columns::begin_body`].
+    pub fn take_full(&mut self) -> Option<Vec<u8>> {
         self.full.pop_front()
     }
 
@@ -78,12 +78,9 @@ impl Joint {
         !self.full.is_empty()
     }
 
-    /// Takes the columns under construction and their rows.
-    pub fn take_rest(&mut self) -> (usize, Vec<u8>) {
-        let rows = self.columns.rows();
-        let mut bytes = Vec::new();
-        self.columns.drain(&mut bytes);
-        (rows, bytes)
+    /// Begins a body with the columns under construction.
+    pub fn take_rest(&mut self) -> Vec<u8> {
+        self.columns.begin_body()
     }
 
     /// Counts a record just written, and sets full columns aside.

@@ -37,4 +37,8 @@ mod tunnelled;
 mod verdict;
 mod volume;
 
+/// The tables of what sessions say about each other: their keys come off the wire, so each table has a
+/// seed of its own. Several times cheaper than the standard library's for keys of some bytes.
+pub(crate) type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::quality::RandomState>;
+
 pub use pipeline::{Counters, Pipeline};

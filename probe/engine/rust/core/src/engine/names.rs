@@ -4,11 +4,13 @@
 //! some other protocol) was mostly begun after its client asked for a name. The table holds what was
 //! answered, by subscriber and server address, and by server address alone.
 
-use ahash::{HashMap, RandomState};
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use crate::app::dns::Resolution;
 use crate::decap::Address;
+use crate::engine::HashMap;
 use crate::engine::application::DnsEvent;
 use crate::engine::clients::Client;
 

@@ -202,7 +202,7 @@ impl Pipeline {
     fn close_full(&mut self) {
         while let Some(full) = self.tracker.joint_mut().and_then(Joint::take_full) {
             let links = self.take_links();
-            let body = body::write(full, &links, &self.capture_point, None);
+            let body = body::complete(full, &links, &self.capture_point, None);
             self.bodies.push_back(body);
         }
     }
@@ -224,7 +224,7 @@ impl Pipeline {
         if let Some(joint) = self.tracker.joint_mut() {
             let rest = joint.take_rest();
             let account = Some((&account, &mut self.ledger));
-            let body = body::write(rest, &links, &self.capture_point, account);
+            let body = body::complete(rest, &links, &self.capture_point, account);
             self.bodies.push_back(body);
         }
     }

@@ -131,16 +131,19 @@ impl Place {
 pub struct Places {
     /// [`PLACES_KEPT`] from the first context on, by the context's slot.
     kept: Vec<Option<(Seen, Arc<Place>)>>,
-    /// Of clients known by their address alone: [`ADDRESSES_KEPT`] from the first on, by the address.
-    by_address: Vec<Option<(Address, Arc<Place>)>>,
+    /// Of clients known by their address alone: [`ADDRESS_SETS`] from the first on, by the address. The
+    /// one asked for last stands first in its set.
+    by_address: Vec<[Option<(Address, Arc<Place>)>; WAYS]>,
 }
 
 /// Contexts whose place is kept, some 150 bytes each; a further one takes another's room.
 const PLACES_KEPT: usize = 4096;
 
-/// Clients known by their address whose place is kept, some 300 bytes each; a further one takes
-/// another's room. A pseudonym costs as much as ten packets.
-const ADDRESSES_KEPT: usize = 1 << 15;
+/// Sets of clients known by their address whose place is kept, 65,536 in all of some 300 bytes each; a
+/// further one takes the room of the one of its set that was not asked for the longest. A pseudonym
+/// costs as much as ten packets.
+const ADDRESS_SETS: usize = 1 << 14;
+const WAYS: usize = 4;
 
 /// All that a place is made of.
 #[derive(Debug, PartialEq, Eq)]
@@ -156,19 +159,20 @@ impl Places {
     pub fn of_address(&mut self, client: Address, pseudonyms: &Pseudonyms) -> Arc<Place> {
         let host = host(client);
         if self.by_address.is_empty() {
-            self.by_address.resize_with(ADDRESSES_KEPT, || None);
+            self.by_address.resize_with(ADDRESS_SETS, Default::default);
         }
-        let kept = &mut self.by_address[slot_of(host)];
-        match kept {
-            Some((known, place)) if *known == host => Arc::clone(place),
-            _ => {
-                let nobody = Place::default();
-                let place = nobody.completed(client, Attribution::default(), pseudonyms);
-                let place = Arc::new(place);
-                *kept = Some((host, Arc::clone(&place)));
-                place
-            }
+        let set = &mut self.by_address[set_of(host)];
+        let is_host =
+            |kept: &Option<(Address, _)>| matches!(kept, Some((known, _)) if *known == host);
+        let at = set.iter().position(is_host);
+        set[..=at.unwrap_or(WAYS - 1)].rotate_right(1);
+        if at.is_none() {
+            let nobody = Place::default();
+            let place = nobody.completed(client, Attribution::default(), pseudonyms);
+            set[0] = Some((host, Arc::new(place)));
         }
+        let (_, place) = set[0].get_or_insert_with(|| (host, Arc::default()));
+        Arc::clone(place)
     }
 
     /// What the control plane says of a place.
@@ -195,10 +199,10 @@ impl Places {
 }
 
 /// Neighbours in an address range have slots of their own (Fibonacci hashing, Knuth vol. 3, 6.4).
-fn slot_of(host: Address) -> usize {
+fn set_of(host: Address) -> usize {
     const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15;
     let folded = (host.0 >> 64) as u64 ^ host.0 as u64;
-    (folded.wrapping_mul(GOLDEN_RATIO) >> 32) as usize % ADDRESSES_KEPT
+    (folded.wrapping_mul(GOLDEN_RATIO) >> 32) as usize % ADDRESS_SETS
 }
 
 fn of_found(found: &Found<'_>) -> Place {

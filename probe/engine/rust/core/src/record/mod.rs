@@ -6,7 +6,9 @@
 
 mod column;
 mod columns;
+mod dictionary;
 pub mod names;
+mod packed;
 pub mod pseudonym;
 mod row;
 pub mod session_id;

@@ -1,7 +1,8 @@
 //! A bounded map that forgets what has not been touched for a while.
 
-use ahash::HashMap;
 use std::hash::Hash;
+
+use crate::engine::HashMap;
 
 /// Two generations of at most `capacity` entries each. An entry lives for one to two lifetimes
 /// after it was last touched; ageing costs nothing per entry.

@@ -2,9 +2,9 @@
 //!
 //! A client is a subscriber, by whatever address: one that has IPv4 and IPv6 is reached by either.
 
-use ahash::HashMap;
-
 use super::Client;
+
+use crate::engine::HashMap;
 
 /// How long a packet to the client counts as proof that its return path is visible (DESIGN: 60 s).
 const MEMORY_NS: u64 = 60_000_000_000;

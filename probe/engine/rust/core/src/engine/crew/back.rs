@@ -180,7 +180,7 @@ impl Back {
     fn close_full(&mut self, give: &impl Fn(Vec<u8>) -> bool) -> Result<(), Left> {
         while let Some(full) = self.joint.take_full() {
             let links = std::mem::take(&mut self.links);
-            let body = body::write(full, &links, &self.capture_point, None);
+            let body = body::complete(full, &links, &self.capture_point, None);
             give(body).then_some(()).ok_or(Left)?;
         }
         Ok(())
@@ -197,7 +197,7 @@ impl Back {
         let links = std::mem::take(&mut self.links);
         let account = Some((&account, &mut self.ledger));
         let rest = self.joint.take_rest();
-        let body = body::write(rest, &links, &self.capture_point, account);
+        let body = body::complete(rest, &links, &self.capture_point, account);
         give(body).then_some(()).ok_or(Left)
     }
 
