@@ -167,6 +167,7 @@ impl Learner {
         if message.procedure == Procedure::ContextSetup {
             // Each connection has one: the first message of the next was missed.
             ids = self.without_connection(ids, said, |context| context.is_set_up);
+            self.take_keys_from_others(&ids, said);
         }
         let known = ids
             .iter()
@@ -205,6 +206,17 @@ impl Learner {
             {
                 self.bearers
                     .update(id, said.time_ns, |context| context.is_ending = true);
+            }
+        }
+    }
+
+    /// The core says for the first time what it calls a connection: who had that before has it no longer.
+    fn take_keys_from_others(&mut self, ids: &[ContextId], said: &Said<'_>) {
+        for key in said.ue_keys_of_owners() {
+            for other in self.bearers.by_ue(key).to_vec() {
+                if !ids.contains(&other) {
+                    self.bearers.drop_ues(other, |known| *known == key);
+                }
             }
         }
     }
@@ -586,6 +598,8 @@ impl Learner {
         };
         match (connection.subscriber, session.subscriber) {
             (Some(one), Some(other)) => one == other,
+            // Somebody had the end before, of whom nothing is to be learned.
+            (Some(_), None) => session.is_kept_by_core(),
             _ => !connection.registered || session.is_kept_by_core(),
         }
     }

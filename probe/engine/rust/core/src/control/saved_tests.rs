@@ -115,6 +115,7 @@ fn bearers() -> impl Strategy<Value = Vec<KnownBearer>> {
         ends,
         qos_class,
         flows,
+        seen: Vec::new(),
     });
     vec(one, 0..=MAX_BEARERS)
 }
