@@ -103,6 +103,8 @@ pub struct Tunnels {
     pub malformed: u64,
     /// Delays and stamps that are not believed.
     pub implausible: u64,
+    /// Packets whose number fits no count of their sender.
+    pub disordered: u64,
 }
 
 impl Tunnels {
@@ -114,6 +116,7 @@ impl Tunnels {
             shed: 0,
             malformed: 0,
             implausible: 0,
+            disordered: 0,
         }
     }
 
@@ -176,6 +179,7 @@ impl Tunnels {
         };
         let counted = entry.numbering.on_number(key.counter, number, time_ns);
         entry.counted.add(counted);
+        self.disordered += u64::from(counted.disordered);
         counted
     }
 

@@ -268,6 +268,7 @@ impl Pipeline {
             ("icmp_errors_unmatched", totals.icmp_errors_unmatched),
             ("paths_shed", self.paths.shed()),
             ("tunnels_shed", self.tunnels.shed),
+            ("tunnel_numbers_disordered", self.tunnels.disordered),
             ("pdu_sessions_malformed", self.tunnels.malformed),
             ("qos_monitoring_implausible", self.tunnels.implausible),
             ("mirror_copies", self.ledger.copies()),
