@@ -836,6 +836,7 @@ impl Tracker {
         let now_ns = self.clock.closing_ns();
         let flows = self.table.iter();
         let mut flows: Vec<(u64, u64, FlowId)> = flows
+            .filter(|(_, _, session)| session.is_newly_unanswered())
             .map(|(id, _, session)| (session.flow_start_ns, session.id, id))
             .collect();
         flows.sort_unstable();
