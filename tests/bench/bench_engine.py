@@ -6,12 +6,13 @@ through its own front door, `qoe-probe replay --format msgpack`, the start of Py
 are run where they are installed; docs/performance.md says what each of them measures.
 
 Packets per CPU-second vary with the neighbours of a shared machine: compare within one run only.
-Instructions (user mode) do not; they come from callgrind, and the start of a program is taken off by
-the difference between two captures. Callgrind runs code as a processor without SHA instructions
+Instructions (user mode) do not; they come from callgrind, and the start of a program is taken off
+by the difference between two captures. Callgrind runs code as a processor without SHA instructions
 would.
 """
 
 import argparse
+import importlib.util
 import os
 import re
 import shutil
@@ -49,16 +50,16 @@ PEERS = {
         (
             sys.executable,
             "-c",
-            "import sys, nfstream\n"
-            "for _ in nfstream.NFStreamer(sys.argv[1], n_meters=1): pass",
+            "import sys, nfstream\nfor _ in nfstream.NFStreamer(sys.argv[1], n_meters=1): pass",
             "CAPTURE",
         ),
         is_slow=True,
     ),
     "tshark": Peer(
-        tuple(
-            "tshark -n -r CAPTURE -T fields -e tcp.analysis.ack_rtt -e tcp.analysis.retransmission"
-            " -e tls.handshake.extensions_server_name".split()
+        (
+            *("tshark", "-n", "-r", "CAPTURE", "-T", "fields"),
+            *("-e", "tcp.analysis.ack_rtt", "-e", "tcp.analysis.retransmission"),
+            *("-e", "tls.handshake.extensions_server_name"),
         ),
         views=VIEWS,
         is_slow=True,
@@ -127,8 +128,7 @@ def programs(view: str, output: Path, *, peers: bool) -> Iterator[tuple[str, Pee
 def _is_here(peer: Peer) -> bool:
     if peer.words[0] != sys.executable:
         return shutil.which(peer.words[0]) is not None
-    done = subprocess.run([sys.executable, "-c", "import nfstream"], capture_output=True)
-    return done.returncode == 0
+    return importlib.util.find_spec("nfstream") is not None
 
 
 def _measure(view: str, arguments: argparse.Namespace) -> Iterator[Run]:

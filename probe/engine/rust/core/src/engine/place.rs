@@ -133,11 +133,14 @@ pub struct Places {
     kept: Vec<Option<(Seen, Arc<Place>)>>,
     /// Of clients known by their address alone: [`ADDRESS_SETS`] from the first on, by the address. The
     /// one asked for last stands first in its set.
-    by_address: Vec<[Option<(Address, Arc<Place>)>; WAYS]>,
+    by_address: Vec<[Kept; WAYS]>,
 }
 
 /// Contexts whose place is kept, some 150 bytes each; a further one takes another's room.
 const PLACES_KEPT: usize = 4096;
+
+/// A client known by its address alone, and its place.
+type Kept = Option<(Address, Arc<Place>)>;
 
 /// Sets of clients known by their address whose place is kept, 65,536 in all of some 300 bytes each; a
 /// further one takes the room of the one of its set that was not asked for the longest. A pseudonym
@@ -162,8 +165,7 @@ impl Places {
             self.by_address.resize_with(ADDRESS_SETS, Default::default);
         }
         let set = &mut self.by_address[set_of(host)];
-        let is_host =
-            |kept: &Option<(Address, _)>| matches!(kept, Some((known, _)) if *known == host);
+        let is_host = |kept: &Kept| matches!(kept, Some((known, _)) if *known == host);
         let at = set.iter().position(is_host);
         set[..=at.unwrap_or(WAYS - 1)].rotate_right(1);
         if at.is_none() {

@@ -536,13 +536,18 @@ impl Session {
 
     /// Whether nothing has come back to the SYN; said once.
     pub fn take_unanswered(&mut self) -> bool {
+        let is_new = self.is_newly_unanswered();
+        self.news.in_vain |= is_new;
+        is_new
+    }
+
+    /// Whether nothing has come back to the SYN, and that was not said.
+    pub fn is_newly_unanswered(&self) -> bool {
         let unanswered = self.connection.as_ref().is_some_and(|tcp| {
             let opening = tcp.handshake.first_syn_ns.is_some() && !tcp.is_established();
             opening && !tcp.syn_ack_seen() && self.is_one_way()
         });
-        let is_new = unanswered && !self.news.in_vain;
-        self.news.in_vain |= is_new;
-        is_new
+        unanswered && !self.news.in_vain
     }
 
     /// The session as an attempt to connect; none if it carried anything.

@@ -939,7 +939,9 @@ impl Tracker {
 
     /// What is unanswered at the end of a capture is counted before any of it is judged.
     fn note_all_unanswered(&mut self, now_ns: u64) {
-        let ids: Vec<FlowId> = self.table.iter().map(|(id, _, _)| id).collect();
+        let flows = self.table.iter();
+        let unanswered = flows.filter(|(_, _, session)| session.is_newly_unanswered());
+        let ids: Vec<FlowId> = unanswered.map(|(id, _, _)| id).collect();
         let mut unanswered = Vec::new();
         for id in ids {
             if let Some((_, session)) = self.table.get_mut(id)

@@ -30,8 +30,12 @@ pub fn write_planes_as<T: Copy>(
     let _ = encode::write_str(out, data_name);
     let _ = encode::write_bin_len(out, (width * values.len()) as u32);
     for plane in 0..width {
-        let byte = |&value: &T| (bits(value) >> (8 * plane)) as u8;
-        out.extend(values.iter().map(byte));
+        let start = out.len();
+        out.resize(start + values.len(), 0);
+        // A loop over two slices takes many values at a time.
+        for (byte, &value) in out[start..].iter_mut().zip(values) {
+            *byte = (bits(value) >> (8 * plane)) as u8;
+        }
     }
 }
 
