@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::control::attribution::{Attribution, AttributionMap, Conditions, Prefix, parse_address};
+use crate::engine::overload::SheddingMode;
 
 /// Options of one engine.
 #[derive(Debug, Clone, Deserialize)]
@@ -67,6 +68,9 @@ pub struct Limits {
     pub names: u32,
     /// Sessions of the mobile network that are known at once from its control plane.
     pub bearers: u32,
+    /// What is left out under overload.
+    #[serde(default)]
+    pub shedding: SheddingMode,
 }
 
 /// At a million packets a second, the last 65 ms.

@@ -17,12 +17,13 @@ use crate::engine::duplicates::Duplicates;
 use crate::engine::emit::Stamp;
 use crate::engine::ledger::{Ledger, write_number_entry, write_optional_entry, write_text_entry};
 use crate::engine::options::Options;
+use crate::engine::overload::{Change, Overload, Shedding};
 use crate::engine::place::Places;
 use crate::engine::site::Site;
 use crate::engine::tracker::Tracker;
 use crate::record::pseudonym::Pseudonyms;
 use crate::record::session_id::SessionIds;
-use crate::source::{InterfaceLedger, Packet};
+use crate::source::{InterfaceLedger, Packet, Pressure};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -41,6 +42,7 @@ pub struct Pipeline {
     remembered: Option<Kept>,
     restored: Restored,
     ledger: Ledger,
+    overload: Overload,
     bodies: VecDeque<Vec<u8>>,
     capture_point: String,
     batch_interval_ns: u64,
@@ -71,6 +73,9 @@ impl Pipeline {
             places: Places::default(),
         };
         let limits = options.limits;
+        let overload = Overload::new(limits.shedding);
+        let mut tracker = Tracker::new(site, &limits, options.batch_rows as usize, hash_seed);
+        tracker.set_shedding(overload.shedding());
         Ok(Self {
             decoder: Decoder::new(FragmentLimits {
                 datagrams: limits.fragments as usize,
@@ -78,13 +83,14 @@ impl Pipeline {
                 ..FragmentLimits::default()
             }),
             duplicates: Duplicates::new(limits.copies, hash_seed),
-            tracker: Tracker::new(site, &limits, options.batch_rows as usize, hash_seed),
+            tracker,
             paths: Paths::default(),
             tunnels: Tunnels::new(TunnelLimits::of_bearers(limits.bearers as usize)),
             control: Reader::new(),
             remembered: None,
             restored: Restored::default(),
             ledger: Ledger::default(),
+            overload,
             bodies: VecDeque::new(),
             capture_point: capture_point.into(),
             batch_interval_ns: u64::from(options.batch_interval_s) * SECOND_NS,
@@ -139,6 +145,10 @@ impl Pipeline {
                 if let Err(why) = taken {
                     self.ledger.untracked(packet.interface, why);
                 }
+                let unseen = self.tracker.take_unseen();
+                if !unseen.is_empty() {
+                    self.ledger.unseen(packet.interface, unseen);
+                }
                 if Reader::is_control(inner) && !self.tracker.is_of_subscriber(inner) {
                     let Self {
                         control, tracker, ..
@@ -176,6 +186,24 @@ impl Pipeline {
             }
             _ => {}
         }
+    }
+
+    /// Takes in how far the source is behind, and leaves out more or less from now on; returns the step
+    /// taken, if one is.
+    pub fn on_pressure(&mut self, pressure: &Pressure) -> Option<Change> {
+        let change = self.overload.look(pressure)?;
+        self.tracker.set_shedding(change.after);
+        Some(change)
+    }
+
+    /// What is left out now.
+    pub fn shedding(&self) -> Shedding {
+        self.overload.shedding()
+    }
+
+    /// While memory is short, tables stay as large as they are.
+    pub fn hold_memory(&mut self, is_short: bool) {
+        self.tracker.hold_flows(is_short);
     }
 
     /// Moves packet time on: with each packet, or when there is none to tell it.
@@ -277,6 +305,8 @@ impl Pipeline {
             ("mirror_copies", self.ledger.copies()),
             ("records", totals.records),
         ];
+        counters.extend(self.tracker.evictions());
+        counters.extend(self.ledger.unseen_totals());
         counters.extend(self.tracker.clients_shed());
         counters.extend(self.tracker.control_shed());
         counters.extend(self.control.counters());

@@ -15,12 +15,15 @@ use crate::engine::application::{Application, Quic};
 use crate::engine::clients::{Clients, Winners};
 use crate::engine::clock::{Clock, Step};
 use crate::engine::emit::{IntervalEnd, emit};
+use crate::engine::eviction::Eviction;
 use crate::engine::failure::Verdict;
 use crate::engine::icmp::IcmpError;
 use crate::engine::ledger::Untracked;
 use crate::engine::names::Names;
 use crate::engine::notes::Note;
 use crate::engine::options::Limits;
+use crate::engine::overload::Shedding;
+use crate::engine::overloaded::{Overloaded, Unseen};
 use crate::engine::quic_ids::QuicIds;
 use crate::engine::residents::Residents;
 use crate::engine::session::{News, Path, Session};
@@ -66,6 +69,9 @@ pub struct Tracker {
     full: VecDeque<(usize, Vec<u8>)>,
     pub totals: Totals,
     due: Vec<FlowId>,
+    eviction: Eviction,
+    flows_limit: usize,
+    overloaded: Overloaded,
 }
 
 impl Tracker {
@@ -85,6 +91,9 @@ impl Tracker {
             full: VecDeque::new(),
             totals: Totals::default(),
             due: Vec::new(),
+            eviction: Eviction::new(limits.flows as usize),
+            flows_limit: limits.flows as usize,
+            overloaded: Overloaded::default(),
         }
     }
 
@@ -104,6 +113,28 @@ impl Tracker {
 
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// Leaves out what `shedding` says from now on.
+    pub fn set_shedding(&mut self, shedding: Shedding) {
+        self.overloaded.set(shedding);
+    }
+
+    /// What was left unseen of the packet before.
+    #[inline]
+    pub fn take_unseen(&mut self) -> Unseen {
+        self.overloaded.take()
+    }
+
+    /// While memory is short the table does not grow: who comes takes the place of another.
+    pub fn hold_flows(&mut self, is_short: bool) {
+        let limit = self.flows_limit;
+        let held = self.table.len().clamp(1, limit);
+        self.table.set_capacity(if is_short { held } else { limit });
+    }
+
+    pub fn evictions(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.eviction.counts()
     }
 
     /// What was not remembered of clients, by table.
@@ -347,9 +378,7 @@ impl Tracker {
         now_ns: u64,
         reason: EndReason,
     ) -> Verdict {
-        if let Some(quic) = session.application.quic_mut() {
-            quic.tracker.refresh_identity();
-        }
+        session.read_to_the_end();
         let client = session.place.subscriber_id;
         let attempt = session.attempt(key);
         let around = Around {
@@ -409,7 +438,8 @@ impl Tracker {
         measured: Option<&Measured>,
         time_ns: u64,
     ) -> Result<(), Untracked> {
-        let packet = Transported::read(inner)?;
+        let mut packet = Transported::read(inner)?;
+        self.overloaded.mark(&mut packet.payload);
         let (key, direction) = FlowKey::of(
             inner.source,
             packet.source_port,
@@ -730,7 +760,7 @@ impl Tracker {
         time_ns: u64,
     ) -> FlowId {
         if self.table.is_full()
-            && let Some(victim) = self.table.victim(|session| session.last_ns)
+            && let Some(victim) = self.eviction.choose(&mut self.table, self.clock.now_ns())
         {
             self.totals.flows_evicted += 1;
             self.end(victim, self.clock.now_ns(), EndReason::Evicted);
@@ -770,9 +800,13 @@ impl Tracker {
         {
             session.application = Application::resumed(Quic::resumed(identity));
             session.missed_start = true;
+        } else {
+            self.overloaded
+                .begin(&mut session, &key, direction, &packet.payload);
         }
         self.totals.flows += 1;
         let id = self.table.insert(key, session);
+        self.eviction.on_begin(id, self.table.len());
         self.residents.enter_address(client, id);
         self.residents.enter_tunnel(&path, id);
         id
@@ -793,6 +827,7 @@ impl Tracker {
         session.count(direction, inner, packet.payload_len, time_ns, now_ns);
         match &packet.payload {
             Payload::Segment(segment) => session.on_segment(key, direction, segment, time_ns),
+            Payload::Datagram(payload) if self.overloaded.passes_over(session, payload) => {}
             Payload::Datagram(payload) => session.on_datagram(key, direction, payload, time_ns),
             Payload::Echo(echo) => {
                 let ping = session.ping.get_or_insert_default();
@@ -801,6 +836,7 @@ impl Tracker {
             Payload::IcmpError(error) => session.notes.add(error.note),
             Payload::Opaque => {}
         }
+        self.overloaded.note(session, &packet.payload);
         for event in session.application.take_dns_events() {
             let client = session.place.subscriber_id;
             if self.names.hear(client, event, now_ns) {

@@ -69,6 +69,11 @@ impl<E> Table<E> {
         self.index.len() >= self.capacity
     }
 
+    /// Bounds the table anew; what is in it stays until it is evicted or ends.
+    pub fn set_capacity(&mut self, capacity: usize) {
+        self.capacity = capacity.clamp(1, u32::MAX as usize);
+    }
+
     #[inline]
     pub fn find(&self, key: &FlowKey) -> Option<FlowId> {
         let slot = *self.index.find(key.hash(self.seed), |&slot| {
@@ -152,8 +157,8 @@ impl<E> Table<E> {
     /// Chooses whom to evict: the lowest `rank` among the next few live entries behind the hand.
     ///
     /// A sampled approximation of "the least recently used" that costs nothing per packet.
-    pub fn victim(&mut self, rank: impl Fn(&E) -> u64) -> Option<FlowId> {
-        let mut best: Option<(u64, FlowId)> = None;
+    pub fn victim<R: Ord>(&mut self, rank: impl Fn(&E) -> R) -> Option<FlowId> {
+        let mut best: Option<(R, FlowId)> = None;
         let mut compared = 0;
         for _ in 0..self.slots.len() {
             if compared == EVICTION_SAMPLE {
@@ -168,7 +173,10 @@ impl<E> Table<E> {
                     generation: place.generation,
                 };
                 let candidate = (rank(entry), id);
-                best = Some(best.map_or(candidate, |known| known.min(candidate)));
+                best = Some(match best {
+                    Some(known) => known.min(candidate),
+                    None => candidate,
+                });
             }
         }
         best.map(|(_, id)| id)

@@ -10,7 +10,7 @@ use super::fault::Fault;
 use super::frame::{Block, Frame};
 use super::ledger::{InterfaceLedger, Ledgers};
 use super::ring::{self, RETIRE_MS, Ring, Wait};
-use super::{Event, LinkType, Packet, Source, SourceError};
+use super::{Event, LinkType, Packet, Pressure, Source, SourceError};
 
 /// 64 MiB: a fifth of a second of a full 2.5 Gb/s port.
 const BLOCKS: usize = 64;
@@ -219,6 +219,26 @@ impl Source for Live {
 
     fn ledger(&self) -> &[InterfaceLedger] {
         self.ledgers.entries()
+    }
+
+    /// Drops are those counted so far, up to a second ago.
+    fn pressure(&self) -> Option<Pressure> {
+        let clock_ns = now_ns();
+        let waiting = self.ring.waiting();
+        // The block under way is ours: only those behind it wait.
+        let behind = waiting.saturating_sub(self.block.is_some().into());
+        let age_ns = self.shifted(clock_ns).saturating_sub(self.latest_ns);
+        Some(Pressure {
+            clock_ns,
+            waiting_percent: (behind * 100 / self.ring.blocks().max(1)) as u8,
+            dropped: self
+                .ledgers
+                .entries()
+                .iter()
+                .map(|it| it.dropped_kernel)
+                .sum(),
+            lag_ns: if behind > 0 { age_ns } else { 0 },
+        })
     }
 }
 

@@ -410,7 +410,7 @@ impl Half {
         } else {
             len
         };
-        if !segment.has_syn() {
+        if !segment.has_syn() && !segment.is_unsampled {
             let timestamp = segment.timestamps.map(|(value, _)| value);
             self.marks.sent(end, timestamp, now, flight, len);
         }
