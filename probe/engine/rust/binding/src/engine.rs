@@ -15,8 +15,10 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::EngineError;
+use crate::confine;
+use crate::load::{Load, Step};
 use crate::maps::MapInForce;
-use crate::worker::{Board, Delivery, Worker, open_source};
+use crate::worker::{Board, Bounds, Delivery, Worker, open_source};
 
 /// Bodies that wait for Python at most; then the workers wait.
 const QUEUED_BODIES: usize = 8;
@@ -133,6 +135,25 @@ impl Engine {
         sums
     }
 
+    /// Returns (capture point, what is shed, percent of the ring that waits, lag in ns) of each capture.
+    fn loads(&self) -> Vec<Load> {
+        self.by_capture(|board, name| board.load.load(name))
+    }
+
+    /// Returns the steps of shedding since the last call: (capture point, Unix ns, shed before, shed
+    /// after, why, percent of the ring that waits, lag in ns).
+    fn take_load_steps(&self) -> Vec<Step> {
+        let steps = self.by_capture(|board, name| board.load.take_steps(name));
+        steps.into_iter().flatten().collect()
+    }
+
+    /// While memory is short, tables of flows stay as large as they are.
+    fn hold_memory(&self, is_short: bool) {
+        for board in lock(&self.boards).iter() {
+            board.is_memory_short.store(is_short, Ordering::Relaxed);
+        }
+    }
+
     /// Returns (bytes read, bytes in all) of the captures, or None where the end is not known.
     fn progress(&self) -> Option<(u64, u64)> {
         let boards = lock(&self.boards);
@@ -144,6 +165,25 @@ impl Engine {
 }
 
 impl Engine {
+    fn bounds(&self, worker: usize) -> Bounds {
+        let limits = &self.options.limits;
+        let cpus = &self.options.cpus;
+        Bounds {
+            cpu_share_percent: limits.cpu_share_percent,
+            cpu: cpus.get(worker % cpus.len().max(1)).copied(),
+        }
+    }
+
+    /// Each capture's name and board.
+    fn by_capture<T>(&self, of: impl Fn(&Board, &str) -> T) -> Vec<T> {
+        let boards = lock(&self.boards);
+        let captures = self.options.captures.iter();
+        captures
+            .zip(boards.iter())
+            .map(|(capture, board)| of(board, &capture.capture_point))
+            .collect()
+    }
+
     fn sealed_bearers(&self) -> Result<Vec<u8>, String> {
         let boards = lock(&self.boards);
         let mut sections = Vec::new();
@@ -202,7 +242,12 @@ impl Engine {
                 maps,
                 board,
                 sender.clone(),
+                self.bounds(workers.len()),
             ));
+        }
+        if self.options.drop_capabilities {
+            // The sockets are open, and threads have what the one has that starts them.
+            confine::drop_capabilities().map_err(|error| format!("capabilities: {error}"))?;
         }
         for (number, worker) in workers.into_iter().enumerate() {
             std::thread::Builder::new()

@@ -1,6 +1,8 @@
 //! The Python face of the engine; its types are in `probe/engine/_native.pyi`.
 
+mod confine;
 mod engine;
+mod load;
 mod maps;
 mod worker;
 
@@ -46,11 +48,32 @@ fn forbid_dumps() -> PyResult<()> {
     Ok(edgeqoe_core::memory::forbid_dumps()?)
 }
 
+/// Leaves the calling thread, and those it starts later, without any capability.
+#[pyfunction]
+fn drop_capabilities() -> PyResult<()> {
+    Ok(confine::drop_capabilities()?)
+}
+
+/// Goes on as another user, with CAP_NET_RAW alone; for root, before there are other threads.
+#[pyfunction]
+fn become_user(name: &str, uid: u32, gid: u32) -> PyResult<()> {
+    Ok(confine::become_user(name, uid, gid)?)
+}
+
+/// Filters the system calls of all threads, now and later: what the probe never does fails with EPERM.
+#[pyfunction]
+fn filter_system_calls() -> PyResult<()> {
+    confine::filter_system_calls().map_err(EngineError::new_err)
+}
+
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<engine::Engine>()?;
     module.add("EngineError", module.py().get_type::<EngineError>())?;
     module.add_function(wrap_pyfunction!(forbid_dumps, module)?)?;
+    module.add_function(wrap_pyfunction!(drop_capabilities, module)?)?;
+    module.add_function(wrap_pyfunction!(become_user, module)?)?;
+    module.add_function(wrap_pyfunction!(filter_system_calls, module)?)?;
     module.add_function(wrap_pyfunction!(capture_span, module)?)?;
     module.add_function(wrap_pyfunction!(schema, module)?)
 }
