@@ -6,6 +6,7 @@ mod load;
 mod maps;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use edgeqoe_core::memory::Wiping;
@@ -66,11 +67,18 @@ fn filter_system_calls() -> PyResult<()> {
     confine::filter_system_calls().map_err(EngineError::new_err)
 }
 
+/// About how many bytes an entry of each limited table takes, by the limit's name.
+#[pyfunction]
+fn table_bytes() -> BTreeMap<&'static str, usize> {
+    edgeqoe_core::engine::table_bytes().into_iter().collect()
+}
+
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<engine::Engine>()?;
     module.add("EngineError", module.py().get_type::<EngineError>())?;
     module.add_function(wrap_pyfunction!(forbid_dumps, module)?)?;
+    module.add_function(wrap_pyfunction!(table_bytes, module)?)?;
     module.add_function(wrap_pyfunction!(drop_capabilities, module)?)?;
     module.add_function(wrap_pyfunction!(become_user, module)?)?;
     module.add_function(wrap_pyfunction!(filter_system_calls, module)?)?;

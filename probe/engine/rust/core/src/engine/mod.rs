@@ -13,6 +13,7 @@ mod eviction;
 mod evidence;
 mod exchange;
 mod failure;
+mod footprint;
 mod icmp;
 mod ledger;
 mod names;
@@ -34,4 +35,5 @@ mod tunnelled;
 mod verdict;
 mod volume;
 
+pub use footprint::table_bytes;
 pub use pipeline::{Counters, Pipeline};

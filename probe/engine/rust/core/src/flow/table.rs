@@ -45,6 +45,9 @@ pub struct Table<E> {
 const EVICTION_SAMPLE: usize = 16;
 
 impl<E> Table<E> {
+    /// Bytes of a place in the table.
+    pub const SLOT_BYTES: usize = size_of::<Slot<E>>();
+
     /// A table of at most `capacity` flows (at least one). `seed` makes the hash unpredictable.
     pub fn new(capacity: usize, seed: u64) -> Self {
         Self {
