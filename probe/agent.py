@@ -87,6 +87,7 @@ class EngineKit:
     drop_capabilities: Callable[[], None] = lambda: None
     filter_system_calls: Callable[[], None] = lambda: None
     table_bytes: Callable[[], dict[str, int]] = dict
+    confines: bool = False  # what gives up privileges is real, so that what they did can be checked
 
 
 def native_kit() -> EngineKit:
@@ -104,6 +105,7 @@ def native_kit() -> EngineKit:
         engine.drop_capabilities,
         engine.filter_system_calls,
         engine.table_bytes,
+        confines=True,
     )
 
 
@@ -259,7 +261,7 @@ class Agent:
     async def _confine(self) -> None:
         """Give up what is not needed once the sockets are open; see docs/adr/0033-privileges.md."""
         kit, wanted = self._kit, self._config.privileges
-        if kit is None:
+        if kit is None or not kit.confines:
             return
         try:
             if wanted.drop_capabilities:
@@ -532,7 +534,7 @@ class Agent:
 
 def become_user(config: ProbeConfig, kit: EngineKit) -> None:
     """Go on as the user of the configuration where root has started the probe (`ProbeError`)."""
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 or not kit.confines:
         return
     name = config.privileges.user
     if name is None:
