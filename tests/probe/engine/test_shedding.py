@@ -12,7 +12,12 @@ from tests.probe.engine.conftest import SITE_KEY, options
 from tests.support import SHARED, needs_shared
 
 Row = dict[str, Any]
-CORPUS = sorted((SHARED / "corpora" / "dev").glob("*.pcap*"))
+BROKEN = {"suricata-verify--fuzz.pcap"}  # ends in the middle, with an error
+CORPUS = [
+    path
+    for path in sorted((SHARED / "corpora" / "dev").glob("*.pcap*"))
+    if path.name not in BROKEN
+]
 
 # Content that no failure's cause comes from; what it is decided by stays.
 CONTENT = {

@@ -67,8 +67,8 @@ impl LoadBoard {
     }
 }
 
-/// Holds a thread to a share of one core: over each tenth of a second it sleeps for what it used too
-/// much. What comes meanwhile waits in the ring, which is what overload control looks at.
+/// Holds a thread to a share of one core: it sleeps for what it used too much, and what it did not use it
+/// keeps for a tenth of a second. What comes meanwhile waits in the ring, which overload control looks at.
 pub struct Throttle {
     share_percent: u32,
     since: Instant,
@@ -76,6 +76,8 @@ pub struct Throttle {
 }
 
 const SPAN: Duration = Duration::from_millis(100);
+/// A stop is seen no later than this.
+const LONGEST_REST: Duration = Duration::from_secs(1);
 
 impl Throttle {
     /// `share_percent`: of one core; 100 holds nothing back.
@@ -88,16 +90,17 @@ impl Throttle {
     }
 
     pub fn rest(&mut self) {
-        if self.share_percent >= 100 || self.since.elapsed() < SPAN {
+        if self.share_percent >= 100 {
             return;
         }
         let used = thread_time().saturating_sub(self.used);
         let due = used * 100 / self.share_percent.max(1);
-        let ahead = due.saturating_sub(self.since.elapsed());
-        if !ahead.is_zero() {
-            std::thread::sleep(ahead);
+        let elapsed = self.since.elapsed();
+        if due > elapsed {
+            std::thread::sleep((due - elapsed).min(LONGEST_REST));
+        } else if elapsed - due > SPAN {
+            *self = Self::new(self.share_percent);
         }
-        *self = Self::new(self.share_percent);
     }
 }
 

@@ -5,7 +5,7 @@ use super::half::{Half, RoundTrips};
 use super::handshake::Handshake;
 use super::pace::PaceReport;
 use super::reset::{self, Reset, Sender};
-use super::round_trip::{Echo, Moment};
+use super::round_trip::Moment;
 use super::segment::Segment;
 use crate::flow::Direction;
 use crate::flow::samples::Samples;
@@ -381,21 +381,10 @@ impl Connection {
             return;
         };
         self.timestamps = true;
-        if segment.is_unsampled {
-            self.forget_echoes();
-            return;
-        }
         half.echo.sent(value, now);
         if segment.has_ack() {
-            self.halves[direction.opposite().index()].on_echo(echo, now, gap_us);
-        }
-    }
-
-    /// What is awaited may come unseen, and the next of its value would be taken for it.
-    #[cold]
-    fn forget_echoes(&mut self) {
-        for half in &mut self.halves {
-            half.echo = Echo::default();
+            let sampled = !segment.is_unsampled;
+            self.halves[direction.opposite().index()].on_echo(echo, now, gap_us, sampled);
         }
     }
 

@@ -15,7 +15,7 @@ pub struct Segment<'a> {
     pub hop_limit: u8,
     /// IPv4 identification of that packet; 0 if it has none.
     pub identification: u16,
-    /// No round trip is to be taken from it, but for that of the handshake.
+    /// No sample of a round trip is to be taken from it, but for that of the handshake.
     pub is_unsampled: bool,
     /// Timestamp value and echo reply (RFC 7323 3.2).
     pub timestamps: Option<(u32, u32)>,
