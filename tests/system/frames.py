@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterator
 
 PCAP_HEADER = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 65535, 1)  # nanoseconds, Ethernet
-_ETHERNET = bytes.fromhex("020000000001" "020000000002" "0800")
+_ETHERNET = bytes.fromhex("0200000000010200000000020800")
 _IP = struct.Struct(">BBHHHBBH4s4s")
 _TCP = struct.Struct(">HHIIBBHHH")
 _RECORD = struct.Struct("<IIII")

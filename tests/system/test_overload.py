@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from probe.record import codec
 from tests.support import ROOT
 from tests.system.agent import AgentProcess, is_root
 from tests.system.frames import closing, exchange, opening
@@ -54,7 +55,9 @@ def _inside() -> dict[str, object]:
         subprocess.run(["ip", *words.split()], check=True)
     for name in ("tap", "far"):  # no packets of the kernel's own between those of the test
         Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6").write_text("1")
-    settings = "limits: {cpu_share: 2%, copies: 0}\nattribution: {subscriber_prefixes: [10.0.0.0/8]}\n"
+    settings = (
+        "limits: {cpu_share: 2%, copies: 0}\nattribution: {subscriber_prefixes: [10.0.0.0/8]}\n"
+    )
     with tempfile.TemporaryDirectory() as name:
         capture = "{interface: tap, capture_point: tap}"
         with AgentProcess(Path(name), capture, settings) as agent:
@@ -63,7 +66,7 @@ def _inside() -> dict[str, object]:
             agent.process.send_signal(signal.SIGCONT)
             agent.wait_for_log("before=content why=calm")
             code = agent.stop()
-            rows = [row for batch in agent.batches() for row in _rows(batch)]
+            rows = [row for batch in agent.batches() for row in codec.rows(batch)]
             return {
                 "sent": sent,
                 "steps": [
@@ -80,12 +83,6 @@ def _inside() -> dict[str, object]:
                 "health": [str(batch.health.get("shed", "")) for batch in agent.batches()],
                 "exit_code": code,
             }
-
-
-def _rows(batch: object) -> list[dict[str, object]]:
-    from probe.record import codec  # noqa: PLC0415 - the namespace's own process needs it only
-
-    return list(codec.rows(batch))  # type: ignore[arg-type]
 
 
 def _flood() -> int:
