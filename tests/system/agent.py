@@ -16,6 +16,7 @@ import zstandard
 from probe.record import codec
 from probe.spool.survey import survey
 from tests.support import ROOT, command
+from tests.system.frames import PCAP_HEADER
 
 DEADLINE_S = 60.0
 
@@ -29,6 +30,7 @@ class AgentProcess:
 
     def __init__(self, directory: Path, capture: str, settings: str = "") -> None:
         self._directory = directory
+        self._reads_stdin = '"-"' in capture
         self.log = directory / "probe.log"
         for name in ("key", "token"):
             (directory / name).touch(mode=0o600)
@@ -46,6 +48,8 @@ class AgentProcess:
             self.process = subprocess.Popen(
                 words, cwd=ROOT, stdin=subprocess.PIPE, stderr=output, stdout=output
             )
+        if self._reads_stdin:
+            self.give(PCAP_HEADER)  # it is not open before
         self.wait_for_log("started=yes")
         return self
 
@@ -62,6 +66,12 @@ class AgentProcess:
     @property
     def pid(self) -> int:
         return self.process.pid
+
+    def give(self, data: bytes) -> None:
+        """Write to the agent's standard input."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(data)
+        self.process.stdin.flush()
 
     def stop(self) -> int:
         """Ask for a clean stop and return the exit code."""

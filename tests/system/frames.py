@@ -1,4 +1,4 @@
-"""Frames made fast: TCP connections and UDP questions by the hundred thousand, and pcap around them."""
+"""Frames made fast: TCP connections by the hundred thousand, and pcap around them."""
 
 import struct
 from collections.abc import Iterator

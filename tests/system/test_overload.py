@@ -1,8 +1,8 @@
-"""More than the probe may carry, over a real pair of interfaces: by plan down, and by itself up again.
+"""More than the probe may carry, over a real pair of interfaces: down by plan, up by itself.
 
-The probe stands still while the flood fills most of its ring, and is held to a small share of a core
-then, so that machines of any speed are too slow for it. The namespace and both interfaces go with
-the test.
+The probe stands still while the flood fills most of its ring, and is held to a small share of a
+core then, so that machines of any speed are too slow for it. The namespace and both interfaces go
+with the test.
 """
 
 import json

@@ -133,11 +133,7 @@ fn conditional(rules: &mut Rules) -> Result<(), seccompiler::BackendError> {
         let condition = SeccompCondition::new(index, SeccompCmpArgLen::Dword, op, value)?;
         SeccompRule::new(vec![condition])
     };
-    let families = FAMILIES.iter();
-    let sockets: Result<Vec<_>, _> = families
-        .map(|&family| argument(0, SeccompCmpOp::Eq, family as u64))
-        .collect();
-    rules.insert(libc::SYS_socket, sockets?);
+    rules.insert(libc::SYS_socket, sockets()?);
     // Threads, and no processes.
     let thread = libc::CLONE_THREAD as u64;
     let threads = argument(0, SeccompCmpOp::MaskedEq(thread), thread)?;
@@ -151,13 +147,27 @@ fn conditional(rules: &mut Rules) -> Result<(), seccompiler::BackendError> {
     Ok(())
 }
 
-/// Families of new sockets: those of the collector, of name resolution and of systemd. No AF_PACKET.
-const FAMILIES: [libc::c_int; 4] = [
-    libc::AF_UNIX,
-    libc::AF_INET,
-    libc::AF_INET6,
-    libc::AF_NETLINK,
-];
+/// New sockets: those of the collector, of name resolution and of systemd. None of packets, none that is
+/// raw, whatever capability a thread may still hold.
+fn sockets() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+    const KIND: u64 = 0xf;
+    let is = |index, op, value: libc::c_int| {
+        SeccompCondition::new(index, SeccompCmpArgLen::Dword, op, value as u64)
+    };
+    let mut rules = vec![SeccompRule::new(vec![is(
+        0,
+        SeccompCmpOp::Eq,
+        libc::AF_NETLINK,
+    )?])?];
+    for family in [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6] {
+        for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM] {
+            let family = is(0, SeccompCmpOp::Eq, family)?;
+            let kind = is(1, SeccompCmpOp::MaskedEq(KIND), kind)?;
+            rules.push(SeccompRule::new(vec![family, kind])?);
+        }
+    }
+    Ok(rules)
+}
 
 const FILES: &[i64] = &[
     libc::SYS_read,
