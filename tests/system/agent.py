@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +27,7 @@ class AgentProcess:
     `-` it takes frames from `stdin`.
     """
 
-    def __init__(self, directory: Path, capture: str, settings: str = "") -> None:
+    def __init__(self, directory: Path, capture: str, settings: str = "", port: int = 0) -> None:
         self._directory = directory
         self._reads_stdin = '"-"' in capture
         self.log = directory / "probe.log"
@@ -39,7 +38,7 @@ class AgentProcess:
         self.config.write_text(
             f"probe_id: tested\ncapture: [{capture}]\nsite_key_file: key\nspool: {{path: spool}}\n"
             'collector: {urls: ["http://127.0.0.1:9"], token_file: token, batch_interval: 1s,'
-            " stop_timeout: 1s}\nmetrics: {listen: 127.0.0.1:0}\n" + settings
+            f" stop_timeout: 1s}}\nmetrics: {{listen: 127.0.0.1:{port}}}\n" + settings
         )
 
     def __enter__(self) -> Self:
@@ -119,15 +118,6 @@ def _flat(entry: dict[str, Any]) -> Iterator[tuple[str, int]]:
             yield name, value
         elif isinstance(value, dict):
             yield from ((f"{name}.{reason}", packets) for reason, packets in value.items())
-
-
-def metric(port: int, name: str) -> float:
-    """Return a metric of the agent without labels; 0 while it does not show it."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
-        for line in page.read().decode().splitlines():
-            if line.startswith(f"{name} "):
-                return float(line.split()[1])
-    return 0.0
 
 
 def is_root() -> bool:

@@ -137,14 +137,14 @@ impl Engine {
 
     /// Returns (capture point, what is shed, percent of the ring that waits, lag in ns) of each capture.
     fn loads(&self) -> Vec<Load> {
-        self.by_capture(|board, name| board.load.load(name))
+        lock(&self.boards).iter().map(|it| it.load.load()).collect()
     }
 
     /// Returns the steps of shedding since the last call: (capture point, Unix ns, shed before, shed
     /// after, why, percent of the ring that waits, lag in ns).
     fn take_load_steps(&self) -> Vec<Step> {
-        let steps = self.by_capture(|board, name| board.load.take_steps(name));
-        steps.into_iter().flatten().collect()
+        let boards = lock(&self.boards);
+        boards.iter().flat_map(|it| it.load.take_steps()).collect()
     }
 
     /// While memory is short, tables of flows stay as large as they are.
@@ -172,16 +172,6 @@ impl Engine {
             cpu_share_percent: limits.cpu_share_percent,
             cpu: cpus.get(worker % cpus.len().max(1)).copied(),
         }
-    }
-
-    /// Each capture's name and board.
-    fn by_capture<T>(&self, of: impl Fn(&Board, &str) -> T) -> Vec<T> {
-        let boards = lock(&self.boards);
-        let captures = self.options.captures.iter();
-        captures
-            .zip(boards.iter())
-            .map(|(capture, board)| of(board, &capture.capture_point))
-            .collect()
     }
 
     fn sealed_bearers(&self) -> Result<Vec<u8>, String> {

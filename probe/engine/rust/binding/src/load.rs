@@ -1,7 +1,7 @@
 //! How a worker fares: its state of shedding, the steps it took, and the share of a core it may use.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use edgeqoe_core::engine::overload::{Change, Shedding};
@@ -26,11 +26,21 @@ const MAX_STEPS: usize = 64;
 /// What a worker says of its load.
 #[derive(Default)]
 pub struct LoadBoard {
+    capture_point: OnceLock<String>,
     now: Mutex<(Shedding, Option<Pressure>)>,
     steps: Mutex<VecDeque<Change>>,
 }
 
 impl LoadBoard {
+    /// Says whose load it is; several workers may share a capture point.
+    pub fn name(&self, capture_point: &str) {
+        let _ = self.capture_point.set(capture_point.to_owned());
+    }
+
+    fn capture_point(&self) -> String {
+        self.capture_point.get().cloned().unwrap_or_default()
+    }
+
     pub fn show(&self, shedding: Shedding, pressure: Option<Pressure>) {
         *self.now.lock().unwrap_or_else(PoisonError::into_inner) = (shedding, pressure);
     }
@@ -43,18 +53,18 @@ impl LoadBoard {
         steps.push_back(change);
     }
 
-    pub fn load(&self, capture_point: &str) -> Load {
+    pub fn load(&self) -> Load {
         let (shedding, pressure) = *self.now.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = pressure.map_or(0, |pressure| pressure.waiting_percent);
         let lag_ns = pressure.map_or(0, |pressure| pressure.lag_ns);
-        (capture_point.to_owned(), shedding.as_str(), waiting, lag_ns)
+        (self.capture_point(), shedding.as_str(), waiting, lag_ns)
     }
 
-    pub fn take_steps(&self, capture_point: &str) -> Vec<Step> {
+    pub fn take_steps(&self) -> Vec<Step> {
         let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
         let told = |change: Change| {
             (
-                capture_point.to_owned(),
+                self.capture_point(),
                 change.time_ns,
                 change.before.as_str(),
                 change.after.as_str(),
@@ -159,7 +169,7 @@ mod tests {
                 lag_ns: 0,
             });
         }
-        let steps = board.take_steps("tap");
+        let steps = board.take_steps();
         assert_eq!(steps.len(), MAX_STEPS);
         assert_eq!(steps.last().map(|step| step.1), Some(999));
     }

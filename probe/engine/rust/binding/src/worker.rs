@@ -87,6 +87,7 @@ impl Worker {
         deliveries: SyncSender<Delivery>,
         bounds: Bounds,
     ) -> Self {
+        board.load.name(pipeline.capture_point());
         board.load.show(pipeline.shedding(), None);
         Self {
             source,

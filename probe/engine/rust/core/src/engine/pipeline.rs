@@ -196,6 +196,10 @@ impl Pipeline {
         Some(change)
     }
 
+    pub fn capture_point(&self) -> &str {
+        &self.capture_point
+    }
+
     /// What is left out now.
     pub fn shedding(&self) -> Shedding {
         self.overload.shedding()
