@@ -21,13 +21,20 @@ DEADLINE_S = 60.0
 
 
 class AgentProcess:
-    """`qoe-probe run` without a collector: what it has to say stays in its spool.
+    """`qoe-probe run`; without a collector what it has to say stays in its spool.
 
     `settings` is YAML that stands beside the fixed part of the configuration. With the capture
     `-` it takes frames from `stdin`.
     """
 
-    def __init__(self, directory: Path, capture: str, settings: str = "", port: int = 0) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        capture: str,
+        settings: str = "",
+        port: int = 0,
+        collector: str = "http://127.0.0.1:9",
+    ) -> None:
         self._directory = directory
         self._reads_stdin = '"-"' in capture
         self.log = directory / "probe.log"
@@ -37,7 +44,7 @@ class AgentProcess:
         self.config = directory / "probe.yaml"
         self.config.write_text(
             f"probe_id: tested\ncapture: [{capture}]\nsite_key_file: key\nspool: {{path: spool}}\n"
-            'collector: {urls: ["http://127.0.0.1:9"], token_file: token, batch_interval: 1s,'
+            f'collector: {{urls: ["{collector}"], token_file: token, batch_interval: 1s,'
             f" stop_timeout: 1s}}\nmetrics: {{listen: 127.0.0.1:{port}}}\n" + settings
         )
 

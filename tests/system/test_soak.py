@@ -4,7 +4,10 @@
 is told while it runs with `-s`.
 """
 
+import contextlib
+import http.server
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +30,11 @@ def test_memory_is_flat_under_churn(tmp_path: Path) -> None:
     readings: list[tuple[float, float]] = []
     settings = "limits: {flows: 20000, clients: 20000, pairs: 20000, names: 20000, copies: 4096}\n"
     settings = settings.replace("}", ", shedding: nothing}")
-    with AgentProcess(tmp_path, '{file: "-", capture_point: tap}', settings) as agent:
+    capture = '{file: "-", capture_point: tap}'
+    with (
+        _collector() as url,
+        AgentProcess(tmp_path, capture, settings, collector=url) as agent,
+    ):
         start = time.monotonic()
         sessions = 0
         for piece in _churn():
@@ -46,6 +53,30 @@ def test_memory_is_flat_under_churn(tmp_path: Path) -> None:
         slope = _slope(settled) * 60
         noise = 8.0 * 60 / SECONDS  # a batch more or less in hand at either end
         assert slope < max(MIB_PER_MINUTE * min(1, 60 / SECONDS), noise), readings
+
+
+class _Taker(http.server.BaseHTTPRequestHandler):
+    """A collector that has everything, so that the spool stays empty."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = b'{"duplicate": false}'
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def _collector() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Taker) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def _churn() -> Iterator[bytes]:

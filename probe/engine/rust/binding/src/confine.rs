@@ -139,7 +139,7 @@ fn conditional(rules: &mut Rules) -> Result<(), seccompiler::BackendError> {
     let threads = argument(0, SeccompCmpOp::MaskedEq(thread), thread)?;
     rules.insert(libc::SYS_clone, vec![threads]);
     // No typing into the terminal that it was started from (TIOCSTI, ioctl_tty(2)).
-    let typing = argument(1, SeccompCmpOp::Ne, libc::TIOCSTI as u64)?;
+    let typing = argument(1, SeccompCmpOp::Ne, libc::TIOCSTI)?;
     rules.insert(libc::SYS_ioctl, vec![typing]);
     // Signals to itself: abort(3).
     let own = argument(0, SeccompCmpOp::Eq, u64::from(std::process::id()))?;
