@@ -29,6 +29,7 @@ from probe.config import (
     attribution_option,
     capture_files,
     engine_options,
+    workers_for,
 )
 from probe.errors import (
     BatchError,
@@ -40,6 +41,7 @@ from probe.errors import (
 )
 from probe.health import HealthMeter
 from probe.health.memory import MemoryWatch, own_bytes, sized
+from probe.health.offloads import joining_offloads, switch_off_command
 from probe.health.privileges import Privileges
 from probe.metrics import Metrics, start_metrics_server
 from probe.record.codec import seal
@@ -51,7 +53,9 @@ log = logging.getLogger(__name__)
 
 TAKE_TIMEOUT_S: Final = 0.25  # how long the thread waits for a body before it looks around
 ENGINE_STOP_S: Final = 20.0  # the engine's time to hand over what it holds
+CAP_NET_RAW: Final = 1 << 13  # capabilities(7)
 LOAD_INTERVAL_S: Final = 0.5  # how often load and memory are looked at
+LINK_INTERVAL_S: Final = 1.0  # how often interfaces are looked at
 STUCK_AFTER_S: Final = 30.0  # without a sign of life from the engine's thread: not healthy
 
 T = TypeVar("T")
@@ -73,6 +77,7 @@ class PacketEngine(Protocol):
     def loads(self) -> list[tuple[str, str, int, int]]: ...
     def take_load_steps(self) -> list[tuple[str, int, str, str, str, int, int]]: ...
     def hold_memory(self, is_short: bool) -> None: ...
+    def captures(self) -> list[tuple[str, int, str, dict[str, int], str]]: ...
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ class EngineKit:
     forbid_dumps: Callable[[], None] = lambda: None
     become_user: Callable[[str, int, int], None] = lambda _name, _uid, _gid: None
     drop_capabilities: Callable[[], None] = lambda: None
-    filter_system_calls: Callable[[], None] = lambda: None
+    filter_system_calls: Callable[[bool], None] = lambda _packet_sockets: None
     table_bytes: Callable[[], dict[str, int]] = dict
     confines: bool = False  # what gives up privileges is real, so that what they did can be checked
 
@@ -103,7 +108,7 @@ def native_kit() -> EngineKit:
         engine.forbid_dumps,
         engine.become_user,
         engine.drop_capabilities,
-        engine.filter_system_calls,
+        lambda packet_sockets: engine.filter_system_calls(packet_sockets=packet_sockets),
         engine.table_bytes,
         confines=True,
     )
@@ -117,17 +122,30 @@ def capture_options(config: ReplayConfig, kit: EngineKit, now_ns: int) -> list[d
     options: list[dict[str, Any]] = []
     for capture in config.capture:
         if isinstance(capture, InterfaceCapture):
-            source: dict[str, Any] = {
-                "interface": capture.interface,
-                "ignore_outgoing": not capture.outgoing,
-                "time_offset_ns": 0,
-            }
+            source = _live_options(capture)
         else:
             files = capture_files(capture.paths())
             offset = _offset_to_now(files, kit, now_ns) if capture.time == "now" else 0
-            source = {"files": files, "time_offset_ns": offset}
+            workers = workers_for(files, capture.workers)
+            source = {"files": files, "time_offset_ns": offset, "workers": workers}
         options.append({"capture_point": capture.capture_point, **source})
     return options
+
+
+def _live_options(capture: InterfaceCapture) -> dict[str, Any]:
+    try:
+        program = capture.filter_program()
+    except ValueError as error:
+        raise CaptureError(f"{capture.interface}: filter: {error}") from error
+    return {
+        "interface": capture.interface,
+        "ignore_outgoing": not capture.outgoing,
+        "time_offset_ns": 0,
+        "workers": capture.workers,
+        "ring_bytes": capture.ring_size,
+        "filter": program,
+        "timestamps": capture.timestamps,
+    }
 
 
 def _offset_to_now(files: list[str], kit: EngineKit, now_ns: int) -> int:
@@ -150,9 +168,15 @@ def build_engine(config: ProbeConfig, kit: EngineKit) -> PacketEngine:
         config.model_copy(update={"limits": limits}),
         captures,
         client_address="prefix",
-        drop_capabilities=config.privileges.drop_capabilities,
+        privileges=config.privileges,
     )
     log.debug("engine options=%s", _without_subscribers(options))
+    for capture in config.capture:
+        if isinstance(capture, InterfaceCapture):
+            log.info(
+                "capture interface=%s capture_point=%s workers=%d timestamps=%s",
+                capture.interface, capture.capture_point, capture.workers, capture.timestamps,
+            )  # fmt: skip
     try:
         return kit.engine(options, read_secret(config.site_key_file))
     except kit.error as error:
@@ -163,6 +187,16 @@ def _without_subscribers(options: str) -> str:
     document = json.loads(options)
     document["attribution"] = f"{len(document['attribution'])} rules"
     return json.dumps(document)
+
+
+def _warn_of_offloads(interface: str) -> None:
+    with contextlib.suppress(OSError):  # not every interface has any
+        if joined := joining_offloads(interface):
+            log.warning(
+                "capture interface=%s offloads=%s: they join packets, so counts and times are "
+                "not the wire's; switch them off with: %s",
+                interface, "+".join(joined), switch_off_command(interface, joined),
+            )  # fmt: skip
 
 
 class Agent:
@@ -187,6 +221,7 @@ class Agent:
         self._kit = kit
         self._health = HealthMeter(config.spool.path)
         self._memory = MemoryWatch(config.limits.memory)
+        self._links: dict[tuple[str, str], str] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine-taker")
         self._stop = asyncio.Event()
         self._reload = reload or asyncio.Event()
@@ -240,6 +275,7 @@ class Agent:
                 group.create_task(self._reload_when_asked()),
                 group.create_task(self._sync_now_and_then(shipper)),
                 group.create_task(self._watch_load()),
+                group.create_task(self._watch_links()),
             ]
             await self._take_bodies(shipper)
             await self._in_thread(self._save_bearers)
@@ -249,6 +285,9 @@ class Agent:
         self._systemd.notify("STOPPING=1")
 
     async def _start_engine(self) -> None:
+        for capture in self._config.capture:
+            if isinstance(capture, InterfaceCapture):
+                _warn_of_offloads(capture.interface)
         try:
             await self._in_thread(self._engine.start)
         except self._engine_error as error:
@@ -268,11 +307,12 @@ class Agent:
                 await self._in_thread(kit.drop_capabilities)
                 kit.drop_capabilities()
             if wanted.filter_system_calls:
-                kit.filter_system_calls()
+                kit.filter_system_calls(wanted.reopen_interfaces)
         except (OSError, self._engine_error) as error:
             raise ProbeError(f"privileges cannot be given up: {error}") from error
         held = Privileges.of_process()
-        if wanted.drop_capabilities and held.capabilities:
+        kept = CAP_NET_RAW if wanted.reopen_interfaces else 0
+        if wanted.drop_capabilities and held.capabilities & ~kept:
             raise ProbeError(f"privileges: threads still hold {held.capabilities:#x}")
         log.info(
             "privileges uid=%d capabilities=%#x no_new_privileges=%s system_calls_filtered=%s",
@@ -343,7 +383,7 @@ class Agent:
                 epoch=epoch,
                 sequence=sequence,
                 created_at=time.time_ns(),
-                health=self._health.snapshot() | self._load_health(),
+                health=self._health.snapshot() | self._load_health() | self._links_now(),
                 gaps=gaps,
             )
 
@@ -488,6 +528,30 @@ class Agent:
         log.error("attribution reloaded=no: the map from before stays in force")
         return "refused"
 
+    # ---------------------------------------------------------------------------------- interfaces
+
+    def _links_now(self) -> dict[str, dict[str, str]]:
+        """Return the health entry of live captures: the state of each one's interface."""
+        links = {
+            f"{point}/{interface}": link
+            for point, worker, link, _, interface in self._engine.captures()
+            if worker == 0
+        }
+        return {"captures": links} if links else {}
+
+    async def _watch_links(self) -> None:
+        """Say when an interface goes and when it is back; records and metrics tell of it too."""
+        while True:
+            for point, worker, link, _, interface in self._engine.captures():
+                before = self._links.get((point, interface), "up")
+                if worker == 0 and link != before:
+                    self._links[point, interface] = link
+                    level = logging.INFO if link == "up" else logging.WARNING
+                    log.log(
+                        level, "capture interface=%s link=%s before=%s", interface, link, before
+                    )
+            await asyncio.sleep(LINK_INTERVAL_S)
+
     # ------------------------------------------------------------------------------- signs of life
 
     async def _watchdog(self) -> None:
@@ -512,6 +576,7 @@ class Agent:
         self._metrics.show_gauges("spool", self._spool_gauges)
         self._metrics.show_loads(self._engine.loads)
         self._metrics.show_gauges("memory", self._memory_gauges)
+        self._metrics.show_captures(self._engine.captures)
 
     def _memory_gauges(self) -> dict[str, int | float]:
         limit = self._config.limits.memory

@@ -19,6 +19,10 @@ from probe.errors import ProbeError
 from probe.settings import ListenAddress
 
 Readings = Callable[[], Mapping[str, int | float]]
+# of each worker: capture point, number, state of the link, numbers by name, interface
+CaptureReadings = Callable[[], Sequence[tuple[str, int, str, Mapping[str, int], str]]]
+
+LINK_STATES: Final = ("up", "no_carrier", "down", "gone")
 
 
 class Metrics:
@@ -75,6 +79,10 @@ class Metrics:
         """Show what `readings` returns as the counter `qoe_probe_NAME`, labelled by reason."""
         self.registry.register(_Readings(readings, partial(_by_reason, name, text)))
 
+    def show_captures(self, readings: CaptureReadings) -> None:
+        """Show what `readings` returns as `qoe_probe_capture_*`, labelled by interface."""
+        self.registry.register(_Captures(readings))
+
     def show_loads(self, loads: Callable[[], Sequence[tuple[str, str, int, int]]]) -> None:
         """Show what each capture sheds (0 nothing, 1 content, 2 round trips), its ring, its lag."""
         self.registry.register(_Loads(loads))
@@ -109,6 +117,38 @@ class _Loads(Collector):
             family = GaugeMetricFamily(f"qoe_probe_{name}", text, labels=["capture_point"])
             for point, load in worst.items():
                 family.add_metric([point], load[place])
+            yield family
+
+    def describe(self) -> list[Metric]:
+        return []
+
+
+class _Captures(Collector):
+    """Live captures; the numbers of the workers of one interface are added up."""
+
+    def __init__(self, readings: CaptureReadings) -> None:
+        self._readings = readings
+
+    def collect(self) -> Iterator[Metric]:
+        labels = ["capture_point", "interface"]
+        link = GaugeMetricFamily(
+            "qoe_probe_capture_link", "1 for the state of the interface", labels=[*labels, "state"]
+        )
+        sums: dict[str, dict[tuple[str, str], int]] = {}
+        for point, worker, state, numbers, interface in self._readings():
+            if worker == 0:
+                for each in LINK_STATES:
+                    link.add_metric([point, interface, each], float(each == state))
+            for name, number in numbers.items():
+                by_interface = sums.setdefault(name, {})
+                key = (point, interface)
+                by_interface[key] = by_interface.get(key, 0) + number
+        yield link
+        for name, by_interface in sums.items():
+            text = f"capture {name}".replace("_", " ")
+            family = CounterMetricFamily(f"qoe_probe_capture_{name}", text, labels=labels)
+            for key, number in by_interface.items():
+                family.add_metric(list(key), number)
             yield family
 
     def describe(self) -> list[Metric]:

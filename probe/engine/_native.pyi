@@ -19,7 +19,7 @@ class EngineError(Exception):
 
 @final
 class Engine:
-    """One thread per capture; each hands over bodies (`probe.record.codec`) as it fills them.
+    """One thread per capture, or several; bodies (`probe.record.codec`) come as they are filled.
 
     `options` is a JSON text:
 
@@ -29,7 +29,13 @@ class Engine:
                                                        # "-" is standard input; or
                        "interface": str,               # live, mutually exclusive with "files"
                        "ignore_outgoing": bool,        # live: leave out what this host sends
-                       "time_offset_ns": int}],        # added to every packet's time
+                       "ring_bytes": int,              # live: of each worker; 0: 64 MiB
+                       "filter": {"ethernet": program, "raw_ip": program} | null,
+                                                       # live: of (code, jt, jf, k), classic BPF
+                       "timestamps": "kernel" | "hardware",  # live
+                       "time_offset_ns": int,          # added to every packet's time
+                       "workers": int}],               # threads that measure flows; of files the
+                                                       # bodies are the same for any number
          "active_timeout_s": int,
          "client_address": "full" | "prefix" | "none",
          "batch_rows": int,                            # hand over at this many records ...
@@ -42,6 +48,7 @@ class Engine:
                     "cpu_share_percent": int},          # of one core, for each live capture
          "cpus": [int, ...],                           # that the threads stay on, in turn; []: any
          "drop_capabilities": bool,                    # by the threads, once the sockets are open
+         "keep_net_raw": bool,                         # all but this one
          "subscriber_prefixes": [cidr, ...],
          "ran_prefixes": [cidr, ...],                  # outer GTP-U addresses of eNB/gNB
          "attribution": [{"client_prefix": cidr | null, "vlan": int | null, "teid": int | null,
@@ -50,9 +57,9 @@ class Engine:
                           "ran_node_id": str | null, "tracking_area": str | null,
                           "rat": str | null, "apn": str | null}]}
 
-    Each key is required, but for "copies" (65,536) and those from "shedding" to
-    "drop_capabilities" ("auto", 100, [], false); an unknown key or a wrong value raises
-    `EngineError`.
+    Each key is required, but for "copies" (65,536), "workers" (1), "ring_bytes", "filter",
+    "timestamps", and those from "shedding" to "keep_net_raw" ("auto", 100, [], false); an unknown
+    key or a wrong value raises `EngineError`.
     """
 
     def __new__(cls, options: str, site_key: bytes) -> Engine: ...
@@ -87,6 +94,12 @@ class Engine:
         changes nothing. The first packet's time says what is too old to count: see the counters
         bearers_restored and bearers_outdated.
         """
+    def captures(self) -> list[tuple[str, int, str, dict[str, int], str]]:
+        """Return (capture point, worker, link, numbers, interface) of each worker of live captures.
+
+        `link` is up, no_carrier, down or gone. The numbers of the interface stand with worker 0:
+        offered = received + filtered + dropped_kernel + dropped_nic + unaccounted.
+        """
     def counters(self) -> dict[str, int]:
         """Return totals since the start: packets, bytes, flows, records, and drops by reason."""
 
@@ -109,8 +122,11 @@ def become_user(name: str, uid: int, gid: int) -> None:
 def drop_capabilities() -> None:
     """Leave the calling thread, and those it starts later, without any capability."""
 
-def filter_system_calls() -> None:
-    """Let system calls that the probe never makes fail with EPERM, in all threads, for good."""
+def filter_system_calls(*, packet_sockets: bool = False) -> None:
+    """Let system calls that the probe never makes fail with EPERM, in all threads, for good.
+
+    `packet_sockets`: threads that hold CAP_NET_RAW may still open them.
+    """
 
 def table_bytes() -> dict[str, int]:
     """Return about how many bytes one entry takes, by the name of its limit."""

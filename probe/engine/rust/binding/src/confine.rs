@@ -33,11 +33,12 @@ struct Sets {
     inheritable: u32,
 }
 
-/// Leaves the calling thread without any capability, and without a way to gain one.
-pub fn drop_capabilities() -> io::Result<()> {
+/// Leaves the calling thread without any capability, or with CAP_NET_RAW alone, and without a way to gain
+/// one.
+pub fn drop_capabilities(keep_net_raw: bool) -> io::Result<()> {
     forbid_new_privileges()?;
     clear_ambient();
-    set_capabilities(0)
+    set_capabilities(u32::from(keep_net_raw) << CAP_NET_RAW)
 }
 
 fn set_capabilities(low: u32) -> io::Result<()> {
@@ -95,8 +96,9 @@ fn check(result: libc::c_long) -> io::Result<()> {
 
 // ------------------------------------------------------------------------------------ system calls
 
-/// Filters the system calls of all threads, now and later. There is no way back.
-pub fn filter_system_calls() -> Result<(), String> {
+/// Filters the system calls of all threads, now and later. There is no way back. With `packet_sockets`
+/// those that hold CAP_NET_RAW may open them.
+pub fn filter_system_calls(packet_sockets: bool) -> Result<(), String> {
     let arch = std::env::consts::ARCH
         .try_into()
         .map_err(|_| format!("no filter for {}", std::env::consts::ARCH))?;
@@ -111,7 +113,7 @@ pub fn filter_system_calls() -> Result<(), String> {
     // glibc falls back to clone(2), whose flags can be looked at, if there is no clone3(2).
     let newer = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
     let without_newer = program(newer, allow.clone(), unknown)?;
-    let listed = program(rules()?, refused, allow)?;
+    let listed = program(rules(packet_sockets)?, refused, allow)?;
     for program in [without_newer, listed] {
         apply_filter_all_threads(&program).map_err(|error| error.to_string())?;
     }
@@ -120,20 +122,20 @@ pub fn filter_system_calls() -> Result<(), String> {
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-fn rules() -> Result<Rules, String> {
+fn rules(packet_sockets: bool) -> Result<Rules, String> {
     let all = FILES.iter().chain(NETWORK).chain(THREADS).chain(PROCESS);
     let all = all.chain(OLD).chain([&libc::SYS_clone3]);
     let mut rules: Rules = all.map(|&call| (call, Vec::new())).collect();
-    conditional(&mut rules).map_err(|error| error.to_string())?;
+    conditional(&mut rules, packet_sockets).map_err(|error| error.to_string())?;
     Ok(rules)
 }
 
-fn conditional(rules: &mut Rules) -> Result<(), seccompiler::BackendError> {
+fn conditional(rules: &mut Rules, packet_sockets: bool) -> Result<(), seccompiler::BackendError> {
     let argument = |index, op, value: u64| {
         let condition = SeccompCondition::new(index, SeccompCmpArgLen::Dword, op, value)?;
         SeccompRule::new(vec![condition])
     };
-    rules.insert(libc::SYS_socket, sockets()?);
+    rules.insert(libc::SYS_socket, sockets(packet_sockets)?);
     // Threads, and no processes.
     let thread = libc::CLONE_THREAD as u64;
     let threads = argument(0, SeccompCmpOp::MaskedEq(thread), thread)?;
@@ -147,18 +149,18 @@ fn conditional(rules: &mut Rules) -> Result<(), seccompiler::BackendError> {
     Ok(())
 }
 
-/// New sockets: those of the collector, of name resolution and of systemd. None of packets, none that is
-/// raw, whatever capability a thread may still hold.
-fn sockets() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+/// New sockets: those of the collector, of name resolution and of systemd. None of packets
+/// unless they are asked for, none that is raw, whatever capability a thread may still hold.
+fn sockets(packet_sockets: bool) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
     const KIND: u64 = 0xf;
     let is = |index, op, value: libc::c_int| {
         SeccompCondition::new(index, SeccompCmpArgLen::Dword, op, value as u64)
     };
-    let mut rules = vec![SeccompRule::new(vec![is(
-        0,
-        SeccompCmpOp::Eq,
-        libc::AF_NETLINK,
-    )?])?];
+    let mut rules = Vec::new();
+    let packets = packet_sockets.then_some(libc::AF_PACKET);
+    for family in [libc::AF_NETLINK].into_iter().chain(packets) {
+        rules.push(SeccompRule::new(vec![is(0, SeccompCmpOp::Eq, family)?])?);
+    }
     for family in [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6] {
         for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM] {
             let family = is(0, SeccompCmpOp::Eq, family)?;

@@ -4,6 +4,7 @@ mod confine;
 mod engine;
 mod load;
 mod maps;
+mod shared;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -52,7 +53,7 @@ fn forbid_dumps() -> PyResult<()> {
 /// Leaves the calling thread, and those it starts later, without any capability.
 #[pyfunction]
 fn drop_capabilities() -> PyResult<()> {
-    Ok(confine::drop_capabilities()?)
+    Ok(confine::drop_capabilities(false)?)
 }
 
 /// Goes on as another user, with CAP_NET_RAW alone; for root, before there are other threads.
@@ -63,8 +64,9 @@ fn become_user(name: &str, uid: u32, gid: u32) -> PyResult<()> {
 
 /// Filters the system calls of all threads, now and later: what the probe never does fails with EPERM.
 #[pyfunction]
-fn filter_system_calls() -> PyResult<()> {
-    confine::filter_system_calls().map_err(EngineError::new_err)
+#[pyo3(signature = (*, packet_sockets = false))]
+fn filter_system_calls(packet_sockets: bool) -> PyResult<()> {
+    confine::filter_system_calls(packet_sockets).map_err(EngineError::new_err)
 }
 
 /// About how many bytes an entry of each limited table takes, by the limit's name.

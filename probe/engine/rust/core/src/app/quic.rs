@@ -177,6 +177,11 @@ impl QuicTracker {
         self.spin.take()
     }
 
+    /// The server's ID may have become known since `take_news`.
+    pub fn has_news(&self) -> bool {
+        self.is_news
+    }
+
     /// The server's ID and what the connection is known by, once, when both are settled.
     pub fn take_news(&mut self) -> Option<(ConnectionId, Arc<Identity>)> {
         if !std::mem::take(&mut self.is_news) {

@@ -92,6 +92,7 @@ fn located() -> impl Strategy<Value = Located> {
         location,
         time_ns,
         by,
+        is_asked: false,
     })
 }
 

@@ -1,7 +1,9 @@
 //! What the headers of tunnelled packets say of the transport network and of the RAN: numbers that are
 //! missing, round trips between tap and base station, and the delays that the RAN reports.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+
+use ahash::HashMap;
 
 use crate::control::numbering::{Counted, Counter, Numbering};
 use crate::control::paths::{Ends, RoundTrips};
@@ -107,8 +109,8 @@ impl Tunnels {
     pub fn new(limits: TunnelLimits) -> Self {
         Self {
             limits,
-            counters: HashMap::new(),
-            monitored: HashMap::new(),
+            counters: HashMap::default(),
+            monitored: HashMap::default(),
             shed: 0,
             malformed: 0,
             implausible: 0,
@@ -252,7 +254,7 @@ impl Tunnels {
     /// forgotten.
     pub fn drain(&mut self, now_ns: u64) -> impl Iterator<Item = (Ends, Traffic)> + use<> {
         let idle_ns = self.limits.idle_ns;
-        let mut told: HashMap<Ends, Traffic> = HashMap::new();
+        let mut told: HashMap<Ends, Traffic> = HashMap::default();
         self.counters.retain(|key, entry| {
             let counted = std::mem::take(&mut entry.counted);
             if counted != Counted::default() {

@@ -61,7 +61,9 @@ impl Exchange {
         }
     }
 
-    fn on_payload(&mut self, direction: Direction, time_ns: u64) {
+    /// Takes in a segment with payload that neither opens nor ends the connection.
+    #[inline]
+    pub fn on_payload(&mut self, direction: Direction, time_ns: u64) {
         if self.last_speaker != Some(direction) {
             self.pause_ns = self.silence_ns(time_ns);
             self.answered |= self.last_speaker.is_some();

@@ -5,8 +5,11 @@
 //! became of it; `clients` knows what a client's sessions say about each other.
 
 mod application;
+mod aside;
+mod body;
 mod clients;
 mod clock;
+pub mod crew;
 mod duplicates;
 mod emit;
 mod eviction;
@@ -15,7 +18,9 @@ mod exchange;
 mod failure;
 mod footprint;
 mod icmp;
+mod joint;
 mod ledger;
+mod log;
 mod names;
 mod notes;
 pub mod options;
@@ -27,6 +32,7 @@ mod place;
 mod quic_ids;
 mod residents;
 mod session;
+pub mod shard;
 mod signalling;
 mod site;
 mod tracker;

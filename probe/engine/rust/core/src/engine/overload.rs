@@ -69,6 +69,11 @@ pub enum SheddingMode {
 }
 
 impl SheddingMode {
+    /// What is left out before anything is known of the pressure.
+    pub fn at_first(self) -> Shedding {
+        self.fixed().unwrap_or_default()
+    }
+
     fn fixed(self) -> Option<Shedding> {
         match self {
             Self::Auto => None,
@@ -150,7 +155,7 @@ impl Overload {
     pub fn new(mode: SheddingMode) -> Self {
         Self {
             mode,
-            shedding: mode.fixed().unwrap_or_default(),
+            shedding: mode.at_first(),
             stepped_ns: None,
             relaxed_ns: None,
             calm_since_ns: None,

@@ -39,18 +39,16 @@ pub struct Overloaded {
     unseen: Unseen,
 }
 
-impl Default for Overloaded {
-    fn default() -> Self {
+impl Overloaded {
+    pub fn new(shedding: Shedding) -> Self {
         Self {
-            shedding: Shedding::default(),
-            has_begun: false,
+            shedding,
+            has_begun: shedding.sheds_content(),
             budget: Budget::new(KEPT_ASIDE),
             unseen: Unseen::default(),
         }
     }
-}
 
-impl Overloaded {
     pub fn set(&mut self, shedding: Shedding) {
         self.shedding = shedding;
         self.has_begun |= shedding.sheds_content();

@@ -13,6 +13,9 @@ const BY_ADDRESS: &str = "address";
 /// By the operator's map.
 const BY_MAP: &str = "map";
 
+/// How long a message may come after the packets that it explains.
+const TOLD_WITHIN_NS: u64 = 1_000_000_000;
+
 /// Who a flow belongs to and where it is, as far as known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Place {
@@ -24,6 +27,10 @@ pub struct Place {
     pub located_ns: Option<u64>,
     /// The control plane, not a map, knows the cell or the base station.
     pub is_learned: bool,
+    /// Where it is was only asked for, and may be refused.
+    is_asked: bool,
+    /// The base station, as packets show it.
+    access: Option<Address>,
     pub ran_node_id: Option<Box<str>>,
     pub tracking_area: Option<Box<str>>,
     pub rat: Option<Box<str>>,
@@ -65,6 +72,25 @@ impl Place {
             now.is_some() && then.is_some() && now != then
         };
         differ(&self.cell_id, &before.cell_id) || differ(&self.ran_node_id, &before.ran_node_id)
+    }
+
+    /// The control plane knows both, and they are two cells, or base stations.
+    pub fn is_apart(&self, from: &Self) -> bool {
+        self.is_learned && from.is_learned && self.is_another_cell(from)
+    }
+
+    /// What began `since_ns` in `before` was here all the while: messages follow the packets that come from
+    /// a new base station, and refusals follow requests.
+    pub fn is_told_late(&self, before: &Self, since_ns: u64, now_ns: u64) -> bool {
+        let is_recent = now_ns.saturating_sub(since_ns) < TOLD_WITHIN_NS;
+        let was_nowhere = before.located_ns.is_none() && self.located_ns.is_some();
+        let is_same_node = self.access.is_some() && self.access == before.access;
+        let is_back = self.located_ns <= before.located_ns;
+        let is_refused = before.is_asked && !self.is_asked && is_back;
+        let began_asked = before
+            .located_ns
+            .is_some_and(|asked_ns| asked_ns <= since_ns);
+        is_recent && (was_nowhere && is_same_node || is_refused && began_asked)
     }
 
     /// Both classes of service are known, and they are two: another bearer carries it.
@@ -193,19 +219,19 @@ fn boxed(text: Option<String>) -> Option<Box<str>> {
     text.map(Into::into)
 }
 
-/// `access`: the base station's address.
+/// `base_station`: its address, as packets show it.
 fn learned(
     context: &Context,
     located: Located,
     qos_class: Option<u8>,
-    access: Option<Address>,
+    base_station: Option<Address>,
 ) -> Place {
     let location = located.location;
     let text = |shown: Option<&dyn std::fmt::Display>| shown.map(|one| one.to_string().into());
     let cell = location.cell.as_ref().map(|cell| cell as _);
     let node = location.node.as_ref().map(|node| node as _);
     let area = location.area.as_ref().map(|area| area as _);
-    let access = access.as_ref().map(|address| address as _);
+    let access = base_station.as_ref().map(|address| address as _);
     let is_placed = location.cell.is_some() || location.node.is_some();
     Place {
         subscriber_id: context.subscriber.unwrap_or_default(),
@@ -213,7 +239,9 @@ fn learned(
         cell_id: text(cell),
         cell_source: Some(source_of(located.by)).filter(|source| !source.is_empty()),
         located_ns: is_placed.then_some(located.time_ns),
-        is_learned: is_placed || access.is_some(),
+        is_learned: is_placed || base_station.is_some(),
+        is_asked: located.is_asked,
+        access: base_station,
         // N4 alone tells of the base station no more than its address.
         ran_node_id: text(node).or_else(|| text(access)),
         tracking_area: text(area),
@@ -254,7 +282,9 @@ pub fn find<'a>(
             address: tunnel.destination,
             teid: tunnel.teid,
         };
-        if let Some(found) = bearers.at_tunnel(end, tunnel.qfi, now_ns) {
+        let found = bearers.at_tunnel(end, tunnel.qfi, now_ns);
+        let is_its = |found: &Found<'_>| !bearers.is_anothers(found, client);
+        if let Some(found) = found.filter(is_its) {
             return Some(seen_from(found, &tunnel, now_ns));
         }
     }
@@ -273,7 +303,7 @@ fn seen_from<'a>(found: Found<'a>, tunnel: &Tunnel, now_ns: u64) -> Found<'a> {
     if found.role != Some(Role::Core) {
         return found;
     }
-    let moved = found.access.is_some_and(|known| known != tunnel.source);
+    let moved = found.access.is_some() && !found.context.is_at(tunnel.source);
     let located = if moved {
         let before = found.context.located_at(tunnel.source, now_ns);
         before.unwrap_or_default()
@@ -316,6 +346,48 @@ mod tests {
             bearers.set_end(id, 5, BearerEnd { role, end }, 0);
         }
         bearers
+    }
+
+    fn placed(cell: Option<&str>, located_ns: Option<u64>, access: u8) -> Place {
+        Place {
+            cell_id: cell.map(Into::into),
+            located_ns,
+            is_learned: true,
+            access: Some(Address::v4([10, 0, 0, access])),
+            ..Place::default()
+        }
+    }
+
+    #[test]
+    fn what_came_from_a_new_base_station_was_in_the_cell_that_is_told_soon_after() {
+        const MS: u64 = 1_000_000;
+        let nowhere = placed(None, None, 2);
+        let told = placed(Some("b"), Some(1000 * MS), 2);
+        assert!(told.is_told_late(&nowhere, 998 * MS, 1000 * MS));
+        assert!(
+            !told.is_told_late(&nowhere, 0, 1000 * MS),
+            "a second is long"
+        );
+        let elsewhere = placed(Some("c"), Some(1000 * MS), 3);
+        assert!(!elsewhere.is_told_late(&nowhere, 998 * MS, 1000 * MS));
+        let known = placed(Some("a"), Some(0), 2);
+        assert!(!told.is_told_late(&known, 998 * MS, 1000 * MS), "it moved");
+    }
+
+    #[test]
+    fn what_was_only_asked_for_and_refused_was_where_it_had_been() {
+        const MS: u64 = 1_000_000;
+        let before = placed(Some("a"), Some(0), 2);
+        let asked = Place {
+            is_asked: true,
+            ..placed(Some("b"), Some(500 * MS), 2)
+        };
+        assert!(before.is_told_late(&asked, 500 * MS, 505 * MS));
+        // The interval holds what came before the request.
+        assert!(!before.is_told_late(&asked, 400 * MS, 505 * MS));
+        // It moved on instead.
+        let next = placed(Some("c"), Some(505 * MS), 2);
+        assert!(!next.is_told_late(&asked, 500 * MS, 505 * MS));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! purpose takes an ID that it was given under encryption (RFC 9000 9.5), so its connection cannot be
 //! followed, and neither can that of a server whose IDs are empty.
 
-use std::collections::HashMap;
+use ahash::HashMap;
 use std::sync::Arc;
 
 use crate::app::quic::{ConnectionId, Identity, spin_of};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::control::tunnels::Measured;
 use crate::decap::{Address, Inner, Layer, MAX_LAYERS, Transport, Tunnel};
 use crate::engine::application::{Application, Quic};
+use crate::engine::aside::Aside;
 use crate::engine::clients::{Attempt, Client, Target};
 use crate::engine::exchange::Exchange;
 use crate::engine::failure::{Failure, Verdict};
@@ -12,6 +13,7 @@ use crate::engine::icmp::IcmpError;
 use crate::engine::notes::{Note, Notes};
 use crate::engine::ping::Ping;
 use crate::engine::place::Place;
+use crate::engine::transport::{Payload, Transported};
 use crate::engine::tunnelled::Tunnelled;
 use crate::engine::verdict::{self, Around};
 use crate::engine::volume::Volume;
@@ -96,6 +98,8 @@ pub struct Session {
     /// What was remarkable in this interval.
     pub notes: Notes,
     pub place: Arc<Place>,
+    /// The direction that is in another cell, while the device moves.
+    pub aside: Option<Box<Aside>>,
     pub encapsulation: Option<Box<str>>,
     /// By which way each direction came last.
     pub paths: [Option<Path>; 2],
@@ -147,6 +151,7 @@ impl Session {
             alias: None,
             notes: Notes::default(),
             place,
+            aside: None,
             encapsulation: None,
             paths: [None; 2],
             is_unsettled: false,
@@ -165,6 +170,25 @@ impl Session {
             noted_reached_ns: 0,
             timer_ns: 0,
         }
+    }
+
+    /// Whether a packet plainly goes on with this flow: it comes by the known way and opens nothing.
+    #[inline]
+    pub fn goes_on(
+        &self,
+        direction: Direction,
+        packet: &Transported<'_>,
+        inner: &Inner<'_>,
+    ) -> bool {
+        let known = &self.paths[direction.index()];
+        let by_known_way = known.as_ref().is_some_and(|known| known.carries(inner));
+        by_known_way
+            && !self.is_unsettled
+            && match &packet.payload {
+                Payload::Segment(segment) => !segment.has_syn(),
+                Payload::Datagram(payload) => !self.is_succeeded_by(direction, payload),
+                _ => true,
+            }
     }
 
     /// Counts a packet of `direction`; `now_ns` is the time that is believed, which keeps a wrong
@@ -191,7 +215,33 @@ impl Session {
     }
 
     /// Takes in a TCP segment that belongs to this connection.
+    #[inline]
     pub fn on_segment(
+        &mut self,
+        key: &FlowKey,
+        direction: Direction,
+        segment: &Segment<'_>,
+        time_ns: u64,
+    ) {
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        if !(connection.is_under_way() && segment.is_ordinary()) {
+            return self.on_turn(key, direction, segment, time_ns);
+        }
+        connection.on_ordinary(direction, segment, time_ns);
+        if segment.payload_len > 0 {
+            self.exchange.on_payload(direction, time_ns);
+        }
+        if !self.application.is_settled(segment.payload_len) {
+            let opener = self.initiator.unwrap_or(self.up);
+            self.read_segment(key, opener, direction, segment, time_ns);
+        }
+    }
+
+    /// A segment that opens or ends the connection, or one of a connection that is not open.
+    #[inline(never)]
+    fn on_turn(
         &mut self,
         key: &FlowKey,
         direction: Direction,
@@ -228,6 +278,18 @@ impl Session {
             self.note_application_failure(opener);
             return;
         }
+        self.read_segment(key, opener, direction, segment, time_ns);
+    }
+
+    /// Reads what a segment carries, or what it acknowledges, as the application's.
+    fn read_segment(
+        &mut self,
+        key: &FlowKey,
+        opener: Direction,
+        direction: Direction,
+        segment: &Segment<'_>,
+        time_ns: u64,
+    ) {
         let server_port = key.sender(opener.opposite()).1;
         self.application
             .on_segment(direction == opener, server_port, segment, time_ns);
@@ -468,10 +530,16 @@ impl Session {
     }
 
     /// What the client's other sessions are to know of this one; said once.
+    #[inline]
     pub fn take_news(&mut self) -> Option<News> {
-        if self.news.named {
+        if self.news.named || self.news.connected && self.application.server_name().is_none() {
             return None;
         }
+        self.news_now()
+    }
+
+    #[inline(never)]
+    fn news_now(&mut self) -> Option<News> {
         if self.is_connected() {
             let is_named = self.application.server_name().is_some();
             let is_new = !self.news.connected || is_named;
@@ -517,6 +585,7 @@ impl Session {
             key.sender(opener).0.0.to_be_bytes()
         };
         is_attempt.then(|| Attempt {
+            session: self.id,
             by,
             target: self.target(key),
             transport: key.transport,

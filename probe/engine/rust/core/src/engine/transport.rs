@@ -22,7 +22,7 @@ pub struct Transported<'a> {
 }
 
 impl<'a> Transported<'a> {
-    #[inline]
+    #[inline(always)]
     pub fn read(inner: &Inner<'a>) -> Result<Self, Untracked> {
         let read = match inner.transport {
             Transport::Tcp => read_tcp(inner),
@@ -35,6 +35,7 @@ impl<'a> Transported<'a> {
     }
 }
 
+#[inline(always)]
 fn read_tcp<'a>(inner: &Inner<'a>) -> Option<Transported<'a>> {
     let mut segment = Segment::parse(inner.segment, inner.segment_len)?;
     segment.hop_limit = inner.ttl;
@@ -49,6 +50,7 @@ fn read_tcp<'a>(inner: &Inner<'a>) -> Option<Transported<'a>> {
 
 const UDP_HEADER: u32 = 8;
 
+#[inline(always)]
 fn read_udp<'a>(inner: &Inner<'a>) -> Option<Transported<'a>> {
     let header: &[u8; UDP_HEADER as usize] = inner.segment.first_chunk()?;
     // The length field of a super-segment or a jumbogram is 0 (RFC 2675 4): the IP length counts.
@@ -71,6 +73,7 @@ fn read_udp<'a>(inner: &Inner<'a>) -> Option<Transported<'a>> {
 
 const SCTP_HEADER: u32 = 12;
 
+#[cold]
 fn read_sctp<'a>(inner: &Inner<'a>) -> Option<Transported<'a>> {
     let ports: &[u8; 4] = inner.segment.first_chunk()?;
     Some(Transported {
@@ -83,6 +86,7 @@ fn read_sctp<'a>(inner: &Inner<'a>) -> Option<Transported<'a>> {
 
 /// Echo requests and replies of one identifier are one flow; all other messages between two hosts
 /// are another (identifier 0).
+#[cold]
 fn read_icmp<'a>(inner: &Inner<'a>) -> Option<Transported<'a>> {
     const ECHO_TYPES: [u8; 4] = [0, 8, 128, 129];
     let header: &[u8; 4] = inner.segment.first_chunk()?;

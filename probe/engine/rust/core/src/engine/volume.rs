@@ -13,36 +13,40 @@ pub struct Volume {
     pub payload: u64,
     pub packets: u32,
     active_bins: u32,
-    last_bin: u64,
-    second: u64,
+    /// Where the last bin with payload began.
+    bin_ns: u64,
+    /// Where the second of the last packet began.
+    second_ns: u64,
     second_bytes: u64,
     peak_bytes: u64,
 }
 
 impl Volume {
+    #[inline]
     pub fn add(&mut self, ip_len: u32, payload_len: u32, time_ns: u64) {
         self.bytes += u64::from(ip_len);
         self.payload += u64::from(payload_len);
         self.packets = self.packets.saturating_add(1);
-        self.add_to_second(ip_len, time_ns / SECOND_NS);
+        self.add_to_second(ip_len, time_ns);
         if payload_len > 0 {
-            self.mark_active(time_ns / BIN_NS);
+            self.mark_active(time_ns);
         }
     }
 
-    fn add_to_second(&mut self, ip_len: u32, second: u64) {
-        if second != self.second {
-            self.second = second;
+    #[inline]
+    fn add_to_second(&mut self, ip_len: u32, time_ns: u64) {
+        if time_ns.wrapping_sub(self.second_ns) >= SECOND_NS {
+            self.second_ns = time_ns - time_ns % SECOND_NS;
             self.second_bytes = 0;
         }
         self.second_bytes += u64::from(ip_len);
         self.peak_bytes = self.peak_bytes.max(self.second_bytes);
     }
 
-    /// Bin numbers are kept plus one: zero is "none yet".
-    fn mark_active(&mut self, bin: u64) {
-        if bin + 1 != self.last_bin {
-            self.last_bin = bin + 1;
+    #[inline]
+    fn mark_active(&mut self, time_ns: u64) {
+        if time_ns.wrapping_sub(self.bin_ns) >= BIN_NS || self.active_bins == 0 {
+            self.bin_ns = time_ns - time_ns % BIN_NS;
             self.active_bins = self.active_bins.saturating_add(1);
         }
     }

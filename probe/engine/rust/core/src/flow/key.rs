@@ -39,6 +39,7 @@ pub struct FlowKey {
 
 impl FlowKey {
     /// Returns the key of a packet and the direction in which it goes.
+    #[inline(always)]
     pub fn of(
         source: Address,
         source_port: u16,
@@ -46,33 +47,20 @@ impl FlowKey {
         destination_port: u16,
         transport: Transport,
     ) -> (Self, Direction) {
-        if (source, source_port) <= (destination, destination_port) {
-            let (low, high) = (source, destination);
-            let (low_port, high_port) = (source_port, destination_port);
-            (
-                Self {
-                    low,
-                    high,
-                    low_port,
-                    high_port,
-                    transport,
-                },
-                Direction::Forward,
-            )
+        let (sender, receiver) = ((source, source_port), (destination, destination_port));
+        let (direction, low, high) = if sender <= receiver {
+            (Direction::Forward, sender, receiver)
         } else {
-            let (low, high) = (destination, source);
-            let (low_port, high_port) = (destination_port, source_port);
-            (
-                Self {
-                    low,
-                    high,
-                    low_port,
-                    high_port,
-                    transport,
-                },
-                Direction::Reverse,
-            )
-        }
+            (Direction::Reverse, receiver, sender)
+        };
+        let key = Self {
+            low: low.0,
+            high: high.0,
+            low_port: low.1,
+            high_port: high.1,
+            transport,
+        };
+        (key, direction)
     }
 
     /// The address and port from which packets of `direction` come.
@@ -83,11 +71,13 @@ impl FlowKey {
         }
     }
 
-    /// A keyed hash: without the seed nobody can aim packets at one bucket of the table.
+    /// A keyed hash: without the seed nobody can aim packets at one bucket of the table. Flows that
+    /// differ in no more than a transport other than TCP share it.
+    #[inline]
     pub fn hash(&self, seed: u64) -> u64 {
         let ports = u64::from(self.low_port) << 48
             | u64::from(self.high_port) << 32
-            | u64::from(protocol_number(self.transport));
+            | u64::from(self.transport == Transport::Tcp);
         let low = fold(
             self.low.0 as u64 ^ seed,
             (self.low.0 >> 64) as u64 ^ MULTIPLIER,
@@ -114,6 +104,7 @@ pub fn protocol_number(transport: Transport) -> u8 {
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Multiplies to 128 bits and folds the halves: mixes all bits of both operands.
+#[inline]
 fn fold(left: u64, right: u64) -> u64 {
     let product = u128::from(left ^ MULTIPLIER) * u128::from(right | 1);
     product as u64 ^ (product >> 64) as u64

@@ -3,6 +3,7 @@
 use rmp::encode;
 
 use super::column::{Binary, Bytes, Column, Optional, Required, RequiredText, Text, WireType};
+use super::row::Cell;
 
 macro_rules! record_fields {
     ($($name:ident: $column:ty,)+) => {
@@ -23,6 +24,18 @@ macro_rules! record_fields {
         pub const SCHEMA: &[(&str, WireType, bool)] = &[
             $((stringify!($name), <$column as Column>::WIRE, <$column as Column>::NULLABLE),)+
         ];
+
+        impl<'a> Record<'a> {
+            /// Writes the record behind what `row` holds.
+            pub fn put(&self, row: &mut Vec<u8>) {
+                $(self.$name.put(row);)+
+            }
+
+            /// Reads what `put` wrote.
+            pub fn take(mut row: &'a [u8]) -> Self {
+                Self { $($name: Cell::take(&mut row),)+ }
+            }
+        }
 
         impl Columns {
             /// Adds a row.

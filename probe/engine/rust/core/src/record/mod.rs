@@ -8,6 +8,7 @@ mod column;
 mod columns;
 pub mod names;
 pub mod pseudonym;
+mod row;
 pub mod session_id;
 
 pub use column::WireType;

@@ -7,9 +7,10 @@ use crate::flow::{FlowKey, protocol_number};
 /// Names the sessions of one capture of one probe.
 ///
 /// The first 8 bytes, big-endian, of SHA-256 over: probe_id, 0, capture_point, 0, zeros up to a whole
-/// block of 64 bytes (so that all before is hashed once), the lower end's address (16 bytes, IPv4 as `::ffff:a.b.c.d`) and port (2), the higher end's address and port,
-/// the IP protocol number (1), the TEID of the first packet (4; 0 without a tunnel), and the time of
-/// the first packet in ns (8); numbers are big-endian.
+/// block of 64 bytes (so that all before is hashed once), the lower end's address (16 bytes, IPv4 as
+/// `::ffff:a.b.c.d`) and port (2), the higher end's address and port, the IP protocol number (1), the
+/// TEID of the first packet (4; 0 without a tunnel), and the time of the first packet in ns (8); numbers
+/// are big-endian.
 #[derive(Debug, Clone)]
 pub struct SessionIds {
     start: Sha256,

@@ -197,7 +197,33 @@ impl Connection {
         segment: &Segment<'_>,
         time_ns: u64,
     ) -> bool {
-        if self.handshake.established_ns.is_none() && self.is_of_earlier(direction, segment) {
+        if self.is_under_way() && segment.is_ordinary() {
+            self.on_ordinary(direction, segment, time_ns);
+            return true;
+        }
+        self.on_turn(direction, segment, time_ns)
+    }
+
+    /// The handshake is over, and no reset was seen.
+    #[inline]
+    pub fn is_under_way(&self) -> bool {
+        self.is_established() && self.reset.is_none()
+    }
+
+    /// Takes in a segment that neither opens nor ends anything, of a connection that is under way.
+    #[inline]
+    pub fn on_ordinary(&mut self, direction: Direction, segment: &Segment<'_>, time_ns: u64) {
+        self.on_timestamps(direction, segment, time_ns);
+        if segment.has_ack() {
+            self.on_acknowledgement(direction, segment, time_ns);
+        }
+        self.on_sequence(direction, segment, time_ns);
+    }
+
+    /// A segment that opens or ends a connection, or one of a connection that is not open.
+    #[inline(never)]
+    fn on_turn(&mut self, direction: Direction, segment: &Segment<'_>, time_ns: u64) -> bool {
+        if !self.is_established() && self.is_of_earlier(direction, segment) {
             return false;
         }
         if segment.is_reset() {
@@ -210,7 +236,7 @@ impl Connection {
             self.on_timestamps(direction, segment, time_ns);
         }
         if segment.has_ack() {
-            if !segment.has_syn() && self.handshake.established_ns.is_none() {
+            if !segment.has_syn() && !self.is_established() {
                 self.on_final_ack(direction, segment, time_ns);
             }
             self.on_acknowledgement(direction, segment, time_ns);
@@ -223,6 +249,16 @@ impl Connection {
             self.on_sequel(direction, segment, time_ns);
         }
         true
+    }
+
+    /// The half of `direction`, and that of the other side.
+    #[inline]
+    fn halves(&mut self, direction: Direction) -> (&mut Half, &mut Half) {
+        let [forward, reverse] = &mut self.halves;
+        match direction {
+            Direction::Forward => (forward, reverse),
+            Direction::Reverse => (reverse, forward),
+        }
     }
 
     /// Where one side has lost its state or uses a port again, the other answers the SYN with an
@@ -374,74 +410,34 @@ impl Connection {
     #[inline]
     fn on_timestamps(&mut self, direction: Direction, segment: &Segment<'_>, time_ns: u64) {
         let now = Moment::of(time_ns);
-        let half = &mut self.halves[direction.index()];
+        let (half, other) = self.halves(direction);
         let gap_us = now.since(half.last_heard).filter(|_| half.started);
         half.last_heard = now;
         let Some((value, echo)) = segment.timestamps else {
             return;
         };
-        self.timestamps = true;
         half.echo.sent(value, now);
         if segment.has_ack() {
-            let sampled = !segment.is_unsampled;
-            self.halves[direction.opposite().index()].on_echo(echo, now, gap_us, sampled);
+            other.on_echo(echo, now, gap_us, !segment.is_unsampled);
         }
+        self.timestamps = true;
     }
 
     /// An acknowledgement sent by `direction`: judges the data of the opposite direction.
     #[inline]
     fn on_acknowledgement(&mut self, direction: Direction, segment: &Segment<'_>, time_ns: u64) {
         let round_trip_ns = self.least_round_trip_ns();
-        let window = self.window(direction, segment);
-        self.count_windows(direction, segment);
-        let numbering = self
-            .has_no_sack()
-            .then_some(&mut self.halves[direction.index()].numbering);
-        let misses_one =
-            numbering.map(|it| it.misses_one(segment.identification, Moment::of(time_ns)));
-        let data = &mut self.halves[direction.opposite().index()];
-        data.on_acknowledgment(segment, time_ns, round_trip_ns, misses_one);
+        let (receiver, sender) = self.halves(direction);
+        let window = window(receiver, sender, segment);
+        count_windows(receiver, sender, segment);
+        let misses_one = has_no_sack(receiver, sender).then(|| {
+            let numbering = &mut receiver.numbering;
+            numbering.misses_one(segment.identification, Moment::of(time_ns))
+        });
+        sender.on_acknowledgment(segment, time_ns, round_trip_ns, misses_one);
         let closed = segment.window == 0 && !segment.has_syn();
-        data.pace
-            .on_window(segment.acknowledgment, window, closed, time_ns);
-    }
-
-    /// Both SYNs were seen, and not both of them offer SACK.
-    #[inline]
-    fn has_no_sack(&self) -> bool {
-        let [one, other] = &self.halves;
-        one.syn_seen && other.syn_seen && !(one.sack_permitted && other.sack_permitted)
-    }
-
-    /// The window that a segment offers, in bytes; None where the scale is not known.
-    #[inline]
-    fn window(&self, direction: Direction, segment: &Segment<'_>) -> Option<u32> {
-        let (own, other) = (
-            &self.halves[direction.index()],
-            &self.halves[direction.opposite().index()],
-        );
-        if !own.syn_seen || !other.syn_seen || segment.has_syn() {
-            return None;
-        }
-        let shift = own.window_scale.filter(|_| other.window_scale.is_some());
-        Some(u32::from(segment.window) << shift.unwrap_or(0))
-    }
-
-    #[inline]
-    fn count_windows(&mut self, direction: Direction, segment: &Segment<'_>) {
-        let outstanding = self.has_unacknowledged(direction.opposite());
-        let half = &mut self.halves[direction.index()];
-        if segment.window == 0 && !segment.has_syn() && !segment.has_fin() {
-            half.interval.zero_windows += 1;
-        }
-        let repeated = half.started
-            && half.last_ack_sent == segment.acknowledgment
-            && half.last_window == segment.window;
-        if repeated && outstanding && !segment.takes_sequence() {
-            half.interval.duplicate_acks += 1;
-        }
-        half.last_ack_sent = segment.acknowledgment;
-        half.last_window = segment.window;
+        let pace = &mut sender.pace;
+        pace.on_window(segment.acknowledgment, window, closed, time_ns);
     }
 
     #[inline]
@@ -449,17 +445,47 @@ impl Connection {
         if segment.payload_len > 0 {
             self.last_payload = Some(direction);
         }
-        let receiver = &self.halves[direction.opposite().index()];
-        let sender_ns = receiver.least_ns();
+        let (sender, receiver) = self.halves(direction);
         let window_closed = receiver.started && receiver.last_window == 0;
-        let half = &mut self.halves[direction.index()];
-        half.hop_limits.add(segment.hop_limit);
+        sender.hop_limits.add(segment.hop_limit);
         let trips = RoundTrips {
-            sender_ns,
-            receiver_ns: half.least_ns(),
+            sender_ns: receiver.least_ns(),
+            receiver_ns: sender.least_ns(),
         };
-        half.on_sequence(segment, time_ns, trips, window_closed);
+        sender.on_sequence(segment, time_ns, trips, window_closed);
     }
+}
+
+/// Both SYNs were seen, and not both of them offer SACK.
+#[inline]
+fn has_no_sack(one: &Half, other: &Half) -> bool {
+    let both_syns = one.syn_seen & other.syn_seen;
+    both_syns & !(one.sack_permitted & other.sack_permitted)
+}
+
+/// The window that a segment of `own` offers, in bytes; None where the scale is not known.
+#[inline]
+fn window(own: &Half, other: &Half, segment: &Segment<'_>) -> Option<u32> {
+    if !own.syn_seen || !other.syn_seen || segment.has_syn() {
+        return None;
+    }
+    let shift = own.window_scale.filter(|_| other.window_scale.is_some());
+    Some(u32::from(segment.window) << shift.unwrap_or(0))
+}
+
+#[inline]
+fn count_windows(receiver: &mut Half, sender: &Half, segment: &Segment<'_>) {
+    if segment.window == 0 && !segment.has_syn() && !segment.has_fin() {
+        receiver.interval.zero_windows += 1;
+    }
+    let repeated = receiver.started
+        && receiver.last_ack_sent == segment.acknowledgment
+        && receiver.last_window == segment.window;
+    if repeated && !segment.takes_sequence() && sender.has_unacknowledged() {
+        receiver.interval.duplicate_acks += 1;
+    }
+    receiver.last_ack_sent = segment.acknowledgment;
+    receiver.last_window = segment.window;
 }
 
 fn report(half: &mut Half, timestamps: bool, now_ns: u64, round_trip_ns: u64) -> HalfReport {

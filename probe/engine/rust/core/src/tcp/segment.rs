@@ -39,6 +39,7 @@ const MIN_HEADER: usize = 20;
 impl<'a> Segment<'a> {
     /// Reads a segment of `wire_len` bytes of which `bytes` were captured; None if the fixed
     /// header is cut or malformed.
+    #[inline(always)]
     pub fn parse(bytes: &'a [u8], wire_len: u32) -> Option<Self> {
         let fixed: &[u8; MIN_HEADER] = bytes.first_chunk()?;
         let header_len = usize::from(fixed[12] >> 4) * 4;
@@ -76,6 +77,12 @@ impl<'a> Segment<'a> {
     /// Takes sequence numbers: SYN, FIN or payload.
     pub fn takes_sequence(&self) -> bool {
         self.payload_len > 0 || self.flags & (SYN | FIN) != 0
+    }
+
+    /// Neither opens a connection nor ends one.
+    #[inline]
+    pub fn is_ordinary(&self) -> bool {
+        self.flags & (SYN | FIN | RST) == 0
     }
 
     pub fn is_syn(&self) -> bool {

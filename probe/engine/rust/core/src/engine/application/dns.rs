@@ -156,6 +156,10 @@ impl Dns {
         }
     }
 
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     pub fn take_events(&mut self) -> Vec<DnsEvent> {
         std::mem::take(&mut self.events)
     }

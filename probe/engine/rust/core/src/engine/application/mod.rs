@@ -49,16 +49,6 @@ pub struct Report<'a> {
     pub requests_failed: Option<u32>,
 }
 
-impl<'a> Report<'a> {
-    /// Takes the name that DNS gave where the flow has none.
-    pub fn settle_name(&mut self, from_dns: Option<&'a str>) {
-        if self.server_name.is_none() {
-            self.server_name = from_dns;
-            self.server_name_source = from_dns.map(|_| "dns");
-        }
-    }
-}
-
 /// The application of a session, as far as its first bytes told.
 #[derive(Debug, Default)]
 pub struct Application {
@@ -120,6 +110,16 @@ impl Application {
     pub fn begins_at(&mut self, starts: [Option<u32>; 2]) {
         for (known, start) in self.starts.iter_mut().zip(starts) {
             *known = start.or(*known);
+        }
+    }
+
+    /// Whether a segment with so much payload, which ends nothing, changes nothing of what is known.
+    #[inline]
+    pub fn is_settled(&self, payload_len: u32) -> bool {
+        match self.protocol {
+            Protocol::Undecided | Protocol::Other => payload_len == 0,
+            Protocol::TlsRead(_) | Protocol::Named(_) => payload_len == 0 || self.request.answered,
+            _ => false,
         }
     }
 
@@ -358,7 +358,17 @@ impl Application {
         }
     }
 
-    /// What this packet's DNS messages asked and answered; nearly always nothing.
+    /// The last packet told something that the client's other sessions are to know.
+    #[inline]
+    pub fn has_word(&self) -> bool {
+        match &self.protocol {
+            Protocol::Dns(dns) => dns.has_events(),
+            Protocol::Quic(quic) => quic.tracker.has_news(),
+            _ => false,
+        }
+    }
+
+    /// What the last packet's DNS messages asked and answered.
     pub fn take_dns_events(&mut self) -> Vec<DnsEvent> {
         match &mut self.protocol {
             Protocol::Dns(dns) => dns.take_events(),

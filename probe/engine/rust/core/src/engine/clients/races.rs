@@ -5,7 +5,7 @@
 //! given up. So an attempt is measured against the client's other connections to the same server:
 //! by its name where that is known, else by its address.
 
-use std::hash::{BuildHasher, RandomState};
+use ahash::RandomState;
 
 use super::Client;
 use super::generations::Generations;

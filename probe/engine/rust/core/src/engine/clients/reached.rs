@@ -2,7 +2,7 @@
 //!
 //! A client is a subscriber, by whatever address: one that has IPv4 and IPv6 is reached by either.
 
-use std::collections::HashMap;
+use ahash::HashMap;
 
 use super::Client;
 
@@ -23,7 +23,7 @@ pub struct Reached {
 impl Reached {
     /// `capacity` bounds each of the two generations.
     pub fn new(capacity: usize) -> Self {
-        let (current, previous) = (HashMap::new(), HashMap::new());
+        let (current, previous) = (HashMap::default(), HashMap::default());
         Self {
             current,
             previous,
