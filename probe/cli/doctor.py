@@ -86,7 +86,10 @@ def privilege_findings(config: ProbeConfig) -> Iterator[Finding]:
         yield _user(str(wanted.user))
     else:
         yield Finding(Grade.OK, "user", f"uid {os.geteuid()}, not root")
-    if wanted.drop_capabilities:
+    if wanted.drop_capabilities and wanted.reopen_interfaces:
+        detail = "CAP_NET_RAW alone once the sockets are open, for interfaces that come back"
+        yield Finding(Grade.OK, "capabilities", detail)
+    elif wanted.drop_capabilities:
         yield Finding(Grade.OK, "capabilities", "none once the sockets are open")
     else:
         yield Finding(Grade.WARN, "capabilities", "kept: privileges.drop_capabilities is false")
