@@ -12,9 +12,11 @@ mod clock;
 pub mod crew;
 mod duplicates;
 mod emit;
+mod eviction;
 mod evidence;
 mod exchange;
 mod failure;
+mod footprint;
 mod icmp;
 mod joint;
 mod ledger;
@@ -22,6 +24,8 @@ mod log;
 mod names;
 mod notes;
 pub mod options;
+pub mod overload;
+mod overloaded;
 mod ping;
 mod pipeline;
 mod place;
@@ -41,4 +45,5 @@ mod volume;
 /// seed of its own. Several times cheaper than the standard library's for keys of some bytes.
 pub(crate) type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::quality::RandomState>;
 
+pub use footprint::table_bytes;
 pub use pipeline::{Counters, Pipeline};

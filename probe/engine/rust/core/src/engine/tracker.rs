@@ -14,11 +14,14 @@ use crate::engine::application::{Application, Quic};
 use crate::engine::aside::emit_aside;
 use crate::engine::clock::{Clock, Step};
 use crate::engine::emit::IntervalEnd;
+use crate::engine::eviction::Eviction;
 use crate::engine::icmp::IcmpError;
 use crate::engine::joint::{Desk, Joint};
 use crate::engine::ledger::Untracked;
 use crate::engine::log::Log;
 use crate::engine::options::Limits;
+use crate::engine::overload::Shedding;
+use crate::engine::overloaded::{Overloaded, Unseen};
 use crate::engine::quic_ids::QuicIds;
 use crate::engine::residents::Residents;
 use crate::engine::session::{News, Path, Session};
@@ -59,6 +62,9 @@ pub struct Tracker {
     residents: Residents,
     pub totals: Totals,
     due: Vec<FlowId>,
+    eviction: Eviction,
+    flows_limit: usize,
+    overloaded: Overloaded,
 }
 
 impl Tracker {
@@ -87,6 +93,9 @@ impl Tracker {
             residents: Residents::default(),
             totals: Totals::default(),
             due: Vec::new(),
+            eviction: Eviction::new(limits.flows as usize),
+            flows_limit: limits.flows as usize,
+            overloaded: Overloaded::new(limits.shedding.at_first()),
         }
     }
 
@@ -106,6 +115,28 @@ impl Tracker {
 
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// Leaves out what `shedding` says from now on.
+    pub fn set_shedding(&mut self, shedding: Shedding) {
+        self.overloaded.set(shedding);
+    }
+
+    /// What was left unseen of the packet before.
+    #[inline]
+    pub fn take_unseen(&mut self) -> Unseen {
+        self.overloaded.take()
+    }
+
+    /// While memory is short the table does not grow: who comes takes the place of another.
+    pub fn hold_flows(&mut self, is_short: bool) {
+        let limit = self.flows_limit;
+        let held = self.table.len().clamp(1, limit);
+        self.table.set_capacity(if is_short { held } else { limit });
+    }
+
+    pub fn evictions(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.eviction.counts()
     }
 
     /// What is kept of all sessions together; none where that is elsewhere.
@@ -346,11 +377,12 @@ impl Tracker {
     /// Ends a flow and writes its last record.
     fn end(&mut self, id: FlowId, now_ns: u64, reason: EndReason) {
         self.cut_aside(id, now_ns);
-        let Some((key, session)) = self.table.remove(id) else {
+        let Some((key, mut session)) = self.table.remove(id) else {
             return;
         };
         self.residents
             .leave(session.client(&key), &session.paths, id);
+        session.read_to_the_end();
         self.desk.conclude(id, key, session, now_ns, reason);
     }
 
@@ -384,7 +416,8 @@ impl Tracker {
         measured: Option<&Measured>,
         time_ns: u64,
     ) -> Result<(), Untracked> {
-        let packet = Transported::read(inner)?;
+        let mut packet = Transported::read(inner)?;
+        self.overloaded.mark(&mut packet.payload);
         let (key, direction) = FlowKey::of(
             inner.source,
             packet.source_port,
@@ -802,7 +835,7 @@ impl Tracker {
         time_ns: u64,
     ) -> FlowId {
         if self.table.is_full()
-            && let Some(victim) = self.table.victim(|session| session.last_ns)
+            && let Some(victim) = self.eviction.choose(&mut self.table, self.clock.now_ns())
         {
             self.totals.flows_evicted += 1;
             self.end(victim, self.clock.now_ns(), EndReason::Evicted);
@@ -840,10 +873,14 @@ impl Tracker {
         {
             session.application = Application::resumed(Quic::resumed(identity));
             session.missed_start = true;
+        } else {
+            self.overloaded
+                .begin(&mut session, &key, direction, &packet.payload);
         }
         self.totals.flows += 1;
         let server = key.sender(up.opposite()).0;
         let id = self.table.insert(key, session);
+        self.eviction.on_begin(id, self.table.len());
         if let Some((_, session)) = self.table.get_mut(id) {
             self.desk.began(id, session, server, now_ns);
         }
@@ -867,6 +904,7 @@ impl Tracker {
         session.count(direction, inner, packet.payload_len, time_ns, now_ns);
         match &packet.payload {
             Payload::Segment(segment) => session.on_segment(key, direction, segment, time_ns),
+            Payload::Datagram(payload) if self.overloaded.passes_over(session, payload) => {}
             Payload::Datagram(payload) => session.on_datagram(key, direction, payload, time_ns),
             Payload::Echo(echo) => {
                 let ping = session.ping.get_or_insert_default();
@@ -875,6 +913,7 @@ impl Tracker {
             Payload::IcmpError(error) => session.notes.add(error.note),
             Payload::Opaque => {}
         }
+        self.overloaded.note(session, &packet.payload);
         let has_word = session.application.has_word();
         let news = session.take_news();
         let down = direction != session.up;

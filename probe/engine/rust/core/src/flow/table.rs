@@ -45,6 +45,9 @@ pub struct Table<E> {
 const EVICTION_SAMPLE: usize = 16;
 
 impl<E> Table<E> {
+    /// Bytes of a place in the table.
+    pub const SLOT_BYTES: usize = size_of::<Slot<E>>();
+
     /// A table of at most `capacity` flows (at least one). `seed` makes the hash unpredictable.
     pub fn new(capacity: usize, seed: u64) -> Self {
         Self {
@@ -67,6 +70,11 @@ impl<E> Table<E> {
 
     pub fn is_full(&self) -> bool {
         self.index.len() >= self.capacity
+    }
+
+    /// Bounds the table anew; what is in it stays until it is evicted or ends.
+    pub fn set_capacity(&mut self, capacity: usize) {
+        self.capacity = capacity.clamp(1, u32::MAX as usize);
     }
 
     #[inline]
@@ -152,8 +160,8 @@ impl<E> Table<E> {
     /// Chooses whom to evict: the lowest `rank` among the next few live entries behind the hand.
     ///
     /// A sampled approximation of "the least recently used" that costs nothing per packet.
-    pub fn victim(&mut self, rank: impl Fn(&E) -> u64) -> Option<FlowId> {
-        let mut best: Option<(u64, FlowId)> = None;
+    pub fn victim<R: Ord>(&mut self, rank: impl Fn(&E) -> R) -> Option<FlowId> {
+        let mut best: Option<(R, FlowId)> = None;
         let mut compared = 0;
         for _ in 0..self.slots.len() {
             if compared == EVICTION_SAMPLE {
@@ -168,7 +176,10 @@ impl<E> Table<E> {
                     generation: place.generation,
                 };
                 let candidate = (rank(entry), id);
-                best = Some(best.map_or(candidate, |known| known.min(candidate)));
+                best = Some(match best {
+                    Some(known) => known.min(candidate),
+                    None => candidate,
+                });
             }
         }
         best.map(|(_, id)| id)

@@ -6,6 +6,7 @@ pub mod encrypted_dns;
 mod http;
 mod median;
 mod quic;
+mod shed;
 mod tls;
 
 use crate::app::dns::PORT as DNS_PORT;
@@ -13,7 +14,7 @@ use crate::app::dtls::begins_client_hello as begins_dtls;
 use crate::app::http::{Opening, Switch, Upgrade};
 use crate::app::quic::looks_like_quic;
 use crate::app::tls::hello::Version;
-use crate::app::tls::{TlsInfo, begins_client_hello, looks_like_tls};
+use crate::app::tls::{TlsInfo, TlsTracker, begins_client_hello, looks_like_tls};
 use crate::engine::failure::Failure;
 use crate::tcp::Segment;
 use crate::tcp::micros;
@@ -57,6 +58,8 @@ pub struct Application {
     starts: [Option<u32>; 2],
     request: FirstRequest,
     server_port: u16,
+    /// It began under overload, so certificates are left unread.
+    leaves_certificates: bool,
     /// What a proxy, or an upgrade, had to say before the protocol at hand began.
     before: Option<Box<Http>>,
 }
@@ -183,10 +186,18 @@ impl Application {
         if server_port == DNS_PORT {
             Protocol::Dns(Box::new(Dns::over_tcp(self.starts)))
         } else if !in_order || looks_like_tls(segment.payload) {
-            Protocol::Tls(Box::new(Tls::new(self.starts)))
+            Protocol::Tls(Box::new(self.tls()))
         } else {
             self.by_first_line(side, segment.payload)
         }
+    }
+
+    fn tls(&self) -> Tls {
+        let mut tls = Tls::new(self.starts);
+        if self.leaves_certificates {
+            tls.tracker = TlsTracker::without_certificates();
+        }
+        tls
     }
 
     /// What was taken for TLS while its first bytes were missing turns out to be HTTP.
@@ -209,7 +220,7 @@ impl Application {
             let answers_at = segment.has_ack().then_some(segment.acknowledgment);
             self.starts = [Some(segment.sequence), answers_at];
             self.request = FirstRequest::default();
-            self.protocol = Protocol::Tls(Box::new(Tls::new(self.starts)));
+            self.protocol = Protocol::Tls(Box::new(self.tls()));
         } else if (began_unseen || is_first) && http::begins_message(side == 0, segment.payload) {
             self.protocol = Protocol::Http(Box::new(Http::under_way()));
         }
