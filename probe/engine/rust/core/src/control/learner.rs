@@ -355,8 +355,13 @@ impl Learner {
             _ => {
                 let ids = self.apply(ids, said, changes);
                 if is_unasked && said.message.procedure == Procedure::PathSwitch {
-                    // Where to was missed.
-                    self.release_access(&ids, changes);
+                    // Where to was missed, unless the core has told it.
+                    let mut unknown = ids.clone();
+                    let is_kept = |id: &ContextId| {
+                        self.bearers.get(*id).is_some_and(Context::is_kept_by_core)
+                    };
+                    unknown.retain(|id| !is_kept(id));
+                    self.release_access(&unknown, changes);
                 }
                 for &id in &ids {
                     self.bearers
