@@ -126,12 +126,12 @@ impl Pipeline {
                 self.ledger.copy(packet.interface);
                 self.tracker.on_copy(inner);
                 // It may be the same packet in another tunnel, which has numbers of its own.
-                if !inner.marks.is_empty() {
+                if !inner.marks().is_empty() {
                     self.tunnels.on_packet(inner, packet.time_ns);
                 }
             }
             Ok(Decoded::Inner(inner)) => {
-                let is_marked = !inner.marks.is_empty();
+                let is_marked = !inner.marks().is_empty();
                 let measured = is_marked.then(|| self.tunnels.on_packet(inner, packet.time_ns));
                 let taken = self
                     .tracker

@@ -473,7 +473,7 @@ impl Tracker {
     /// side) still tells which way is up, and by the map whose the flow is and where.
     #[cold]
     pub fn on_copy(&mut self, inner: &Inner<'_>) {
-        if inner.tunnel.is_some() {
+        if inner.tunnel().is_some() {
             self.offer_path(inner);
         }
     }
@@ -585,7 +585,7 @@ impl Tracker {
         let (key, session) = self.table.get_mut(id)?;
         let known = &session.paths[direction.index()];
         // On a mirror of both sides of a gateway the tunnel shows in copies alone (see `on_copy`).
-        if inner.tunnel.is_none() && has_tunnel(known) {
+        if inner.tunnel().is_none() && has_tunnel(known) {
             return Some(id);
         }
         let known = *known;
