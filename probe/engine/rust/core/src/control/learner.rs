@@ -80,6 +80,10 @@ impl Learner {
         self.transactions.is_look_due(now_ns)
     }
 
+    pub fn next_look_ns(&self) -> u64 {
+        self.transactions.next_look_ns()
+    }
+
     /// Requests that nobody answered, and whom they were about. A session that was asked for in vain
     /// is none.
     pub fn take_unanswered(&mut self, now_ns: u64) -> Vec<(Transaction, Option<Context>)> {

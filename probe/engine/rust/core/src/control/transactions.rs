@@ -228,6 +228,10 @@ impl Transactions {
         now_ns >= self.next_look_ns
     }
 
+    pub fn next_look_ns(&self) -> u64 {
+        self.next_look_ns
+    }
+
     /// Gives up what waited for too long, oldest first.
     pub fn take_unanswered(&mut self, now_ns: u64) -> Vec<Transaction> {
         if !self.is_look_due(now_ns) {

@@ -12,7 +12,7 @@ use crate::control::reader::Reader;
 use crate::control::saved::{Kept, Restored};
 use crate::control::tunnels::{TunnelLimits, Tunnels};
 use crate::control::{END_MARKER, ERROR_INDICATION, PathReport, Paths, RoundTrips};
-use crate::decap::{Decoded, Decoder, FragmentLimits, TunnelSignal};
+use crate::decap::{Decoded, Decoder, FragmentLimits, Inner, TunnelSignal};
 use crate::engine::duplicates::Duplicates;
 use crate::engine::emit::Stamp;
 use crate::engine::ledger::{Ledger, write_number_entry, write_optional_entry, write_text_entry};
@@ -45,6 +45,9 @@ pub struct Pipeline {
     capture_point: String,
     batch_interval_ns: u64,
     batch_started_ns: u64,
+    is_body_old: bool,
+    /// Before this, time has nothing to do but to go on.
+    due_ns: u64,
     packets: u64,
     bytes: u64,
 }
@@ -89,6 +92,8 @@ impl Pipeline {
             capture_point: capture_point.into(),
             batch_interval_ns: u64::from(options.batch_interval_s) * SECOND_NS,
             batch_started_ns: 0,
+            is_body_old: false,
+            due_ns: 0,
             packets: 0,
             bytes: 0,
         })
@@ -104,6 +109,7 @@ impl Pipeline {
     /// on, which tells how long ago that was.
     pub fn remember(&mut self, kept: Kept) {
         self.remembered = Some(kept);
+        self.due_ns = 0;
     }
 
     /// What is known of the mobile network's sessions, for the next run; without a packet, what the
@@ -122,17 +128,15 @@ impl Pipeline {
         self.on_time(packet.time_ns);
         // By reference: what was decoded is large, and is not to be copied for each packet.
         match &self.decoder.decode(packet) {
-            Ok(Decoded::Inner(inner)) if self.duplicates.is_copy(packet, inner) => {
-                self.ledger.copy(packet.interface);
-                self.tracker.on_copy(inner);
-                // It may be the same packet in another tunnel, which has numbers of its own.
-                if !inner.marks().is_empty() {
-                    self.tunnels.on_packet(inner, packet.time_ns);
-                }
-            }
             Ok(Decoded::Inner(inner)) => {
+                // It may be a copy of the same packet in another tunnel, which has numbers of its own.
                 let is_marked = !inner.marks().is_empty();
                 let measured = is_marked.then(|| self.tunnels.on_packet(inner, packet.time_ns));
+                if self.duplicates.is_copy(packet, inner) {
+                    self.ledger.copy(packet.interface);
+                    self.tracker.on_copy(inner);
+                    return;
+                }
                 let taken = self
                     .tracker
                     .on_packet(inner, measured.as_ref(), packet.time_ns);
@@ -140,13 +144,7 @@ impl Pipeline {
                     self.ledger.untracked(packet.interface, why);
                 }
                 if Reader::is_control(inner) && !self.tracker.is_of_subscriber(inner) {
-                    let Self {
-                        control, tracker, ..
-                    } = self;
-                    let ends = [inner.source, inner.destination];
-                    control.on_packet(inner, packet.time_ns, |message| {
-                        tracker.on_control(message, ends, packet.time_ns);
-                    });
+                    on_control(&mut self.control, &mut self.tracker, inner, packet.time_ns);
                 }
             }
             Ok(Decoded::TunnelSignal(signal)) => {
@@ -179,7 +177,16 @@ impl Pipeline {
     }
 
     /// Moves packet time on: with each packet, or when there is none to tell it.
+    #[inline]
     pub fn on_time(&mut self, now_ns: u64) {
+        if !self.tracker.runs_on(now_ns, self.due_ns) {
+            self.come_due(now_ns);
+        }
+    }
+
+    /// Does what is due, and finds out when something will be due next.
+    #[inline(never)]
+    fn come_due(&mut self, now_ns: u64) {
         self.tracker.advance(now_ns);
         if let Some(kept) = self.remembered.take() {
             self.restored = self.tracker.load_bearers(kept);
@@ -187,18 +194,24 @@ impl Pipeline {
         if self.batch_started_ns == 0 {
             self.batch_started_ns = self.tracker.clock_ns();
         }
+        self.look_at_age();
+        self.due_ns = self.tracker.due_ns().min(self.body_due_ns());
     }
 
     /// Whether there are bodies to close: enough records, or old enough in packet time.
+    #[inline]
     pub fn is_body_due(&self) -> bool {
-        self.tracker.has_full() || self.is_body_old()
+        self.is_body_old || self.tracker.has_full()
     }
 
-    /// Old enough, or from before the clock was set back.
-    fn is_body_old(&self) -> bool {
+    /// A body is old at its time, or where it is from before the clock was set back.
+    fn look_at_age(&mut self) {
         let now_ns = self.tracker.clock_ns();
-        let due_ns = self.batch_started_ns.saturating_add(self.batch_interval_ns);
-        now_ns >= due_ns || now_ns < self.batch_started_ns
+        self.is_body_old = now_ns >= self.body_due_ns() || now_ns < self.batch_started_ns;
+    }
+
+    fn body_due_ns(&self) -> u64 {
+        self.batch_started_ns.saturating_add(self.batch_interval_ns)
     }
 
     /// Closes the bodies that are due. `source` is the source's own account.
@@ -206,8 +219,9 @@ impl Pipeline {
         while let Some(full) = self.tracker.take_full() {
             self.close_body(full, source);
         }
-        if self.is_body_old() {
+        if self.is_body_old {
             self.batch_started_ns = self.tracker.clock_ns();
+            self.look_at_age();
             let rest = self.tracker.take_rest();
             self.close_body(rest, source);
         }
@@ -283,6 +297,16 @@ impl Pipeline {
         counters.extend(self.ledger.undecodable_totals(self.decoder.counters()));
         counters
     }
+}
+
+/// Reads a packet of the control plane.
+#[cold]
+#[inline(never)]
+fn on_control(control: &mut Reader, tracker: &mut Tracker, inner: &Inner<'_>, time_ns: u64) {
+    let ends = [inner.source, inner.destination];
+    control.on_packet(inner, time_ns, |message| {
+        tracker.on_control(message, ends, time_ns)
+    });
 }
 
 /// Identities of one person: look-ups of the one lead to the other from `since` on.

@@ -13,7 +13,7 @@ use crate::control::tunnels::Measured;
 use crate::decap::{Address, Inner, Transport, encapsulation};
 use crate::engine::application::{Application, Quic};
 use crate::engine::clients::{Clients, Winners};
-use crate::engine::clock::{Clock, Step};
+use crate::engine::clock::{Clock, LATEST_NS, Step};
 use crate::engine::emit::{IntervalEnd, emit};
 use crate::engine::failure::Verdict;
 use crate::engine::icmp::IcmpError;
@@ -137,6 +137,19 @@ impl Tracker {
 
     pub fn names_shed(&self) -> u64 {
         self.names.shed()
+    }
+
+    /// Tells the time of a packet before `due_ns`, at which nothing comes due; false where `advance` has
+    /// to tell it.
+    #[inline]
+    pub fn runs_on(&mut self, packet_ns: u64, due_ns: u64) -> bool {
+        self.clock.runs_on(packet_ns, due_ns)
+    }
+
+    /// When something comes due next.
+    pub fn due_ns(&self) -> u64 {
+        let tick_ns = self.wheel.as_ref().map_or(0, Wheel::next_ns);
+        tick_ns.min(self.learner.next_look_ns()).min(LATEST_NS)
     }
 
     /// Tells the time of a packet, and writes every record that came due; see `Clock` for what is
