@@ -3,7 +3,7 @@
 const SECOND_NS: u64 = 1_000_000_000;
 
 /// Later times are taken for this one, so that deadlines behind it can still be told apart.
-pub const LATEST_NS: u64 = u64::MAX - 4096 * SECOND_NS;
+const LATEST_NS: u64 = u64::MAX - 4096 * SECOND_NS;
 /// A step ahead by more than this needs a second packet that agrees.
 const LEAP_NS: u64 = 86_400 * SECOND_NS;
 /// Packets from further back than this are not merely reordered.
@@ -23,10 +23,14 @@ pub enum Step {
 #[derive(Debug, Default)]
 pub struct Clock {
     now_ns: u64,
+    /// When the second of `now_ns` ends; 0 where that is not known.
+    next_second_ns: u64,
     last_packet_ns: u64,
     /// The last packet was more than a day ahead, at this time.
     leap_ns: Option<u64>,
     behind: u32,
+    /// Whether the last packet brought another second, or the first.
+    is_another_second: bool,
     /// Packets whose time was not believed.
     pub leaps_doubted: u64,
     /// How often the clock was set back.
@@ -48,16 +52,17 @@ impl Clock {
         }
     }
 
-    /// Goes on to the time of a packet that is in order and before `due_ns`; false for any other, which
-    /// `observe` has to judge. `due_ns` is at most a day ahead, and not beyond [`LATEST_NS`].
+    /// Goes on to the time of a packet that is in order and of the same second, as nearly every one is;
+    /// false for any other, which `observe` has to judge.
     #[inline]
-    pub fn runs_on(&mut self, packet_ns: u64, due_ns: u64) -> bool {
-        let in_order = self.now_ns <= packet_ns && packet_ns < due_ns;
+    pub fn runs_on(&mut self, packet_ns: u64) -> bool {
+        let in_order = self.now_ns <= packet_ns && packet_ns < self.next_second_ns;
         if in_order {
             self.now_ns = packet_ns;
             self.last_packet_ns = packet_ns;
             self.leap_ns = None;
             self.behind = 0;
+            self.is_another_second = false;
         }
         in_order
     }
@@ -66,11 +71,33 @@ impl Clock {
         let packet_ns = packet_ns.min(LATEST_NS);
         self.last_packet_ns = packet_ns;
         let step = self.step(packet_ns);
-        match step {
-            Step::Stay => {}
-            Step::Forward(now_ns) | Step::Back(now_ns) => self.now_ns = now_ns,
-        }
+        self.is_another_second = match step {
+            Step::Stay => false,
+            Step::Forward(now_ns) => {
+                let before_ns = std::mem::replace(&mut self.now_ns, now_ns);
+                before_ns == 0 || now_ns / SECOND_NS != before_ns / SECOND_NS
+            }
+            Step::Back(now_ns) => {
+                self.now_ns = now_ns;
+                true
+            }
+        };
+        self.next_second_ns = match self.now_ns {
+            0 => 0,
+            now_ns => LATEST_NS.min((now_ns / SECOND_NS + 1) * SECOND_NS),
+        };
         step
+    }
+
+    /// Whether what happens once a second is due with the time observed last.
+    pub fn is_another_second(&self) -> bool {
+        self.is_another_second
+    }
+
+    /// Takes over the time of another clock.
+    pub fn follow(&mut self, now_ns: u64) {
+        self.now_ns = now_ns;
+        self.next_second_ns = 0;
     }
 
     fn step(&mut self, packet_ns: u64) -> Step {
@@ -174,11 +201,14 @@ mod tests {
         for clock in [&mut short, &mut long] {
             clock.observe(START + 3650 * LEAP_NS);
         }
-        assert!(short.runs_on(START + 5, START + SECOND_NS));
-        assert_eq!(long.observe(START + 5), Step::Forward(START + 5));
+        for clock in [&mut short, &mut long] {
+            clock.observe(START + 5);
+        }
+        assert!(short.runs_on(START + 6));
+        assert_eq!(long.observe(START + 6), Step::Forward(START + 6));
         assert_eq!(format!("{short:?}"), format!("{long:?}"));
-        assert!(!short.runs_on(START + 4, START + SECOND_NS));
-        assert!(!short.runs_on(START + SECOND_NS, START + SECOND_NS));
+        assert!(!short.runs_on(START + 5));
+        assert!(!short.runs_on(START + SECOND_NS));
     }
 
     #[test]
