@@ -102,6 +102,7 @@ impl Sharing {
     }
 
     /// Whether all parts learn from a packet.
+    #[inline]
     pub fn is_for_all(&self, inner: &Inner<'_>) -> bool {
         Reader::is_control(inner)
             && !self.is_subscriber(inner.source)
