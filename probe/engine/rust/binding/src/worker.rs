@@ -163,10 +163,10 @@ impl Worker {
     /// Reads some packets; returns whether there may be more.
     fn round(&mut self) -> Result<bool, SourceError> {
         for _ in 0..PACKETS_PER_ROUND {
-            match self.source.next()? {
-                Event::Packet(packet) => self.pipeline.on_packet(&packet),
+            match &self.source.next()? {
+                Event::Packet(packet) => self.pipeline.on_packet(packet),
                 Event::Idle(now_ns) => {
-                    self.pipeline.on_time(now_ns);
+                    self.pipeline.on_time(*now_ns);
                     self.close_due_bodies();
                     return Ok(true);
                 }

@@ -123,19 +123,19 @@ impl Tunnels {
     /// Takes in a packet whose marks are not empty.
     #[inline(never)]
     pub fn on_packet(&mut self, inner: &Inner<'_>, time_ns: u64) -> Measured {
-        let Some(tunnel) = inner.tunnel else {
+        let Some(tunnel) = inner.tunnel() else {
             return Measured::default();
         };
-        let session = self.session_of(inner.marks.container);
+        let session = self.session_of(inner.container);
         let mut measured = Measured {
-            counted: self.count(inner, &tunnel, session.as_ref(), time_ns),
+            counted: self.count(inner, tunnel, session.as_ref(), time_ns),
             ..Measured::default()
         };
         if let Some(session) = session {
             measured.down_delay_us = self.believed(session.down_delay_ms);
             measured.up_delay_us = self.believed(session.up_delay_ms);
             if let Some(stamps) = session.stamps {
-                measured.n3_rtt_us = self.on_stamps(&tunnel, stamps, time_ns);
+                measured.n3_rtt_us = self.on_stamps(tunnel, stamps, time_ns);
             }
         }
         measured
@@ -158,7 +158,7 @@ impl Tunnels {
         session: Option<&PduSession>,
         time_ns: u64,
     ) -> Counted {
-        let of_tunnel = inner.marks.sequence.map(u32::from);
+        let of_tunnel = inner.marks().sequence.map(u32::from);
         let of_flow = session.and_then(|session| Some((session.qfi, session.sequence?)));
         let (counter, number) = match (of_tunnel, of_flow) {
             (Some(number), _) => (Counter::Tunnel, number),

@@ -137,7 +137,7 @@ impl Pipeline {
                 self.ledger.copy(packet.interface);
                 self.tracker.on_copy(inner);
                 // It may be the same packet in another tunnel, which has numbers of its own.
-                if !inner.marks.is_empty() {
+                if !inner.marks().is_empty() {
                     self.tunnels.on_packet(inner, packet.time_ns);
                 }
             }
@@ -146,7 +146,7 @@ impl Pipeline {
                 learn(&mut self.control, &mut self.tracker, inner, packet.time_ns);
             }
             Ok(Decoded::Inner(inner)) => {
-                let is_marked = !inner.marks.is_empty();
+                let is_marked = !inner.marks().is_empty();
                 let measured = is_marked.then(|| self.tunnels.on_packet(inner, packet.time_ns));
                 let taken = self
                     .tracker
@@ -195,6 +195,7 @@ impl Pipeline {
     }
 
     /// Moves packet time on: with each packet, or when there is none to tell it.
+    #[inline]
     pub fn on_time(&mut self, now_ns: u64) {
         self.tracker.advance(now_ns);
         if let Some(kept) = self.remembered.take() {
@@ -206,11 +207,13 @@ impl Pipeline {
     }
 
     /// Whether there are bodies to close: enough records, or old enough in packet time.
+    #[inline]
     pub fn is_body_due(&self) -> bool {
         self.tracker.joint().is_some_and(Joint::has_full) || self.is_body_old()
     }
 
     /// Old enough, or from before the clock was set back.
+    #[inline]
     fn is_body_old(&self) -> bool {
         let now_ns = self.tracker.clock_ns();
         let due_ns = self.batch_started_ns.saturating_add(self.batch_interval_ns);

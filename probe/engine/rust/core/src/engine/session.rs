@@ -52,18 +52,21 @@ pub struct Path {
 
 impl Path {
     pub fn of(inner: &Inner<'_>) -> Self {
+        let around = inner.encapsulation.copied().unwrap_or_default();
         Self {
-            layers: inner.layers,
-            tunnel: inner.tunnel,
+            layers: around.layers,
+            tunnel: around.tunnel,
         }
     }
 
     /// Whether a packet comes by this way.
+    #[inline]
     pub fn carries(&self, inner: &Inner<'_>) -> bool {
-        // Nearly every packet is without layers, and they begin with the first place.
-        let plain = |layers: &[Layer]| layers[0] == Layer::None;
-        self.tunnel == inner.tunnel
-            && (plain(&self.layers) && plain(&inner.layers) || self.layers == inner.layers)
+        match inner.encapsulation {
+            // Layers begin with the first place, and a tunnel is one of them.
+            None => self.layers[0] == Layer::None,
+            Some(around) => self.tunnel == around.tunnel && self.layers == around.layers,
+        }
     }
 
     pub fn teid(&self) -> Option<u32> {

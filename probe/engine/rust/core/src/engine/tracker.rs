@@ -188,7 +188,15 @@ impl Tracker {
 
     /// Tells the time of a packet, and writes every record that came due; see `Clock` for what is
     /// believed.
+    #[inline]
     pub fn advance(&mut self, packet_ns: u64) {
+        if !self.clock.runs_on(packet_ns) {
+            self.observe(packet_ns);
+        }
+    }
+
+    #[inline(never)]
+    fn observe(&mut self, packet_ns: u64) {
         let step = self.clock.observe(packet_ns);
         if self.clock.is_another_second() {
             self.take_step(step);
@@ -481,7 +489,7 @@ impl Tracker {
     /// side) still tells which way is up, and by the map whose the flow is and where.
     #[cold]
     pub fn on_copy(&mut self, inner: &Inner<'_>) {
-        if inner.tunnel.is_some() {
+        if inner.tunnel().is_some() {
             self.offer_path(inner);
         }
     }
@@ -605,7 +613,7 @@ impl Tracker {
         let (key, session) = self.table.get_mut(id)?;
         let known = &session.paths[direction.index()];
         // On a mirror of both sides of a gateway the tunnel shows in copies alone (see `on_copy`).
-        if inner.tunnel.is_none() && has_tunnel(known) {
+        if inner.tunnel().is_none() && has_tunnel(known) {
             return Some(id);
         }
         let known = *known;
