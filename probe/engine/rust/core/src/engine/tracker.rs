@@ -784,12 +784,8 @@ impl Tracker {
         let place = &places[main.index()];
         let before = Arc::clone(&session.place);
         // Who has its tunnel or address from now on need not have had it when the flow fell silent.
-        if !before.is_named() && place.is_named() {
+        if place.is_named() && place.subscriber_id != before.subscriber_id {
             session.is_unsettled = true;
-            return;
-        }
-        if place.is_another_subscriber(&before) {
-            self.end(id, now_ns, EndReason::PortReused);
             return;
         }
         // What is left of the flow of a session that ended is still that subscriber's.

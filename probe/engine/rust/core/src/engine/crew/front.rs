@@ -285,6 +285,7 @@ impl Front {
             ("paths_shed", self.paths.shed()),
             ("tunnels_shed", self.tunnels.shed),
             ("pdu_sessions_malformed", self.tunnels.malformed),
+            ("tunnel_numbers_disordered", self.tunnels.disordered),
             ("qos_monitoring_implausible", self.tunnels.implausible),
             ("icmp_homes_shed", self.icmp_homes.shed),
             ("mirror_copies", self.copies.iter().sum()),
