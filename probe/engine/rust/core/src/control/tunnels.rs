@@ -1,8 +1,9 @@
 //! What the headers of tunnelled packets say of the transport network and of the RAN: numbers that are
 //! missing, round trips between tap and base station, and the delays that the RAN reports.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
+use crate::control::keyed::KeyedMap;
 use crate::control::numbering::{Counted, Counter, Numbering};
 use crate::control::paths::{Ends, RoundTrips};
 use crate::decap::{Inner, PduSession, Stamps, Tunnel};
@@ -92,9 +93,9 @@ struct Monitored {
 pub struct Tunnels {
     limits: TunnelLimits,
     /// Keyed by hashes with a random seed: all of a key is the sender's choice.
-    counters: HashMap<Key, Entry>,
+    counters: KeyedMap<Key, Entry>,
     /// By gateway and base station.
-    monitored: HashMap<Ends, Monitored>,
+    monitored: KeyedMap<Ends, Monitored>,
     /// Packets that were not looked at because there were too many tunnels or paths.
     pub shed: u64,
     /// Containers that end before what they announce.
@@ -109,8 +110,8 @@ impl Tunnels {
     pub fn new(limits: TunnelLimits) -> Self {
         Self {
             limits,
-            counters: HashMap::new(),
-            monitored: HashMap::new(),
+            counters: KeyedMap::default(),
+            monitored: KeyedMap::default(),
             shed: 0,
             malformed: 0,
             implausible: 0,
@@ -256,7 +257,7 @@ impl Tunnels {
     /// forgotten.
     pub fn drain(&mut self, now_ns: u64) -> impl Iterator<Item = (Ends, Traffic)> + use<> {
         let idle_ns = self.limits.idle_ns;
-        let mut told: HashMap<Ends, Traffic> = HashMap::new();
+        let mut told: KeyedMap<Ends, Traffic> = KeyedMap::default();
         self.counters.retain(|key, entry| {
             let counted = std::mem::take(&mut entry.counted);
             if counted != Counted::default() {
