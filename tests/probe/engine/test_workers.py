@@ -27,18 +27,18 @@ attribution:
 """
 
 
-# No message tells a device's address: whose a tunnel is that was given away shows in packets alone, and a
-# worker sees its own subscribers' (ADR 31). Where a silent flow's interval ends may differ.
+# No message tells a device's address: whose a tunnel is that was given away shows in packets alone, and
+# a worker sees its own subscribers' (ADR 31).
 WITHOUT_ADDRESSES = ("s1u+s1ap", "n3+n2")
 
 
-def carried(batches: bytes) -> Counter[tuple[str, str, str]]:
-    """Return packets and bytes by session, device, and direction."""
-    sums: Counter[tuple[str, str, str]] = Counter()
+def carried(batches: bytes) -> Counter[tuple[str, str]]:
+    """Return packets and bytes by session and direction."""
+    sums: Counter[tuple[str, str]] = Counter()
     for batch in unpacked(batches):
         for row in rows(batch):
             for figure in ("packets_up", "packets_down", "bytes_up", "bytes_down"):
-                sums[row["session_id"], row["subscriber_id"], figure] += row[figure] or 0
+                sums[row["session_id"], figure] += row[figure] or 0
     return +sums
 
 

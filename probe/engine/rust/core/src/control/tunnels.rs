@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::engine::HashMap;
+use crate::control::keyed::KeyedMap;
 
 use crate::control::numbering::{Counted, Counter, Numbering};
 use crate::control::paths::{Ends, RoundTrips};
@@ -94,9 +94,9 @@ struct Monitored {
 pub struct Tunnels {
     limits: TunnelLimits,
     /// Keyed by hashes with a random seed: all of a key is the sender's choice.
-    counters: HashMap<Key, Entry>,
+    counters: KeyedMap<Key, Entry>,
     /// By gateway and base station.
-    monitored: HashMap<Ends, Monitored>,
+    monitored: KeyedMap<Ends, Monitored>,
     /// Packets that were not looked at because there were too many tunnels or paths.
     pub shed: u64,
     /// Containers that end before what they announce.
@@ -111,8 +111,8 @@ impl Tunnels {
     pub fn new(limits: TunnelLimits) -> Self {
         Self {
             limits,
-            counters: HashMap::default(),
-            monitored: HashMap::default(),
+            counters: KeyedMap::default(),
+            monitored: KeyedMap::default(),
             shed: 0,
             malformed: 0,
             implausible: 0,
@@ -258,7 +258,7 @@ impl Tunnels {
     /// forgotten.
     pub fn drain(&mut self, now_ns: u64) -> impl Iterator<Item = (Ends, Traffic)> + use<> {
         let idle_ns = self.limits.idle_ns;
-        let mut told: HashMap<Ends, Traffic> = HashMap::default();
+        let mut told: KeyedMap<Ends, Traffic> = KeyedMap::default();
         self.counters.retain(|key, entry| {
             let counted = std::mem::take(&mut entry.counted);
             if counted != Counted::default() {

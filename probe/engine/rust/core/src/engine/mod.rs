@@ -41,9 +41,7 @@ mod tunnelled;
 mod verdict;
 mod volume;
 
-/// The tables of what sessions say about each other: their keys come off the wire, so each table has a
-/// seed of its own. Several times cheaper than the standard library's for keys of some bytes.
-pub(crate) type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::quality::RandomState>;
+use crate::control::keyed::KeyedMap as HashMap;
 
 pub use footprint::table_bytes;
 pub use pipeline::{Counters, Pipeline};

@@ -780,6 +780,10 @@ impl Tracker {
         let bearers = &self.learner.bearers;
         let mut look_up = |paths| self.site.place_of(client, paths, bearers, now_ns);
         let places = [look_up(paths), look_up([paths[1], paths[0]])];
+        let is_same = |one: Direction| Arc::ptr_eq(&places[one.index()], session.place_of(one));
+        if Direction::BOTH.into_iter().all(is_same) {
+            return;
+        }
         let main = session.main_of(&places);
         let place = &places[main.index()];
         let before = Arc::clone(&session.place);
