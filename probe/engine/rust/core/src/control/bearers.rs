@@ -134,6 +134,13 @@ impl Context {
         ends.any(|end| end.role == Role::Access && end.end.address == node)
     }
 
+    /// Whatever addresses packets came from, others may follow.
+    pub(super) fn forget_seen(&mut self) {
+        for bearer in &mut self.bearers {
+            bearer.seen.clear();
+        }
+    }
+
     /// Packets have come up a bearer from other addresses of that family alone. What has no number (PFCP) is
     /// of the whole session.
     fn contradicts(&self, bearer: u8, host: Address) -> bool {

@@ -623,6 +623,10 @@ impl Learner {
             session.named_by = session.named_by.or(known.named_by);
             session.imei_tac = session.imei_tac.or(known.imei_tac);
             session.rat = session.rat.or(known.rat);
+            if known.subscriber.is_some() || known.registered {
+                // It has attached anew, and may have another address.
+                session.forget_seen();
+            }
             if known.located.by.is_some() && known.located.time_ns >= session.located.time_ns {
                 session.located = known.located;
             }
