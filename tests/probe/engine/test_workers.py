@@ -27,8 +27,8 @@ attribution:
 """
 
 
-# No message tells a device's address: whose a tunnel is that was given away shows in packets alone, and
-# a worker sees its own subscribers' (ADR 31).
+# No message tells a device's address: whose a tunnel is that was given away shows in packets alone,
+# and a worker sees its own subscribers' (ADR 31).
 WITHOUT_ADDRESSES = ("s1u+s1ap", "n3+n2")
 
 
