@@ -205,6 +205,7 @@ impl Back {
         let mut counters = vec![("records", self.joint.records)];
         counters.extend(self.joint.shed());
         counters.extend(self.ledger.untracked_totals());
+        counters.extend(self.ledger.unseen_totals());
         counters
     }
 }

@@ -153,6 +153,7 @@ impl Hand {
             ("quic_ids_shed", self.tracker.quic_ids_shed()),
             ("icmp_errors_unmatched", totals.icmp_errors_unmatched),
         ];
+        counters.extend(self.tracker.evictions());
         if self.is_lead {
             counters.push(("bearers_restored", self.restored.restored));
             counters.push(("bearers_outdated", self.restored.outdated));
