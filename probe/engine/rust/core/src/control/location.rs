@@ -61,8 +61,8 @@ pub fn ecgi(bytes: &[u8]) -> Option<Cell> {
     Some(Cell::Ecgi { plmn, cell })
 }
 
-/// A cell of NR, 36 bits of its own and four spare ones (TS 29.061 16.4.7.2; the bit string of TS 38.413
-/// 9.3.1.7): 8 bytes.
+/// A cell of NR, 36 bits of its own and four spare ones behind them (TS 29.061 16.4.7.2; the bit string of
+/// TS 38.413 9.3.1.7): 8 bytes. So reads tshark 4.0; other software puts the spare bits in front.
 pub fn ncgi(bytes: &[u8]) -> Option<Cell> {
     let (plmn, [a, b, c, d, e]) = split(bytes)?;
     let cell = u64::from_be_bytes([0, 0, 0, a, b, c, d, e]) >> 4;
