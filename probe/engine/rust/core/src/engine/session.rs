@@ -1,9 +1,11 @@
 //! One session: everything the engine keeps about a flow between its first packet and its last.
 
+mod asleep;
+
 use std::sync::Arc;
 
 use crate::control::tunnels::Measured;
-use crate::decap::{Address, Inner, Layer, MAX_LAYERS, Transport, Tunnel};
+use crate::decap::{Address, Inner, Layer, MAX_LAYERS, Transport, Tunnel, encapsulation};
 use crate::engine::application::{Application, Quic};
 use crate::engine::clients::{Attempt, Client, Target};
 use crate::engine::exchange::Exchange;
@@ -19,6 +21,7 @@ use crate::engine::volume::Volume;
 use crate::flow::{Direction, FlowKey};
 use crate::record::names::{EndReason, FailureCause, FailureSide, FailureStage};
 use crate::tcp::{Connection, Segment};
+pub use asleep::Sleeper;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -43,17 +46,21 @@ mod idle {
 const FIRST_LOOK_NS: u64 = 2 * SECOND_NS;
 
 /// The way by which one direction comes: the layers around it, and its innermost tunnel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Path {
     pub layers: [Layer; MAX_LAYERS],
     pub tunnel: Option<Tunnel>,
+    /// The layers as a record names them; none if there are none.
+    pub encapsulation: Option<Arc<str>>,
 }
 
 impl Path {
     pub fn of(inner: &Inner<'_>) -> Self {
+        let text = encapsulation(&inner.layers).to_string();
         Self {
             layers: inner.layers,
             tunnel: inner.tunnel,
+            encapsulation: (!text.is_empty()).then(|| text.into()),
         }
     }
 
@@ -87,19 +94,21 @@ pub struct Session {
     pub up: Direction,
     pub initiator: Option<Direction>,
     pub volumes: [Volume; 2],
-    pub connection: Option<Connection>,
+    /// Large, and none of other transports than TCP.
+    pub connection: Option<Box<Connection>>,
     pub application: Application,
     pub ping: Option<Box<Ping>>,
     /// By which name the client knows the server, if it asked DNS for it.
     pub name_from_dns: Option<Arc<str>>,
     /// Another identity of the client, as far as DNS shows: who asked for the server's name.
-    pub alias: Option<Client>,
+    pub alias: Option<Box<Client>>,
     /// What was remarkable in this interval.
     pub notes: Notes,
     pub place: Arc<Place>,
-    pub encapsulation: Option<Box<str>>,
-    /// By which way each direction came last.
-    pub paths: [Option<Path>; 2],
+    /// The layers around its first packet.
+    pub encapsulation: Option<Arc<str>>,
+    /// By which way each direction came last; shared by all that come by it.
+    pub paths: [Option<Arc<Path>>; 2],
     /// Somebody turned out to have its way or address since its last packet: the next one tells whether
     /// the flow is theirs.
     pub is_unsettled: bool,
@@ -118,7 +127,7 @@ pub struct Session {
     pub is_scan: bool,
     news: NewsSaid,
     /// What an ICMP error told of the opener's packets: a failure if no answer comes after all.
-    refused: Option<Failure>,
+    refused: Option<Box<Failure>>,
     /// The outcome stands in a record already.
     verdict_given: bool,
     /// The handshake fields stand in a record already.
@@ -127,6 +136,8 @@ pub struct Session {
     pub noted_reached_ns: u64,
     /// When the flow's timer comes up; 0 before it is set.
     pub timer_ns: u64,
+    /// How often it rested and woke again.
+    pub naps: u8,
 }
 
 impl Session {
@@ -149,7 +160,7 @@ impl Session {
             notes: Notes::default(),
             place,
             encapsulation: None,
-            paths: [None; 2],
+            paths: [None, None],
             is_unsettled: false,
             qfi: None,
             tunnelled: None,
@@ -165,6 +176,7 @@ impl Session {
             setup_reported: false,
             noted_reached_ns: 0,
             timer_ns: 0,
+            naps: 0,
         }
     }
 
@@ -255,7 +267,7 @@ impl Session {
         }
         if was_reset && connection.reset.is_none() {
             // It ended nothing: it missed its mark, or the client asked again.
-            self.exchange.farewell = None;
+            self.exchange.forget_farewell();
             if connection.is_established() {
                 self.notes.add(Note::ResetIgnored);
             }
@@ -359,7 +371,8 @@ impl Session {
         }
         self.notes.add(error.note);
         if let Some(cause) = error.cause() {
-            self.refused.get_or_insert(self.refusal(cause, error, from));
+            let refusal = self.refusal(cause, error, from);
+            self.refused.get_or_insert_with(|| Box::new(refusal));
         }
         true
     }
@@ -382,8 +395,8 @@ impl Session {
     /// The failure that an ICMP error told of, if the opener had no answer at all.
     pub fn unanswered_refusal(&self) -> Option<Failure> {
         let opener = self.initiator.unwrap_or(self.up);
-        self.refused
-            .filter(|_| !self.seen[opener.opposite().index()])
+        let refused = self.refused.as_deref().copied();
+        refused.filter(|_| !self.seen[opener.opposite().index()])
     }
 
     /// Whether the client went on sending in a flow of datagrams to which nothing came back.
@@ -463,7 +476,7 @@ impl Session {
     /// Until when the asker waited for answers: no longer than until it left.
     pub fn awaited_until_ns(&self, now_ns: u64) -> u64 {
         let asker = self.initiator.unwrap_or(self.up);
-        let farewell = self.exchange.farewell;
+        let farewell = self.exchange.farewell();
         let left = farewell.filter(|farewell| farewell.by == asker);
         left.map_or(now_ns, |farewell| farewell.time_ns)
     }
@@ -570,7 +583,7 @@ impl Session {
         let (server, port) = key.sender(self.up.opposite());
         Target {
             client: self.place.subscriber_id,
-            alias: self.alias,
+            alias: self.alias.as_deref().copied(),
             server,
             port,
             name: self

@@ -10,12 +10,13 @@ use crate::control::message::{Message, TunnelEnd};
 use crate::control::saved::{Kept, Restored};
 use crate::control::transactions::Transaction;
 use crate::control::tunnels::Measured;
-use crate::decap::{Address, Inner, Transport, encapsulation};
+use crate::decap::{Address, Inner, Transport};
 use crate::engine::application::{Application, Quic};
 use crate::engine::clients::{Clients, Winners};
 use crate::engine::clock::{Clock, Step};
 use crate::engine::emit::{IntervalEnd, emit};
 use crate::engine::failure::Verdict;
+use crate::engine::flows::{Flow, Flows};
 use crate::engine::icmp::IcmpError;
 use crate::engine::ledger::Untracked;
 use crate::engine::names::Names;
@@ -24,11 +25,12 @@ use crate::engine::options::Limits;
 use crate::engine::quic_ids::QuicIds;
 use crate::engine::residents::Residents;
 use crate::engine::session::{News, Path, Session};
+use crate::engine::shared::Ways;
 use crate::engine::signalling;
 use crate::engine::site::Site;
 use crate::engine::transport::{Payload, Transported};
 use crate::engine::verdict::Around;
-use crate::flow::{Direction, FlowId, FlowKey, Table, Wheel};
+use crate::flow::{Direction, FlowId, FlowKey, Wheel};
 use crate::record::Columns;
 use crate::record::names::{EndReason, FailureStage};
 use crate::tcp::Connection;
@@ -51,7 +53,8 @@ pub struct Totals {
 
 /// All sessions of one capture.
 pub struct Tracker {
-    table: Table<Session>,
+    flows: Flows,
+    ways: Ways,
     wheel: Option<Wheel>,
     clock: Clock,
     site: Site,
@@ -71,7 +74,8 @@ pub struct Tracker {
 impl Tracker {
     pub fn new(site: Site, limits: &Limits, batch_rows: usize, hash_seed: u64) -> Self {
         Self {
-            table: Table::new(limits.flows as usize, hash_seed),
+            flows: Flows::new(limits.flows as usize, hash_seed),
+            ways: Ways::default(),
             wheel: None,
             clock: Clock::default(),
             site,
@@ -99,7 +103,12 @@ impl Tracker {
     }
 
     pub fn live_flows(&self) -> usize {
-        self.table.len()
+        self.flows.len()
+    }
+
+    /// Lets all flows rest; see `Flows::rest`.
+    pub fn rest(&mut self) {
+        self.flows.rest(self.clock.now_ns());
     }
 
     pub fn clock(&self) -> &Clock {
@@ -174,7 +183,7 @@ impl Tracker {
     fn tick_until(&mut self, last_ns: u64) {
         while let Some(wheel) = &mut self.wheel {
             let tick_ns = wheel.next_ns();
-            if last_ns < tick_ns || self.table.is_empty() {
+            if last_ns < tick_ns || self.flows.is_empty() {
                 return;
             }
             let mut due = std::mem::take(&mut self.due);
@@ -188,16 +197,17 @@ impl Tracker {
     /// The capturing clock was set back: intervals end, and what is alive goes on from here.
     fn go_back_to(&mut self, now_ns: u64) {
         for (_, id) in self.flows_by_session_id() {
-            let Some((_, session)) = self.table.get_mut(id) else {
+            let Some((_, session)) = self.flows.get_mut(id) else {
                 continue;
             };
             let end_ns = session.last_ns;
             self.cut(id, end_ns);
-            if let Some((_, session)) = self.table.get_mut(id) {
+            if let Some((_, session)) = self.flows.get_mut(id) {
                 session.last_ns = session.last_ns.min(now_ns);
                 session.interval_start_ns = session.interval_start_ns.min(now_ns);
             }
         }
+        self.flows.on_cut(0);
         self.start_wheel(now_ns);
     }
 
@@ -205,7 +215,7 @@ impl Tracker {
     fn start_wheel(&mut self, now_ns: u64) {
         self.wheel = Some(Wheel::new(now_ns));
         for (_, id) in self.flows_by_session_id() {
-            let Some((key, session)) = self.table.get_mut(id) else {
+            let Some((key, session)) = self.flows.get_mut(id) else {
                 continue;
             };
             let wake_ns = session.wake_ns(key.transport, now_ns);
@@ -214,7 +224,7 @@ impl Tracker {
     }
 
     fn flows_by_session_id(&self) -> Vec<(u64, FlowId)> {
-        let flows = self.table.iter().map(|(id, _, session)| (session.id, id));
+        let flows = self.flows.iter().map(|(id, _, flow)| (flow.id(), id));
         let mut flows: Vec<(u64, FlowId)> = flows.collect();
         flows.sort_unstable();
         flows
@@ -223,7 +233,7 @@ impl Tracker {
     fn tick(&mut self, tick_ns: u64, due: &[FlowId]) {
         let mut ends: Vec<(u64, FlowId, Option<EndReason>)> = Vec::new();
         for &id in due {
-            let Some((key, session)) = self.table.get_mut(id) else {
+            let Some((key, session)) = self.flows.get_mut(id) else {
                 continue;
             };
             if session.timer_ns != tick_ns {
@@ -240,25 +250,30 @@ impl Tracker {
         if tick_ns.is_multiple_of(self.site.active_timeout_ns) {
             let ending: std::collections::HashSet<FlowId> =
                 ends.iter().map(|&(_, id, _)| id).collect();
-            // A session that begins later than now was started by a time that is not believed.
-            let active = self.table.iter().filter(|(id, _, session)| {
-                !ending.contains(id) && session.interval_start_ns < tick_ns
-            });
-            ends.extend(active.map(|(id, _, session)| (session.id, id, None)));
+            let active = self
+                .flows
+                .iter()
+                .filter(|(id, _, flow)| !ending.contains(id) && is_to_be_cut(flow, tick_ns));
+            ends.extend(active.map(|(id, _, flow)| (flow.id(), id, None)));
+            self.flows.on_cut(tick_ns);
         }
         ends.sort_unstable_by_key(|&(session_id, id, _)| (session_id, id));
         for (_, id, reason) in ends {
             match reason {
                 Some(reason) => self.end(id, tick_ns, reason),
-                None => self.cut(id, tick_ns),
+                None => {
+                    self.cut(id, tick_ns);
+                    self.flows.doze(id, tick_ns);
+                }
             }
         }
+        self.flows.sweep(tick_ns);
     }
 
     fn set_timer(&mut self, id: FlowId, deadline_ns: u64) {
         let Some(wheel) = &mut self.wheel else { return };
         let timer_ns = wheel.set(id, deadline_ns);
-        if let Some((_, session)) = self.table.get_mut(id) {
+        if let Some((_, session)) = self.flows.get_mut(id) {
             session.timer_ns = timer_ns;
         }
     }
@@ -292,12 +307,12 @@ impl Tracker {
     /// Ends an interval of a flow that lives on. Intervals without packets leave no record.
     fn cut(&mut self, id: FlowId, end_ns: u64) {
         let Self {
-            table,
+            flows,
             site,
             columns,
             ..
         } = self;
-        let Some((key, session)) = table.get_mut(id) else {
+        let Some((key, session)) = flows.get_mut(id) else {
             return;
         };
         if session.is_interval_empty() {
@@ -316,11 +331,13 @@ impl Tracker {
 
     /// Ends a flow and writes its last record.
     fn end(&mut self, id: FlowId, now_ns: u64, reason: EndReason) {
-        let Some((key, mut session)) = self.table.remove(id) else {
+        let Some((key, mut session)) = self.flows.remove(id) else {
             return;
         };
-        self.residents
-            .leave(session.client(&key), &session.paths, id);
+        self.residents.leave_address(session.client(&key), id);
+        for path in session.paths.iter().flatten() {
+            self.residents.leave_tunnel(path, id);
+        }
         if reason != EndReason::Evicted {
             note_unanswered(&mut self.clients, &key, &mut session, now_ns);
         }
@@ -391,7 +408,7 @@ impl Tracker {
         self.note_all_unanswered();
         for (_, id) in self.flows_by_session_id() {
             let reason = match self
-                .table
+                .flows
                 .get_mut(id)
                 .map(|(_, session)| session.end_reason())
             {
@@ -417,13 +434,13 @@ impl Tracker {
             packet.destination_port,
             inner.transport,
         );
-        let (id, new) = match self.table.find(&key) {
+        let (id, new) = match self.flows.find(&key) {
             Some(id) if self.goes_on(id, direction, &packet, inner) => (id, false),
             found => self.turn(found, key, direction, &packet, inner, time_ns),
         };
         self.count(id, direction, inner, &packet, time_ns);
         if let Some(measured) = measured
-            && let Some((_, session)) = self.table.get_mut(id)
+            && let Some((_, session)) = self.flows.get_mut(id)
         {
             session.on_measured(direction, measured);
         }
@@ -446,7 +463,7 @@ impl Tracker {
         packet: &Transported<'_>,
         inner: &Inner<'_>,
     ) -> bool {
-        let found = self.table.get_mut(id);
+        let found = self.flows.get_mut(id);
         found.is_some_and(|(_, session)| session.goes_on(direction, packet, inner))
     }
 
@@ -489,9 +506,9 @@ impl Tracker {
             packet.destination_port,
             inner.transport,
         );
-        let id = self.table.find(&key)?;
+        let id = self.flows.find(&key)?;
         let up = self.tunnel_direction(direction, inner);
-        let (_, session) = self.table.get_mut(id)?;
+        let (_, session) = self.flows.get_mut(id)?;
         if has_tunnel(&session.paths[direction.index()]) {
             return None;
         }
@@ -500,8 +517,12 @@ impl Tracker {
             && !tunnelled_before
             && session.interval_index == 0
             && key.transport == Transport::Tcp
+            && session.up != up
         {
+            let before = session.client(&key);
             session.up = up;
+            self.residents.leave_address(before, id);
+            self.residents.enter_address(session.client(&key), id);
         }
         self.change_path(id, direction, inner)?;
         Some(())
@@ -510,8 +531,8 @@ impl Tracker {
     /// Tells the flow of the quoted packet. The error itself is a packet of its own flow.
     fn on_icmp_error(&mut self, error: &IcmpError, inner: &Inner<'_>) {
         let (key, quoted) = error.subject();
-        let subject = self.table.find(&key);
-        let subject = subject.and_then(|id| self.table.get_mut(id));
+        let subject = self.flows.find(&key);
+        let subject = subject.and_then(|id| self.flows.get_mut(id));
         let is_its_packet =
             subject.is_some_and(|(_, session)| session.on_icmp_error(quoted, error, inner.source));
         self.totals.icmp_errors_unmatched += u64::from(!is_its_packet);
@@ -521,8 +542,8 @@ impl Tracker {
     /// either the receiver or on the sender's side.
     fn up_of_error(&mut self, direction: Direction, error: &IcmpError) -> Direction {
         let (key, quoted) = error.subject();
-        let subject = self.table.find(&key);
-        let subject = subject.and_then(|id| self.table.get_mut(id));
+        let subject = self.flows.find(&key);
+        let subject = subject.and_then(|id| self.flows.get_mut(id));
         let quotes_a_client = match subject {
             Some((_, session)) => session.up == quoted,
             None => error.quotes_a_client(),
@@ -543,7 +564,7 @@ impl Tracker {
         inner: &Inner<'_>,
     ) -> Option<FlowId> {
         let now_ns = self.clock.now_ns();
-        let (_, session) = self.table.get_mut(id)?;
+        let (_, session) = self.flows.get_mut(id)?;
         let reused = match (&packet.payload, &session.connection) {
             (Payload::Segment(segment), Some(tcp)) => tcp.is_reuse(direction, segment),
             (Payload::Datagram(payload), _) => session.is_succeeded_by(direction, payload),
@@ -564,7 +585,7 @@ impl Tracker {
         direction: Direction,
         inner: &Inner<'_>,
     ) -> Option<FlowId> {
-        let (_, session) = self.table.get_mut(id)?;
+        let (_, session) = self.flows.get_mut(id)?;
         let known = &session.paths[direction.index()];
         if known.as_ref().is_some_and(|known| known.carries(inner)) && !session.is_unsettled {
             return Some(id);
@@ -582,17 +603,18 @@ impl Tracker {
         inner: &Inner<'_>,
     ) -> Option<FlowId> {
         let now_ns = self.clock.now_ns();
-        let (key, session) = self.table.get_mut(id)?;
+        let path = self.ways.of(inner);
+        let (key, session) = self.flows.get_mut(id)?;
         let known = &session.paths[direction.index()];
         // On a mirror of both sides of a gateway the tunnel shows in copies alone (see `on_copy`).
         if inner.tunnel.is_none() && has_tunnel(known) {
             return Some(id);
         }
-        let known = *known;
-        let path = Path::of(inner);
+        let known = known.clone();
         let client = session.client(key);
-        let back = session.paths[direction.opposite().index()].filter(|_| !session.is_unsettled);
-        if known.is_none() && path.tunnel.is_none() && back == Some(path) {
+        let back = session.paths[direction.opposite().index()].clone();
+        let back = back.filter(|_| !session.is_unsettled);
+        if known.is_none() && path.tunnel.is_none() && back.as_ref() == Some(&path) {
             // The answer comes by the way of the question: that says nothing new.
             session.paths[direction.index()] = Some(path);
             return Some(id);
@@ -601,8 +623,8 @@ impl Tracker {
         let bearers = &self.learner.bearers;
         let mut look_up = |paths| self.site.place_of(client, paths, bearers, now_ns);
         let alone = look_up([Some(&path), None]);
-        let place = match back {
-            Some(back) => look_up([Some(&path), Some(&back)]),
+        let place = match &back {
+            Some(back) => look_up([Some(&path), Some(back)]),
             None => Arc::clone(&alone),
         };
         let before = Arc::clone(&session.place);
@@ -610,7 +632,7 @@ impl Tracker {
             self.end(id, now_ns, EndReason::PortReused);
             return None;
         }
-        let other_qos_flow = known.is_some_and(|known| {
+        let other_qos_flow = known.as_ref().is_some_and(|known| {
             let (then, now) = (known.qfi(), path.qfi());
             then.is_some() && now.is_some() && then != now && now != session.qfi
         });
@@ -626,8 +648,8 @@ impl Tracker {
         if moves || place.is_learned && place.is_found_or_lost(&before) {
             self.cut(id, now_ns);
         }
-        let (_, session) = self.table.get_mut(id)?;
-        session.paths[direction.index()] = Some(path);
+        let (_, session) = self.flows.get_mut(id)?;
+        session.paths[direction.index()] = Some(Arc::clone(&path));
         let unsettled = std::mem::take(&mut session.is_unsettled);
         let left = session.paths[direction.opposite().index()].take_if(|_| unsettled);
         if other_qos_flow || session.qfi.is_none() {
@@ -664,8 +686,27 @@ impl Tracker {
         if let Some((transaction, context)) = &changes.ended {
             self.tell(transaction, context.as_ref());
         }
+        if !changes.keys.is_empty() && self.residents.begin() {
+            self.settle_residents();
+        }
         for id in self.residents.behind(&changes.keys) {
             self.look_up_again(id);
+        }
+    }
+
+    /// Those who live already enter their houses.
+    #[cold]
+    fn settle_residents(&mut self) {
+        let now_ns = self.clock.now_ns();
+        for (_, id) in self.flows_by_session_id() {
+            let Some((key, session)) = self.flows.get_mut(id) else {
+                continue;
+            };
+            self.residents.enter_address(session.client(key), id);
+            for path in session.paths.iter().flatten() {
+                self.residents.enter_tunnel(path, id);
+            }
+            self.flows.doze(id, now_ns);
         }
     }
 
@@ -707,11 +748,11 @@ impl Tracker {
     /// cell ends the interval.
     fn look_up_again(&mut self, id: FlowId) {
         let now_ns = self.clock.now_ns();
-        let Some((key, session)) = self.table.get_mut(id) else {
+        let Some((key, session)) = self.flows.get_mut(id) else {
             return;
         };
         let client = session.client(key);
-        let [one, other] = session.paths.each_ref().map(Option::as_ref);
+        let [one, other] = session.paths.each_ref().map(Option::as_deref);
         let bearers = &self.learner.bearers;
         let place = self.site.place_of(client, [one, other], bearers, now_ns);
         if place == session.place {
@@ -737,7 +778,7 @@ impl Tracker {
         {
             self.cut(id, now_ns);
         }
-        if let Some((_, session)) = self.table.get_mut(id) {
+        if let Some((_, session)) = self.flows.get_mut(id) {
             session.place = place;
         }
     }
@@ -757,8 +798,8 @@ impl Tracker {
         inner: &Inner<'_>,
         time_ns: u64,
     ) -> FlowId {
-        if self.table.is_full()
-            && let Some(victim) = self.table.victim(|session| session.last_ns)
+        if self.flows.is_full()
+            && let Some(victim) = self.flows.victim()
         {
             self.totals.flows_evicted += 1;
             self.end(victim, self.clock.now_ns(), EndReason::Evicted);
@@ -769,10 +810,10 @@ impl Tracker {
         };
         let tunnel = self.tunnel_direction(direction, inner);
         let (up, initiator) = self.site.orientation(&key, direction, packet, tunnel, hint);
-        let path = Path::of(inner);
+        let path = self.ways.of(inner);
         let client = key.sender(up).0;
         let now_ns = self.clock.now_ns();
-        let paths = [Some(&path), None];
+        let paths = [Some(&*path), None];
         let place = self
             .site
             .place_of(client, paths, &self.learner.bearers, now_ns);
@@ -783,13 +824,13 @@ impl Tracker {
         let server = key.sender(up.opposite()).0;
         let name = self.names.lookup(subscriber, server, now_ns);
         session.name_from_dns = name.map(|name| Arc::clone(&name.text));
-        session.alias = self.names.other_asker(subscriber, server, now_ns);
-        session.paths[direction.index()] = Some(path);
+        let alias = self.names.other_asker(subscriber, server, now_ns);
+        session.alias = alias.map(Box::new);
         session.qfi = path.qfi();
-        let layers = encapsulation(&path.layers).to_string();
-        session.encapsulation = (!layers.is_empty()).then(|| layers.into());
+        session.encapsulation = path.encapsulation.clone();
+        session.paths[direction.index()] = Some(Arc::clone(&path));
         if let Payload::Segment(segment) = &packet.payload {
-            session.connection = Some(Connection::default());
+            session.connection = Some(Box::<Connection>::default());
             session.missed_start = !segment.is_syn();
         }
         if let Payload::Datagram(payload) = &packet.payload
@@ -800,7 +841,7 @@ impl Tracker {
             session.missed_start = true;
         }
         self.totals.flows += 1;
-        let id = self.table.insert(key, session);
+        let id = self.flows.insert(key, session);
         self.residents.enter_address(client, id);
         self.residents.enter_tunnel(&path, id);
         id
@@ -815,7 +856,7 @@ impl Tracker {
         time_ns: u64,
     ) {
         let now_ns = self.clock.now_ns();
-        let Some((key, session)) = self.table.get_mut(id) else {
+        let Some((key, session)) = self.flows.get_mut(id) else {
             return;
         };
         session.count(direction, inner, packet.payload_len, time_ns, now_ns);
@@ -848,7 +889,7 @@ impl Tracker {
     #[inline(never)]
     fn hear(&mut self, id: FlowId) {
         let now_ns = self.clock.now_ns();
-        let Some((key, session)) = self.table.get_mut(id) else {
+        let Some((key, session)) = self.flows.get_mut(id) else {
             return;
         };
         for event in session.application.take_dns_events() {
@@ -871,7 +912,7 @@ impl Tracker {
     #[inline(never)]
     fn spread(&mut self, news: News, id: FlowId, time_ns: u64) {
         let now_ns = self.clock.now_ns();
-        let Some((key, session)) = self.table.get_mut(id) else {
+        let Some((key, session)) = self.flows.get_mut(id) else {
             return;
         };
         match news {
@@ -888,7 +929,7 @@ impl Tracker {
 
     #[inline(never)]
     fn note_reached(&mut self, id: FlowId, time_ns: u64) {
-        if let Some((_, session)) = self.table.get_mut(id) {
+        if let Some((_, session)) = self.flows.get_mut(id) {
             session.noted_reached_ns = time_ns;
             self.clients.reached(session.place.subscriber_id, time_ns);
         }
@@ -897,21 +938,23 @@ impl Tracker {
     /// What is unanswered at the end of a capture is counted before any of it is judged.
     fn note_all_unanswered(&mut self) {
         let now_ns = self.clock.closing_ns();
-        let flows = self.table.iter();
+        let flows = self.flows.iter();
         let mut flows: Vec<(u64, u64, FlowId)> = flows
-            .map(|(id, _, session)| (session.flow_start_ns, session.id, id))
+            .filter(|(_, _, flow)| flow.may_be_unanswered())
+            .map(|(id, _, flow)| (flow.flow_start_ns(), flow.id(), id))
             .collect();
         flows.sort_unstable();
         for (_, _, id) in flows {
-            if let Some((key, session)) = self.table.get_mut(id) {
+            if let Some((key, session)) = self.flows.get_mut(id) {
                 note_unanswered(&mut self.clients, key, session, now_ns);
             }
+            self.flows.doze(id, now_ns);
         }
     }
 
     fn bring_timer_forward(&mut self, id: FlowId, transport: Transport) {
         let now_ns = self.clock.now_ns();
-        let Some((_, session)) = self.table.get_mut(id) else {
+        let Some((_, session)) = self.flows.get_mut(id) else {
             return;
         };
         let wake_ns = session.wake_ns(transport, now_ns);
@@ -921,7 +964,17 @@ impl Tracker {
     }
 }
 
-fn has_tunnel(path: &Option<Path>) -> bool {
+/// Whether an interval of a flow ends now. A session that begins later than now was started by a time
+/// that is not believed.
+fn is_to_be_cut(flow: &Flow, now_ns: u64) -> bool {
+    match flow {
+        Flow::Awake(session) => session.interval_start_ns < now_ns,
+        Flow::Asleep(sleeper) => sleeper.has_counted(),
+        Flow::Turning => false,
+    }
+}
+
+fn has_tunnel(path: &Option<Arc<Path>>) -> bool {
     path.as_ref().is_some_and(|path| path.tunnel.is_some())
 }
 

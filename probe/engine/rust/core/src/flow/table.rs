@@ -138,6 +138,16 @@ impl<E> Table<E> {
         Some((key, entry))
     }
 
+    /// How many places there are, taken or free.
+    pub fn places(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The entry at a place, if it is taken.
+    pub fn at_mut(&mut self, place: usize) -> Option<&mut E> {
+        self.slots.get_mut(place)?.entry.as_mut()
+    }
+
     /// Every live flow, in order of place.
     pub fn iter(&self) -> impl Iterator<Item = (FlowId, &FlowKey, &E)> {
         self.slots.iter().enumerate().filter_map(|(slot, place)| {

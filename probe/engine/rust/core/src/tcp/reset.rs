@@ -3,6 +3,7 @@
 use super::before;
 use super::segment::Segment;
 use crate::flow::Direction;
+use crate::flow::keeper::Keeper;
 
 /// Hops by which two routes between the same hosts may differ. Load balancing among equal paths
 /// makes one or two; a box on the way that forges packets with its own initial value is further off.
@@ -18,6 +19,12 @@ pub struct HopLimits {
 }
 
 impl HopLimits {
+    /// Keeps them, or gives them back.
+    pub fn keep(&mut self, keeper: &mut impl Keeper) {
+        keeper.byte(&mut self.low);
+        keeper.byte(&mut self.high);
+    }
+
     /// 0 is "not known".
     #[inline]
     pub fn add(&mut self, hop_limit: u8) {

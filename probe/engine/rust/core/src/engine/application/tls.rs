@@ -1,8 +1,13 @@
 //! TLS on one connection: from segments to what its handshake said.
 
-use super::{Report, reassemblers};
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use super::{Report, first_time, reassemblers};
+use crate::app::tls::hello::Version;
 use crate::app::tls::{TlsInfo, TlsTracker, alert};
 use crate::engine::failure::Failure;
+use crate::engine::shared::Texts;
 use crate::record::names::{FailureCause, FailureSide, FailureStage};
 use crate::tcp::stream::{self, Reassembler, Status};
 
@@ -20,13 +25,80 @@ pub struct Tls {
     pub first_byte_said: bool,
 }
 
-/// What is left of a handshake that was read.
+/// What is left of a handshake that was read: as little as can be, for as long as the connection lives.
 #[derive(Debug)]
 pub struct TlsSummary {
-    pub info: TlsInfo,
+    pub course: Course,
+    name: Option<Arc<str>>,
+    alpn: Option<Arc<str>>,
+    failure: Option<Box<Failure>>,
+    certificate_not_after_ns: Option<NonZeroU64>,
+    setup_us: Option<u32>,
+    first_byte_us: Option<u32>,
+    ech: Option<bool>,
+    /// The name is that of the certificate: the client named none.
+    is_of_certificate: bool,
+    pub is_rejected_by_client: bool,
     pub handshake_done: bool,
-    pub setup_said: bool,
-    pub first_byte_said: bool,
+    setup_said: bool,
+    first_byte_said: bool,
+}
+
+/// How far a handshake came.
+#[derive(Debug, Clone, Copy)]
+pub struct Course {
+    /// See `TlsInfo`.
+    pub client_application_time_ns: Option<NonZeroU64>,
+    pub version: Option<Version>,
+    pub has_begun: bool,
+    pub early_data: bool,
+    pub server_application: bool,
+}
+
+impl Course {
+    pub fn of(info: &TlsInfo) -> Self {
+        Self {
+            client_application_time_ns: info.client_application_time_ns.and_then(NonZeroU64::new),
+            version: info.version,
+            has_begun: info.client_hello_time_ns.is_some(),
+            early_data: info.early_data,
+            server_application: info.server_application,
+        }
+    }
+}
+
+impl TlsSummary {
+    pub fn server_name(&self) -> Option<&str> {
+        self.name.as_deref().filter(|_| !self.is_of_certificate)
+    }
+
+    pub fn failure(&self) -> Option<Failure> {
+        self.failure.as_deref().copied()
+    }
+
+    /// Texts that many sessions have are kept once.
+    pub fn share(&mut self, texts: &mut Texts) {
+        for text in [&mut self.name, &mut self.alpn].into_iter().flatten() {
+            texts.share(text);
+        }
+    }
+
+    pub fn take_report<'a>(&'a mut self, server_port: u16, report: &mut Report<'a>) {
+        report.tls_setup_us = first_time(&mut self.setup_said, self.setup_us);
+        let waited_us = first_time(&mut self.first_byte_said, self.first_byte_us);
+        report.time_to_first_byte_us = waited_us.or(report.time_to_first_byte_us);
+        report.alpn = self.alpn.as_deref();
+        report.app_protocol = Some(protocol_name(report.alpn, server_port));
+        let (sni, certificate) = match self.is_of_certificate {
+            true => (None, self.name.as_deref()),
+            false => (self.name.as_deref(), None),
+        };
+        (report.server_name, report.server_name_source) =
+            name_of(sni, report.server_name, certificate);
+        report.tls_version = self.course.version.map(Version::as_str);
+        report.ech = self.ech;
+        report.certificate_not_after_ns = self.certificate_not_after_ns.map(NonZeroU64::get);
+    }
 }
 
 impl Tls {
@@ -115,12 +187,31 @@ impl Tls {
             .streams
             .iter()
             .any(|stream| stream.status() != Status::Open);
+        let info = self.tracker.info();
+        let name = info.server_name.as_deref();
         TlsSummary {
-            info: self.tracker.info().clone(),
+            course: Course::of(info),
+            name: name.or(info.certificate_name.as_deref()).map(Arc::from),
+            alpn: info.alpn().map(Arc::from),
+            failure: failure(info).map(Box::new),
+            certificate_not_after_ns: info.certificate_not_after_ns.and_then(NonZeroU64::new),
+            setup_us: info.setup_us(),
+            first_byte_us: info.exchange.first_byte_us(),
+            ech: info.client_hello_time_ns.map(|_| info.ech),
+            is_of_certificate: name.is_none(),
+            is_rejected_by_client: info.is_rejected_by_client(),
             handshake_done: lost || self.tracker.handshake_done(),
             setup_said: self.setup_said,
             first_byte_said: self.first_byte_said,
         }
+    }
+
+    pub fn take_report<'a>(&'a mut self, server_port: u16, report: &mut Report<'a>) {
+        let info = self.tracker.info();
+        report.tls_setup_us = first_time(&mut self.setup_said, info.setup_us());
+        let waited_us = first_time(&mut self.first_byte_said, info.exchange.first_byte_us());
+        report.time_to_first_byte_us = waited_us.or(report.time_to_first_byte_us);
+        describe(info, protocol_name(info.alpn(), server_port), report);
     }
 }
 
@@ -130,9 +221,9 @@ fn is_ahead(from: u32, to: u32) -> bool {
 }
 
 /// DNS over TLS has a port (RFC 7858 3.1) and a protocol name (RFC 7858 8.1) of its own.
-pub fn protocol_name(info: &TlsInfo, server_port: u16) -> &'static str {
+fn protocol_name(alpn: Option<&str>, server_port: u16) -> &'static str {
     const DOT_PORT: u16 = 853;
-    if server_port == DOT_PORT || info.alpn() == Some("dot") {
+    if server_port == DOT_PORT || alpn == Some("dot") {
         "dot"
     } else {
         "tls"
@@ -141,7 +232,11 @@ pub fn protocol_name(info: &TlsInfo, server_port: u16) -> &'static str {
 
 pub fn describe<'a>(info: &'a TlsInfo, name: &'static str, report: &mut Report<'a>) {
     report.app_protocol = Some(name);
-    (report.server_name, report.server_name_source) = name_of(info, report.server_name);
+    let (sni, certificate) = (
+        info.server_name.as_deref(),
+        info.certificate_name.as_deref(),
+    );
+    (report.server_name, report.server_name_source) = name_of(sni, report.server_name, certificate);
     report.alpn = info.alpn();
     report.tls_version = info.version.map(|version| version.as_str());
     report.ech = info.client_hello_time_ns.map(|_| info.ech);
@@ -150,14 +245,11 @@ pub fn describe<'a>(info: &'a TlsInfo, name: &'static str, report: &mut Report<'
 
 /// The server's name and where it comes from; `asked` is the host that a proxy was asked for.
 fn name_of<'a>(
-    info: &'a TlsInfo,
+    sni: Option<&'a str>,
     asked: Option<&'a str>,
+    certificate: Option<&'a str>,
 ) -> (Option<&'a str>, Option<&'static str>) {
-    let sources = [
-        (info.server_name.as_deref(), "sni"),
-        (asked, "host"),
-        (info.certificate_name.as_deref(), "certificate"),
-    ];
+    let sources = [(sni, "sni"), (asked, "host"), (certificate, "certificate")];
     let known = sources.into_iter().find(|(name, _)| name.is_some());
     known.map_or((None, None), |(name, source)| (name, Some(source)))
 }
@@ -175,9 +267,9 @@ const REJECTED_BY_CLIENT: Failure = Failure::new(
     "client_alert_after_server_flight",
 );
 
-/// The failure that shows once nothing follows.
-pub fn last_word(info: &TlsInfo) -> Option<Failure> {
-    info.is_rejected_by_client().then_some(REJECTED_BY_CLIENT)
+/// The failure that shows once nothing follows a handshake that the client rejected.
+pub fn last_word(is_rejected_by_client: bool) -> Option<Failure> {
+    is_rejected_by_client.then_some(REJECTED_BY_CLIENT)
 }
 
 /// The failure that the handshake shows, if it shows one.
