@@ -51,14 +51,14 @@ impl Exchange {
         &mut self.farewell
     }
 
-    /// Keeps all but the farewell, or gives it back; `last_ns` lies close to its times.
-    pub fn keep(&mut self, keeper: &mut impl Keeper, last_ns: u64) {
-        keeper.bits([&mut self.spoken_after_farewell, &mut self.answered]);
+    /// Keeps all but the farewell and what is said by bits, or gives it back; its times lie between
+    /// those of the flow's first and last packets.
+    pub fn keep(&mut self, keeper: &mut impl Keeper, start_ns: u64, last_ns: u64) {
         keeper.direction(&mut self.last_speaker);
         keeper.byte(&mut self.deaf_syns);
         keeper.number(&mut self.pause_ns);
         keeper.optional_time(last_ns, &mut self.last_payload_ns);
-        keeper.optional_time(last_ns, &mut self.first_ns);
+        keeper.optional_time(start_ns, &mut self.first_ns);
     }
 
     /// `syn_ack_seen`: before this segment.

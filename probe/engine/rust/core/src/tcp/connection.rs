@@ -83,6 +83,9 @@ impl Connection {
         for half in &mut self.halves {
             half.keep(keeper, last_ns, is_long_ago);
         }
+        let [one, other] = &mut self.halves;
+        one.keep_beside(other, keeper, last_ns, is_long_ago);
+        other.keep_beside(one, keeper, last_ns, is_long_ago);
         if was_blocked {
             for blocked in &mut self.blocked_at_end {
                 keeper.number(&mut blocked.for_ns);

@@ -191,7 +191,6 @@ impl Half {
             keeper.near(self.next, &mut self.initial);
         }
         keeper.near(self.next, &mut self.acknowledged);
-        keeper.word(&mut self.last_ack_sent);
         keeper.short(&mut self.last_window);
         keeper.small(&mut self.least_us);
         keeper.small(&mut self.largest);
@@ -201,7 +200,6 @@ impl Half {
         } else {
             self.last_advance = last;
         }
-        self.last_heard.keep(keeper, last);
         self.echo.keep(keeper, last);
         if is_rare {
             keeper.byte(&mut self.timeouts);
@@ -214,6 +212,24 @@ impl Half {
         self.pace
             .keep(keeper, self.acknowledged, last_ns, is_long_ago);
         self.interval.keep(keeper);
+    }
+
+    /// Keeps what lies close to what `other`, the other half, knows, or gives it back. How long ago a side
+    /// was heard matters no more where nothing awaits it.
+    pub fn keep_beside(
+        &mut self,
+        other: &Self,
+        keeper: &mut impl Keeper,
+        last_ns: u64,
+        is_long_ago: bool,
+    ) {
+        keeper.near(other.acknowledged, &mut self.last_ack_sent);
+        let last = Moment::of(last_ns);
+        if is_long_ago && !other.echo.is_awaiting() {
+            self.last_heard = last;
+        } else {
+            self.last_heard.keep(keeper, last);
+        }
     }
 
     /// What is known of losses and of what was sent again.

@@ -21,8 +21,12 @@ pub struct HopLimits {
 impl HopLimits {
     /// Keeps them, or gives them back.
     pub fn keep(&mut self, keeper: &mut impl Keeper) {
-        keeper.byte(&mut self.low);
-        keeper.byte(&mut self.high);
+        // One is told by the other where they are alike; no packet has a limit of 0.
+        let mut other = if self.high == self.low { 0 } else { self.high };
+        let mut range = u16::from(self.low) | u16::from(other) << 8;
+        keeper.short(&mut range);
+        [self.low, other] = range.to_le_bytes();
+        self.high = if other == 0 { self.low } else { other };
     }
 
     /// 0 is "not known".

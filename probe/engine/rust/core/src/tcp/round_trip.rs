@@ -229,6 +229,10 @@ pub struct Echo {
 }
 
 impl Echo {
+    pub fn is_awaiting(&self) -> bool {
+        self.awaited.is_some()
+    }
+
     /// Keeps it, or gives it back.
     pub fn keep(&mut self, keeper: &mut impl Keeper, now: Moment) {
         let (mut has_newest, mut is_awaiting) = (self.newest.is_some(), self.awaited.is_some());

@@ -139,10 +139,13 @@ impl Application {
         (&mut self.protocol, &mut self.before)
     }
 
-    /// Keeps the rest, or gives it back; `last_ns` is the time of the flow's last packet.
+    /// Keeps the rest, or gives it back; `last_ns` is the time of the flow's last packet. Where a
+    /// connection begins is asked only until its protocol is known.
     pub fn keep(&mut self, keeper: &mut impl Keeper, last_ns: u64) {
         let [client, server] = &mut self.starts;
-        let (mut is_from_start, mut is_answered_from_start) = (client.is_some(), server.is_some());
+        let is_decided = matches!(self.protocol, Protocol::TlsRead(_) | Protocol::Named(_));
+        let mut is_from_start = client.is_some() && !is_decided;
+        let mut is_answered_from_start = server.is_some() && !is_decided;
         keeper.bits([
             &mut is_from_start,
             &mut is_answered_from_start,
@@ -154,7 +157,9 @@ impl Application {
         if is_answered_from_start {
             keeper.word(server.get_or_insert_default());
         }
-        keeper.optional_time(last_ns, &mut self.request.sent_ns);
+        if !self.request.answered {
+            keeper.optional_time(last_ns, &mut self.request.sent_ns);
+        }
         keeper.option(&mut self.request.time_to_first_byte_us);
         keeper.short(&mut self.server_port);
     }

@@ -30,18 +30,65 @@ pub struct Tls {
 pub struct TlsSummary {
     pub course: Course,
     name: Option<Arc<str>>,
-    alpn: Option<Arc<str>>,
-    failure: Option<Box<Failure>>,
-    certificate_not_after_ns: Option<NonZeroU64>,
-    setup_us: Option<u32>,
-    first_byte_us: Option<u32>,
+    /// What few have.
+    more: Option<Box<More>>,
+    setup: Lasted,
+    first_byte: Lasted,
+    offer: Option<Offer>,
     ech: Option<bool>,
     /// The name is that of the certificate: the client named none.
     is_of_certificate: bool,
     pub is_rejected_by_client: bool,
     pub handshake_done: bool,
-    setup_said: bool,
-    first_byte_said: bool,
+}
+
+#[derive(Debug, Default)]
+struct More {
+    /// Other than the usual ones.
+    alpn: Option<Arc<str>>,
+    failure: Option<Failure>,
+    certificate_not_after_ns: Option<u64>,
+}
+
+/// Application protocols as nearly all clients offer them, or servers choose them.
+#[derive(Debug, Clone, Copy)]
+enum Offer {
+    Http2,
+    Http1,
+    Http2Or1,
+}
+
+impl Offer {
+    const ALL: [Self; 3] = [Self::Http2, Self::Http1, Self::Http2Or1];
+
+    fn of(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|offer| offer.as_str() == text)
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Http2 => "h2",
+            Self::Http1 => "http/1.1",
+            Self::Http2Or1 => "h2,http/1.1",
+        }
+    }
+}
+
+/// A time that is told once, in microseconds; the largest stands for none.
+#[derive(Debug, Clone, Copy)]
+struct Lasted(u32);
+
+impl Lasted {
+    const NONE: u32 = u32::MAX;
+
+    fn untold(us: Option<u32>, is_told: bool) -> Self {
+        Self(us.filter(|_| !is_told).unwrap_or(Self::NONE))
+    }
+
+    fn take(&mut self) -> Option<u32> {
+        let us = std::mem::replace(&mut self.0, Self::NONE);
+        (us != Self::NONE).then_some(us)
+    }
 }
 
 /// How far a handshake came.
@@ -67,27 +114,44 @@ impl Course {
     }
 }
 
+impl More {
+    fn of(info: &TlsInfo) -> Option<Self> {
+        let alpn = info.alpn().filter(|text| Offer::of(text).is_none());
+        let more = Self {
+            alpn: alpn.map(Arc::from),
+            failure: failure(info),
+            certificate_not_after_ns: info.certificate_not_after_ns,
+        };
+        let is_some = more.alpn.is_some()
+            || more.failure.is_some()
+            || more.certificate_not_after_ns.is_some();
+        is_some.then_some(more)
+    }
+}
+
 impl TlsSummary {
     pub fn server_name(&self) -> Option<&str> {
         self.name.as_deref().filter(|_| !self.is_of_certificate)
     }
 
     pub fn failure(&self) -> Option<Failure> {
-        self.failure.as_deref().copied()
+        self.more.as_ref()?.failure
     }
 
     /// Texts that many sessions have are kept once.
     pub fn share(&mut self, texts: &mut Texts) {
-        for text in [&mut self.name, &mut self.alpn].into_iter().flatten() {
+        let alpn = self.more.as_mut().and_then(|more| more.alpn.as_mut());
+        for text in self.name.as_mut().into_iter().chain(alpn) {
             texts.share(text);
         }
     }
 
     pub fn take_report<'a>(&'a mut self, server_port: u16, report: &mut Report<'a>) {
-        report.tls_setup_us = first_time(&mut self.setup_said, self.setup_us);
-        let waited_us = first_time(&mut self.first_byte_said, self.first_byte_us);
-        report.time_to_first_byte_us = waited_us.or(report.time_to_first_byte_us);
-        report.alpn = self.alpn.as_deref();
+        report.tls_setup_us = self.setup.take();
+        report.time_to_first_byte_us = self.first_byte.take().or(report.time_to_first_byte_us);
+        let more = self.more.as_deref();
+        let offer = self.offer.map(Offer::as_str);
+        report.alpn = offer.or(more.and_then(|more| more.alpn.as_deref()));
         report.app_protocol = Some(protocol_name(report.alpn, server_port));
         let (sni, certificate) = match self.is_of_certificate {
             true => (None, self.name.as_deref()),
@@ -97,7 +161,7 @@ impl TlsSummary {
             name_of(sni, report.server_name, certificate);
         report.tls_version = self.course.version.map(Version::as_str);
         report.ech = self.ech;
-        report.certificate_not_after_ns = self.certificate_not_after_ns.map(NonZeroU64::get);
+        report.certificate_not_after_ns = more.and_then(|more| more.certificate_not_after_ns);
     }
 }
 
@@ -192,17 +256,14 @@ impl Tls {
         TlsSummary {
             course: Course::of(info),
             name: name.or(info.certificate_name.as_deref()).map(Arc::from),
-            alpn: info.alpn().map(Arc::from),
-            failure: failure(info).map(Box::new),
-            certificate_not_after_ns: info.certificate_not_after_ns.and_then(NonZeroU64::new),
-            setup_us: info.setup_us(),
-            first_byte_us: info.exchange.first_byte_us(),
+            more: More::of(info).map(Box::new),
+            setup: Lasted::untold(info.setup_us(), self.setup_said),
+            first_byte: Lasted::untold(info.exchange.first_byte_us(), self.first_byte_said),
+            offer: info.alpn().and_then(Offer::of),
             ech: info.client_hello_time_ns.map(|_| info.ech),
             is_of_certificate: name.is_none(),
             is_rejected_by_client: info.is_rejected_by_client(),
             handshake_done: lost || self.tracker.handshake_done(),
-            setup_said: self.setup_said,
-            first_byte_said: self.first_byte_said,
         }
     }
 

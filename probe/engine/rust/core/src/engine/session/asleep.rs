@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Path, Session};
+use super::{Path, SECOND_NS, Session};
 use crate::engine::application::{Http, Protocol};
 use crate::engine::clients::Client;
 use crate::engine::exchange::Farewell;
@@ -23,10 +23,20 @@ use crate::tcp::Recovery;
 #[derive(Debug)]
 struct Head {
     place: Arc<Place>,
-    name_from_dns: Option<Arc<str>>,
-    paths: [Option<Arc<Path>>; 2],
+    /// By which both directions come, or the one that was seen.
+    path: Option<Arc<Path>>,
     protocol: Protocol,
+    ties: Option<Box<Ties>>,
     rare: Option<Box<Rare>>,
+}
+
+/// What flows in tunnels have, and those whose server is known by DNS alone.
+#[derive(Debug, Default)]
+struct Ties {
+    name_from_dns: Option<Arc<str>>,
+    encapsulation: Option<Arc<str>>,
+    /// If they are two.
+    paths: [Option<Arc<Path>>; 2],
 }
 
 /// What most sessions have none of.
@@ -37,7 +47,6 @@ struct Rare {
     failure: Option<Box<Failure>>,
     refused: Option<Box<Failure>>,
     alias: Option<Box<Client>>,
-    encapsulation: Option<Arc<str>>,
     farewell: Option<Box<Farewell>>,
     recoveries: [Option<Box<Recovery>>; 2],
     before: Option<Box<Http>>,
@@ -132,6 +141,10 @@ impl Sleeper {
             return Err(session);
         }
         session.application.share(texts);
+        if session.application.server_name().is_some() {
+            // It has a name of its own for good.
+            session.name_from_dns = None;
+        }
         let (has_counted, is_opening) = (!session.is_interval_empty(), session.is_opening());
         let head = session.take_head();
         Ok(Self::of(head, has_counted, is_opening, scratch))
@@ -167,7 +180,6 @@ impl Rare {
             && self.failure.is_none()
             && self.refused.is_none()
             && self.alias.is_none()
-            && self.encapsulation.is_none()
             && self.farewell.is_none()
             && self.recoveries.iter().all(Option::is_none)
             && self.before.is_none()
@@ -202,26 +214,48 @@ impl Session {
             failure: self.failure.take(),
             refused: self.refused.take(),
             alias: self.alias.take(),
-            encapsulation: self.encapsulation.take(),
             farewell: self.exchange.farewell_mut().take(),
             recoveries,
             before,
         };
+        let (path, ties) = self.take_ties();
         Head {
             place: Arc::clone(&self.place),
-            name_from_dns: self.name_from_dns.take(),
-            paths: std::mem::take(&mut self.paths),
+            path,
             protocol,
+            ties,
             rare: (!rare.is_empty()).then(|| Box::new(rare)),
         }
     }
 
+    fn take_ties(&mut self) -> (Option<Arc<Path>>, Option<Box<Ties>>) {
+        let (path, paths) = match std::mem::take(&mut self.paths) {
+            [Some(one), Some(other)] if one != other => (None, [Some(one), Some(other)]),
+            [one, other] => (one.or(other), [None, None]),
+        };
+        let ties = Ties {
+            name_from_dns: self.name_from_dns.take(),
+            encapsulation: self.encapsulation.take(),
+            paths,
+        };
+        let is_tied =
+            ties.name_from_dns.is_some() || ties.encapsulation.is_some() || ties.paths[0].is_some();
+        (path, is_tied.then(|| Box::new(ties)))
+    }
+
     fn restored(head: Head, numbers: &[u8]) -> Box<Self> {
         let mut session = Box::new(Self::new(0, 0, Direction::Forward, head.place));
-        session.keep(&mut Reader(numbers), false);
-        session.name_from_dns = head.name_from_dns;
-        session.paths = head.paths;
         *session.application.protocol_mut().0 = head.protocol;
+        // The flags say which of the directions come by it.
+        session.paths = [head.path.clone(), head.path];
+        session.keep(&mut Reader(numbers), false);
+        if let Some(ties) = head.ties {
+            session.name_from_dns = ties.name_from_dns;
+            session.encapsulation = ties.encapsulation;
+            if ties.paths[0].is_some() {
+                session.paths = ties.paths;
+            }
+        }
         if let Some(rare) = head.rare {
             session.give_back(*rare);
         }
@@ -235,7 +269,6 @@ impl Session {
         self.failure = rare.failure;
         self.refused = rare.refused;
         self.alias = rare.alias;
-        self.encapsulation = rare.encapsulation;
         *self.exchange.farewell_mut() = rare.farewell;
         *self.application.protocol_mut().1 = rare.before;
         if let Some(connection) = &mut self.connection {
@@ -256,6 +289,7 @@ impl Session {
         let mut is_reverse = self.up == Direction::Reverse;
         let mut has_qfi = self.qfi.is_some();
         let [seen_forward, seen_reverse] = &mut self.seen;
+        let [mut by_path, mut back_by_path] = self.paths.each_ref().map(Option::is_some);
         keeper.bits([
             &mut is_long_ago,
             &mut is_tcp,
@@ -272,11 +306,28 @@ impl Session {
             &mut self.news.in_vain,
             &mut self.verdict_given,
             &mut self.setup_reported,
+            &mut by_path,
         ]);
+        let mut is_opened = self.initiator == Some(Direction::Forward);
+        let mut is_opened_back = self.initiator == Some(Direction::Reverse);
+        keeper.bits([
+            &mut back_by_path,
+            &mut is_opened,
+            &mut is_opened_back,
+            &mut self.exchange.spoken_after_farewell,
+            &mut self.exchange.answered,
+        ]);
+        self.initiator = match (is_opened, is_opened_back) {
+            (true, _) => Some(Direction::Forward),
+            (_, true) => Some(Direction::Reverse),
+            _ => None,
+        };
+        for (path, is_here) in self.paths.iter_mut().zip([by_path, back_by_path]) {
+            path.take_if(|_| !is_here);
+        }
         if is_reverse {
             self.up = Direction::Reverse;
         }
-        keeper.direction(&mut self.initiator);
         if has_qfi {
             keeper.byte(self.qfi.get_or_insert_default());
         }
@@ -285,13 +336,15 @@ impl Session {
         keeper.small(&mut self.interval_index);
         self.notes.keep(keeper);
         keeper.time(last_ns, &mut self.noted_reached_ns);
-        keeper.time(last_ns, &mut self.timer_ns);
+        let mut timer_s = self.timer_ns / SECOND_NS;
+        keeper.time(last_ns / SECOND_NS, &mut timer_s);
+        self.timer_ns = timer_s * SECOND_NS;
         self.application.keep(keeper, last_ns);
         for volume in &mut self.volumes {
             volume.keep(keeper, last_ns);
         }
         if is_tcp {
-            self.exchange.keep(keeper, last_ns);
+            self.exchange.keep(keeper, self.flow_start_ns, last_ns);
             let connection = self.connection.get_or_insert_default();
             connection.keep(keeper, last_ns, is_long_ago);
         }
