@@ -48,7 +48,7 @@ const START_NS: u64 = 1_700_000_040_000_000_000;
 const SECOND_NS: u64 = 1_000_000_000;
 const OPTIONS: &str = r#"{
     "probe_id": "test", "captures": [], "active_timeout_s": 60, "client_address": "full",
-    "batch_rows": 2000, "batch_interval_s": 1,
+    "batch_rows": 100, "batch_interval_s": 1,
     "limits": {"flows": 65536, "fragments": 64, "reassembly_bytes": 1048576, "clients": 65536,
                "pairs": 16, "names": 16, "bearers": 5000},
     "subscriber_prefixes": ["10.0.0.0/8"], "ran_prefixes": [], "attribution": []

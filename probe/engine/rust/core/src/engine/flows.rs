@@ -13,8 +13,6 @@ const MOST_AWAKE: usize = 1 << 16;
 /// than the round trips of nearly all flows.
 const PATIENCE_NS: u64 = 1_000_000_000;
 const MOST_NAPS: u8 = 8;
-/// Each flow is looked at once in so many sweeps.
-const SWEEPS: usize = 2;
 
 /// A flow, awake or at rest.
 #[derive(Debug)]
@@ -69,8 +67,6 @@ pub struct Flows {
     awake: usize,
     /// When the intervals of all flows ended last.
     cut_ns: u64,
-    /// Where the next sweep begins.
-    broom: usize,
     texts: Texts,
     scratch: Vec<u8>,
 }
@@ -82,7 +78,6 @@ impl Flows {
             table: Table::new(capacity, seed),
             awake: 0,
             cut_ns: 0,
-            broom: 0,
             texts: Texts::default(),
             scratch: Vec::new(),
         }
@@ -178,10 +173,8 @@ impl Flows {
         if self.awake <= MOST_AWAKE {
             return;
         }
-        let places = self.table.places();
-        for _ in 0..places.div_ceil(SWEEPS) {
-            self.broom = (self.broom + 1) % places;
-            if let Some(flow) = self.table.at_mut(self.broom)
+        for place in 0..self.table.places() {
+            if let Some(flow) = self.table.at_mut(place)
                 && is_tired(flow, now_ns)
                 && put_to_rest(flow, now_ns, &mut self.texts, &mut self.scratch)
             {

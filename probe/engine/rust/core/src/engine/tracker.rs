@@ -250,10 +250,8 @@ impl Tracker {
         if tick_ns.is_multiple_of(self.site.active_timeout_ns) {
             let ending: std::collections::HashSet<FlowId> =
                 ends.iter().map(|&(_, id, _)| id).collect();
-            let active = self
-                .flows
-                .iter()
-                .filter(|(id, _, flow)| !ending.contains(id) && is_to_be_cut(flow, tick_ns));
+            let flows = self.flows.iter();
+            let active = flows.filter(|(id, _, flow)| !ending.contains(id) && may_be_cut(flow));
             ends.extend(active.map(|(id, _, flow)| (flow.id(), id, None)));
             self.flows.on_cut(tick_ns);
         }
@@ -261,13 +259,20 @@ impl Tracker {
         for (_, id, reason) in ends {
             match reason {
                 Some(reason) => self.end(id, tick_ns, reason),
-                None => {
-                    self.cut(id, tick_ns);
-                    self.flows.doze(id, tick_ns);
-                }
+                None => self.cut_by_time(id, tick_ns),
             }
         }
         self.flows.sweep(tick_ns);
+    }
+
+    /// Ends the interval of a flow. A session that begins later than now was started by a time that is
+    /// not believed.
+    fn cut_by_time(&mut self, id: FlowId, tick_ns: u64) {
+        let flow = self.flows.get_mut(id);
+        if flow.is_some_and(|(_, session)| session.interval_start_ns < tick_ns) {
+            self.cut(id, tick_ns);
+        }
+        self.flows.doze(id, tick_ns);
     }
 
     fn set_timer(&mut self, id: FlowId, deadline_ns: u64) {
@@ -964,11 +969,10 @@ impl Tracker {
     }
 }
 
-/// Whether an interval of a flow ends now. A session that begins later than now was started by a time
-/// that is not believed.
-fn is_to_be_cut(flow: &Flow, now_ns: u64) -> bool {
+/// Whether an interval of a flow may have something to tell.
+fn may_be_cut(flow: &Flow) -> bool {
     match flow {
-        Flow::Awake(session) => session.interval_start_ns < now_ns,
+        Flow::Awake(_) => true,
         Flow::Asleep(sleeper) => sleeper.has_counted(),
         Flow::Turning => false,
     }

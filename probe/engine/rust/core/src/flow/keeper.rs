@@ -86,6 +86,22 @@ pub trait Keeper {
         };
     }
 
+    /// The same of a time that is a whole second in most cases.
+    fn tick(&mut self, base_ns: u64, time_ns: &mut u64) {
+        const SECOND_NS: u64 = 1_000_000_000;
+        let mut is_whole = time_ns.is_multiple_of(SECOND_NS);
+        let mut seconds = *time_ns / SECOND_NS;
+        let mut sign = u8::from(is_whole);
+        self.byte(&mut sign);
+        is_whole = sign != 0;
+        if is_whole {
+            self.time(base_ns / SECOND_NS, &mut seconds);
+            *time_ns = seconds.wrapping_mul(SECOND_NS);
+        } else {
+            self.time(base_ns, time_ns);
+        }
+    }
+
     /// The same of a time that may be missing.
     fn optional_time(&mut self, base_ns: u64, time_ns: &mut Option<u64>) {
         let mut known = time_ns.map_or(0, |time_ns| time_ns.max(1));

@@ -73,13 +73,19 @@ pub struct Connection {
 
 impl Connection {
     /// Keeps all but what is known of losses, or gives it back (see [`Half::keep`]). None of a connection
-    /// that was reset: it has its end before it.
-    pub fn keep(&mut self, keeper: &mut impl Keeper, last_ns: u64, is_long_ago: bool) {
+    /// that was reset: it has its end before it. `is_told`: the handshake's round trips are in a record.
+    pub fn keep(
+        &mut self,
+        keeper: &mut impl Keeper,
+        last_ns: u64,
+        is_long_ago: bool,
+        is_told: bool,
+    ) {
         let mut was_blocked = self.blocked_at_end != [Blocked::default(); 2];
         keeper.bits([&mut self.timestamps, &mut was_blocked]);
         keeper.direction(&mut self.initiator);
         keeper.direction(&mut self.last_payload);
-        self.handshake.keep(keeper, last_ns, is_long_ago);
+        self.handshake.keep(keeper, last_ns, is_long_ago, is_told);
         for half in &mut self.halves {
             half.keep(keeper, last_ns, is_long_ago);
         }

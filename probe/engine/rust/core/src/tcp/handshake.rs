@@ -36,8 +36,15 @@ pub struct Handshake {
 
 impl Handshake {
     /// Keeps it, or gives it back. `last_ns` is the time of the flow's last packet. Of a handshake that
-    /// was over long ago the times do not matter any more, but whether there are any.
-    pub fn keep(&mut self, keeper: &mut impl Keeper, last_ns: u64, is_long_ago: bool) {
+    /// was over long ago the times do not matter any more, but whether there are any; its round trips
+    /// matter until they are told.
+    pub fn keep(
+        &mut self,
+        keeper: &mut impl Keeper,
+        last_ns: u64,
+        is_long_ago: bool,
+        is_told: bool,
+    ) {
         let mut is_over = is_long_ago && self.established_ns.is_some();
         let mut was_asked = self.first_syn_ns.is_some();
         let mut was_answered = self.syn_ack_ns.is_some();
@@ -49,9 +56,11 @@ impl Handshake {
             &mut self.crossing_acknowledged,
         ]);
         keeper.option(&mut self.setup_us);
-        keeper.option(&mut self.responder_us);
-        keeper.option(&mut self.initiator_us);
         keeper.short(&mut self.syn_retransmissions);
+        if !(is_over && is_told) {
+            keeper.option(&mut self.responder_us);
+            keeper.option(&mut self.initiator_us);
+        }
         if is_over {
             self.first_syn_ns = was_asked.then_some(last_ns);
             self.syn_ack_ns = was_answered.then_some(last_ns);

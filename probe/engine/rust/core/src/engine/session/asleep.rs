@@ -332,7 +332,7 @@ impl Session {
             keeper.byte(self.qfi.get_or_insert_default());
         }
         keeper.byte(&mut self.naps);
-        keeper.time(last_ns, &mut self.interval_start_ns);
+        keeper.tick(last_ns, &mut self.interval_start_ns);
         keeper.small(&mut self.interval_index);
         self.notes.keep(keeper);
         keeper.time(last_ns, &mut self.noted_reached_ns);
@@ -346,7 +346,36 @@ impl Session {
         if is_tcp {
             self.exchange.keep(keeper, self.flow_start_ns, last_ns);
             let connection = self.connection.get_or_insert_default();
-            connection.keep(keeper, last_ns, is_long_ago);
+            connection.keep(keeper, last_ns, is_long_ago, self.setup_reported);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::flows::Flow;
+    use crate::flow::Table;
+
+    /// What a million flows take follows from these: whoever adds a field sees what it costs.
+    #[test]
+    fn states_are_as_small_as_they_are_said_to_be() {
+        assert_eq!(
+            size_of::<Flow>(),
+            16,
+            "a slot of the table is one cache line with it"
+        );
+        assert_eq!(
+            size_of::<Head>(),
+            48,
+            "what rests has it before its numbers"
+        );
+        assert_eq!(
+            size_of::<Asleep<134>>(),
+            184,
+            "with its 8 bytes a block of 192"
+        );
+        assert!(size_of::<Session>() <= 432, "{}", size_of::<Session>());
+        assert!(size_of::<crate::tcp::Connection>() <= 856);
     }
 }
