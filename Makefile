@@ -146,8 +146,12 @@ identities: setup ## Plants 100,000 IMSIs, MSISDNs and IMEIs, or PLANTED=n, and 
 	$(call step,identities,EDGEQOE_PLANTED=$(or $(PLANTED),100000) python -m pytest tests/system/test_identities_stay.py)
 
 .PHONY: bench
-bench: setup ## Engine throughput beside a reference walk over the same packets; N=packets
-	@python tests/bench/bench_engine.py --packets $(N)
+bench: setup ## The engine beside its peers and a reference walk over the same packets; N=packets
+	@python tests/bench/bench_engine.py --packets $(N) --instructions
+
+.PHONY: bench-parts
+bench-parts: ## Decapsulation, flow lookup, round trips, names and records, each alone (criterion)
+	@cd $(RUST) && cargo bench --quiet --locked -p edgeqoe-core --features seal
 
 # What `cargo fuzz` sets without a sanitizer: the engine's code is safe Rust but for the capture ring.
 FUZZ_TARGET := $(shell rustc -vV 2> /dev/null | awk '/^host:/ {print $$2}')

@@ -28,6 +28,7 @@ from probe.config import (
     attribution_option,
     capture_files,
     engine_options,
+    workers_for,
 )
 from probe.errors import (
     BatchError,
@@ -38,6 +39,7 @@ from probe.errors import (
     SpoolWriteError,
 )
 from probe.health import HealthMeter
+from probe.health.offloads import joining_offloads, switch_off_command
 from probe.metrics import Metrics, start_metrics_server
 from probe.record.codec import seal
 from probe.settings import read_secret
@@ -48,6 +50,7 @@ log = logging.getLogger(__name__)
 
 TAKE_TIMEOUT_S: Final = 0.25  # how long the thread waits for a body before it looks around
 ENGINE_STOP_S: Final = 20.0  # the engine's time to hand over what it holds
+LINK_INTERVAL_S: Final = 1.0  # how often interfaces are looked at
 STUCK_AFTER_S: Final = 30.0  # without a sign of life from the engine's thread: not healthy
 
 T = TypeVar("T")
@@ -66,6 +69,7 @@ class PacketEngine(Protocol):
     def set_attribution(self, rules: str) -> None: ...
     def save_bearers(self) -> bytes: ...
     def load_bearers(self, sealed: bytes) -> None: ...
+    def captures(self) -> list[tuple[str, int, str, dict[str, int], str]]: ...
 
 
 @dataclass(frozen=True)
@@ -95,17 +99,30 @@ def capture_options(config: ReplayConfig, kit: EngineKit, now_ns: int) -> list[d
     options: list[dict[str, Any]] = []
     for capture in config.capture:
         if isinstance(capture, InterfaceCapture):
-            source: dict[str, Any] = {
-                "interface": capture.interface,
-                "ignore_outgoing": not capture.outgoing,
-                "time_offset_ns": 0,
-            }
+            source = _live_options(capture)
         else:
             files = capture_files(capture.paths())
             offset = _offset_to_now(files, kit, now_ns) if capture.time == "now" else 0
-            source = {"files": files, "time_offset_ns": offset}
+            workers = workers_for(files, capture.workers)
+            source = {"files": files, "time_offset_ns": offset, "workers": workers}
         options.append({"capture_point": capture.capture_point, **source})
     return options
+
+
+def _live_options(capture: InterfaceCapture) -> dict[str, Any]:
+    try:
+        program = capture.filter_program()
+    except ValueError as error:
+        raise CaptureError(f"{capture.interface}: filter: {error}") from error
+    return {
+        "interface": capture.interface,
+        "ignore_outgoing": not capture.outgoing,
+        "time_offset_ns": 0,
+        "workers": capture.workers,
+        "ring_bytes": capture.ring_size,
+        "filter": program,
+        "timestamps": capture.timestamps,
+    }
 
 
 def _offset_to_now(files: list[str], kit: EngineKit, now_ns: int) -> int:
@@ -121,6 +138,12 @@ def build_engine(config: ProbeConfig, kit: EngineKit) -> PacketEngine:
     captures = capture_options(config, kit, time.time_ns())
     options = engine_options(config, captures, client_address="prefix")
     log.debug("engine options=%s", _without_subscribers(options))
+    for capture in config.capture:
+        if isinstance(capture, InterfaceCapture):
+            log.info(
+                "capture interface=%s capture_point=%s workers=%d timestamps=%s",
+                capture.interface, capture.capture_point, capture.workers, capture.timestamps,
+            )  # fmt: skip
     try:
         return kit.engine(options, read_secret(config.site_key_file))
     except kit.error as error:
@@ -131,6 +154,16 @@ def _without_subscribers(options: str) -> str:
     document = json.loads(options)
     document["attribution"] = f"{len(document['attribution'])} rules"
     return json.dumps(document)
+
+
+def _warn_of_offloads(interface: str) -> None:
+    with contextlib.suppress(OSError):  # not every interface has any
+        if joined := joining_offloads(interface):
+            log.warning(
+                "capture interface=%s offloads=%s: they join packets, so counts and times are "
+                "not the wire's; switch them off with: %s",
+                interface, "+".join(joined), switch_off_command(interface, joined),
+            )  # fmt: skip
 
 
 class Agent:
@@ -152,6 +185,7 @@ class Agent:
         self._spool = spool
         self._metrics = metrics or Metrics()
         self._health = HealthMeter(config.spool.path)
+        self._links: dict[tuple[str, str], str] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine-taker")
         self._stop = asyncio.Event()
         self._reload = reload or asyncio.Event()
@@ -203,6 +237,7 @@ class Agent:
                 group.create_task(self._watchdog()),
                 group.create_task(self._reload_when_asked()),
                 group.create_task(self._sync_now_and_then(shipper)),
+                group.create_task(self._watch_links()),
             ]
             await self._take_bodies(shipper)
             await self._in_thread(self._save_bearers)
@@ -212,6 +247,9 @@ class Agent:
         self._systemd.notify("STOPPING=1")
 
     async def _start_engine(self) -> None:
+        for capture in self._config.capture:
+            if isinstance(capture, InterfaceCapture):
+                _warn_of_offloads(capture.interface)
         try:
             await self._in_thread(self._engine.start)
         except self._engine_error as error:
@@ -256,7 +294,7 @@ class Agent:
                 epoch=epoch,
                 sequence=sequence,
                 created_at=time.time_ns(),
-                health=self._health.snapshot(),
+                health=self._health.snapshot() | self._links_now(),
                 gaps=gaps,
             )
 
@@ -401,6 +439,30 @@ class Agent:
         log.error("attribution reloaded=no: the map from before stays in force")
         return "refused"
 
+    # ---------------------------------------------------------------------------------- interfaces
+
+    def _links_now(self) -> dict[str, dict[str, str]]:
+        """Return the health entry of live captures: the state of each one's interface."""
+        links = {
+            f"{point}/{interface}": link
+            for point, worker, link, _, interface in self._engine.captures()
+            if worker == 0
+        }
+        return {"captures": links} if links else {}
+
+    async def _watch_links(self) -> None:
+        """Say when an interface goes and when it is back; records and metrics tell of it too."""
+        while True:
+            for point, worker, link, _, interface in self._engine.captures():
+                before = self._links.get((point, interface), "up")
+                if worker == 0 and link != before:
+                    self._links[point, interface] = link
+                    level = logging.INFO if link == "up" else logging.WARNING
+                    log.log(
+                        level, "capture interface=%s link=%s before=%s", interface, link, before
+                    )
+            await asyncio.sleep(LINK_INTERVAL_S)
+
     # ------------------------------------------------------------------------------- signs of life
 
     async def _watchdog(self) -> None:
@@ -423,6 +485,7 @@ class Agent:
             "batches_lost", "Batches that will never arrive", lambda: self._spool.status().lost
         )
         self._metrics.show_gauges("spool", self._spool_gauges)
+        self._metrics.show_captures(self._engine.captures)
 
     def _spool_gauges(self) -> dict[str, int | float]:
         status = self._spool.status()

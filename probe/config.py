@@ -1,6 +1,7 @@
 """The probe's configuration, `probe.yaml`; docs/configuration-probe.md explains every key."""
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
@@ -26,6 +27,7 @@ from probe.settings import (
     secret_problems,
     text_like,
 )
+from probe.settings.capture_filter import Program, compile_filter
 from probe.settings.identities import CellId, Name, TrackingArea
 from probe.settings.rows import load_rows
 
@@ -104,12 +106,41 @@ class Attribution(Section):
 # ---------------------------------------------------------------------------------------- capture
 
 
+MAX_WORKERS: Final = 64
+
+
 class InterfaceCapture(Section):
     """Live capture on a network interface."""
 
     interface: Annotated[str, text_like(r"[^\s/:]{1,15}", "a name as ip link shows it")]
     capture_point: Name
     outgoing: bool = False  # true on a host that watches its own traffic: a mirror only receives
+    workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] = 1
+    ring_size: Annotated[Size, Field(ge=2 << 20, le=2 << 30)] = 64 << 20
+    filter: str | None = None
+    timestamps: Literal["kernel", "hardware"] = "kernel"
+
+    def filter_program(self) -> dict[str, Program] | None:
+        """Return the filter as the engine takes it (`ValueError`)."""
+        return None if self.filter is None else compile_filter(self.filter)
+
+
+_MOST_BY_ITSELF: Final = 8
+_SHARED_FROM_BYTES: Final = 16 << 20  # a second of one core; less is over before threads pay
+
+
+def workers_for(files: Sequence[str], wanted: int | None) -> int:
+    """Return how many threads are to measure the flows of `files`: as many as are `wanted`.
+
+    By itself: one where they are small or their size is not known (a stream), else one for each
+    core that this process may use, up to eight.
+    """
+    if wanted is not None:
+        return wanted
+    sizes = [Path(file).stat().st_size if Path(file).is_file() else 0 for file in files]
+    if sum(sizes) < _SHARED_FROM_BYTES:
+        return 1
+    return min(len(os.sched_getaffinity(0)), _MOST_BY_ITSELF)
 
 
 class FileCapture(Section):
@@ -123,6 +154,7 @@ class FileCapture(Section):
     directory: FilePath | None = None
     capture_point: Name
     time: Literal["original", "now"] = "original"
+    workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] | None = None  # None: by size and cores
 
     @model_validator(mode="after")
     def _one_source(self) -> "FileCapture":
@@ -142,14 +174,15 @@ class FileCapture(Section):
 
 
 _FILE_SOURCES: Final = ("file", "files", "directory")
+_LIVE_KEYS: Final = ("interface", "outgoing", "ring_size", "filter", "timestamps")
 
 
 def _capture_kind(value: object) -> str:
     """Tell a live capture from files, in spite of a slip of the pen in the key that decides."""
     if isinstance(value, dict):
-        known = ("interface", "outgoing", *_FILE_SOURCES, "time")
+        known = (*_LIVE_KEYS, *_FILE_SOURCES, "time", "workers")
         near = [match for key in value for match in get_close_matches(str(key), known, 1)]
-        live = any(key in ("interface", "outgoing") for key in near)
+        live = any(key in _LIVE_KEYS for key in near)
     else:
         live = isinstance(value, InterfaceCapture)
     return "interface capture" if live else "file capture"
@@ -346,6 +379,10 @@ def content_problems(config: ProbeConfig) -> list[str]:
 
 def _capture_problems(key: str, capture: InterfaceCapture | FileCapture) -> list[str]:
     if isinstance(capture, InterfaceCapture):
+        try:
+            capture.filter_program()
+        except ValueError as error:
+            return [f"{key}.filter: {error}"]
         return []  # interfaces come and go: `doctor` looks at them
     missing = [path for path in capture.paths() if str(path) != "-" and not path.exists()]
     problems = [f"{key}: {path}: there is no such file" for path in missing]

@@ -4,8 +4,9 @@ Counters that other rooms keep (the engine's, the spool's) are read when somebod
 is counted twice and nothing is copied while packets flow.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Final
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -18,6 +19,10 @@ from probe.errors import ProbeError
 from probe.settings import ListenAddress
 
 Readings = Callable[[], Mapping[str, int | float]]
+# of each worker: capture point, number, state of the link, numbers by name, interface
+CaptureReadings = Callable[[], Sequence[tuple[str, int, str, Mapping[str, int], str]]]
+
+LINK_STATES: Final = ("up", "no_carrier", "down", "gone")
 
 
 class Metrics:
@@ -73,6 +78,42 @@ class Metrics:
     def show_by_reason(self, name: str, text: str, readings: Readings) -> None:
         """Show what `readings` returns as the counter `qoe_probe_NAME`, labelled by reason."""
         self.registry.register(_Readings(readings, partial(_by_reason, name, text)))
+
+    def show_captures(self, readings: CaptureReadings) -> None:
+        """Show what `readings` returns as `qoe_probe_capture_*`, labelled by interface."""
+        self.registry.register(_Captures(readings))
+
+
+class _Captures(Collector):
+    """Live captures; the numbers of the workers of one interface are added up."""
+
+    def __init__(self, readings: CaptureReadings) -> None:
+        self._readings = readings
+
+    def collect(self) -> Iterator[Metric]:
+        labels = ["capture_point", "interface"]
+        link = GaugeMetricFamily(
+            "qoe_probe_capture_link", "1 for the state of the interface", labels=[*labels, "state"]
+        )
+        sums: dict[str, dict[tuple[str, str], int]] = {}
+        for point, worker, state, numbers, interface in self._readings():
+            if worker == 0:
+                for each in LINK_STATES:
+                    link.add_metric([point, interface, each], float(each == state))
+            for name, number in numbers.items():
+                by_interface = sums.setdefault(name, {})
+                key = (point, interface)
+                by_interface[key] = by_interface.get(key, 0) + number
+        yield link
+        for name, by_interface in sums.items():
+            text = f"capture {name}".replace("_", " ")
+            family = CounterMetricFamily(f"qoe_probe_capture_{name}", text, labels=labels)
+            for key, number in by_interface.items():
+                family.add_metric(list(key), number)
+            yield family
+
+    def describe(self) -> list[Metric]:
+        return []
 
 
 class _Readings(Collector):

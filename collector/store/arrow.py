@@ -166,8 +166,8 @@ def _arrow_type(column: Column) -> Any:
 
 
 def _number(column: Column, data: ColumnData, rows: int) -> Array:
-    values = np.frombuffer(data.data, _NUMPY[column.wire], rows)
     valid = _valid(data, rows)
+    values = _of_each_row(np.frombuffer(data.data, _NUMPY[column.wire]), data, valid)
     if column.meaning is Meaning.TIME_NS:
         last = _LAST_INT64 if column.nullable else np.uint64(LAST_TIME_NS)
         values = np.minimum(values, last).view(np.int64)
@@ -183,6 +183,15 @@ def _valid(data: ColumnData, rows: int) -> Mask | None:
     bits = np.unpackbits(np.frombuffer(data.nulls, np.uint8), count=rows, bitorder="little")
     valid: Mask = bits == 0
     return valid
+
+
+def _of_each_row(values: Any, data: ColumnData, valid: Mask | None) -> Any:
+    """Return an array of a number for each row, 0 where null if the batch left null rows out."""
+    if not data.dense or valid is None:
+        return values
+    every = np.zeros(len(valid), values.dtype)
+    every[valid] = values
+    return every
 
 
 def _dictionary(column: Column, data: ColumnData | None, rows: int) -> Array:
@@ -215,16 +224,18 @@ def _indexes(data: ColumnData | None, values: int, rows: int) -> Indexes:
     """Return each row's index into the dictionary, -1 where null."""
     if data is None or not values:
         return np.full(rows, -1, np.int32)
-    indexes = np.frombuffer(data.data, _INDEX[index_width(values)], rows).astype(np.int32)
     valid = _valid(data, rows)
+    sent = np.frombuffer(data.data, _INDEX[index_width(values)])
+    indexes = _of_each_row(sent, data, valid).astype(np.int32)
     return indexes if valid is None else np.where(valid, indexes, np.int32(-1))
 
 
 def _histogram(data: ColumnData, rows: int) -> Array:
     """Return a map array of the (bucket, count) pairs, empty where null."""
-    sizes = np.frombuffer(data.lengths or b"", "<u2", rows).astype(np.int32)
-    pairs = np.frombuffer(data.data, np.uint8)
     valid = _valid(data, rows)
+    sent = np.frombuffer(data.lengths or b"", "<u2")
+    sizes = _of_each_row(sent, data, valid).astype(np.int32)
+    pairs = np.frombuffer(data.data, np.uint8)
     if valid is not None and sizes[~valid].any():  # bytes that belong to null rows
         pairs = pairs[np.repeat(valid, sizes)]
         sizes = np.where(valid, sizes, 0)

@@ -65,6 +65,21 @@ def declare_replay(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="key of the pseudonyms; without one a well-known key is used, with a warning",
     )
+    parser.add_argument(
+        "--workers",
+        type=_workers,
+        metavar="N",
+        help="threads that measure flows, with the same records for any number; by default one for "
+        "a small file, else one for each usable core, at most 8",
+    )
+
+
+def _workers(text: str) -> int:
+    from probe.config import MAX_WORKERS
+
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_WORKERS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MAX_WORKERS}")
+    return int(text)
 
 
 def replay(options: argparse.Namespace) -> int:
@@ -76,6 +91,7 @@ def replay(options: argparse.Namespace) -> int:
         output=options.output,
         config_file=options.config,
         site_key_file=options.site_key_file,
+        workers=options.workers,
     )
 
 

@@ -2,11 +2,8 @@
 
 import asyncio
 import ctypes
-import fcntl
 import os
 import shutil
-import socket
-import struct
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,12 +15,9 @@ import aiohttp
 import psutil
 
 from probe.config import InterfaceCapture, ProbeConfig, SpoolConfig, content_problems
+from probe.health.offloads import joining_offloads, switch_off_command
 
 _CAP_NET_RAW: Final = 13  # capabilities(7)
-_SIOCETHTOOL: Final = 0x8946
-_ETHTOOL_GFLAGS: Final = 0x25
-_ETHTOOL_GGRO: Final = 0x2B
-_FLAG_LRO: Final = 1 << 15
 _TIME_ERROR: Final = 5  # adjtimex(2): the clock is not synchronized
 _REACH_TIMEOUT_S: Final = 5.0
 _FREE_MEMORY_BYTES: Final = 512 << 20  # for capture rings and the engine's tables
@@ -97,25 +91,15 @@ def interface_findings(name: str) -> Iterator[Finding]:
 def _offloads(name: str) -> Finding:
     """Offloads that join packets hide their count, their sizes and their times from a probe."""
     try:
-        gro = bool(_ethtool(name, _ETHTOOL_GGRO))
-        lro = bool(_ethtool(name, _ETHTOOL_GFLAGS) & _FLAG_LRO)
+        joined = joining_offloads(name)
     except OSError as error:
         return Finding(Grade.WARN, name, f"offloads cannot be read: {error.strerror}")
-    joined = [flag for flag, on in (("gro", gro), ("lro", lro)) if on]
     if not joined:
         return Finding(Grade.OK, name, "no offload joins packets")
-    switches = " ".join(f"{flag} off" for flag in joined)
-    advice = f"{', '.join(joined)} joins packets; switch it off with: ethtool -K {name} {switches}"
-    return Finding(Grade.WARN, name, advice)
-
-
-def _ethtool(name: str, command: int) -> int:
-    """Return the value of an ethtool query (linux/ethtool.h, struct ethtool_value)."""
-    value = ctypes.create_string_buffer(struct.pack("=II", command, 0), 8)
-    request = struct.pack("16sP16x", name.encode(), ctypes.addressof(value))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        fcntl.ioctl(control, _SIOCETHTOOL, request)
-    return int(struct.unpack("=II", value.raw)[1])
+    command = switch_off_command(name, joined)
+    return Finding(
+        Grade.WARN, name, f"{', '.join(joined)} joins packets; switch it off with: {command}"
+    )
 
 
 def _drops(name: str, statistics: Path) -> Finding:

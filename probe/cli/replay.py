@@ -4,7 +4,7 @@ import contextlib
 import io
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -12,7 +12,13 @@ from typing import Any, BinaryIO, Final
 from probe.agent import PacketEngine, native_kit
 from probe.cli.progress import Progress
 from probe.cli.table import RecordTable
-from probe.config import ReplayConfig, capture_files, engine_options, load_replay_config
+from probe.config import (
+    ReplayConfig,
+    capture_files,
+    engine_options,
+    load_replay_config,
+    workers_for,
+)
 from probe.errors import CaptureError, ProbeError
 from probe.record import codec
 from probe.settings import read_secret
@@ -30,6 +36,7 @@ def replay_to(
     output: Path | None,
     config_file: Path | None,
     site_key_file: Path | None,
+    workers: int | None = None,
 ) -> int:
     """Write the records of `captures` to the file `output`, or to standard output.
 
@@ -37,7 +44,7 @@ def replay_to(
     """
     config = _config(config_file)
     key = _site_key(config, site_key_file)
-    engine = _engine(captures, config, key.secret)
+    engine = _engine(captures, config, key.secret, workers)
     try:
         with _opened(output) as stream, Progress() as progress:
             batches = _batches(engine, config.probe_id, progress)
@@ -48,9 +55,32 @@ def replay_to(
     counters = engine.counters()
     if not counters["records"]:
         _warn(f"no session was found: {counters['packets']} packets could be read")
+    if reached := limits_reached(counters):
+        _warn(f"limits were reached ({reached}): the records depend on the number of workers")
     if key.well_known:
         _warn(_NO_KEY)
     return 0
+
+
+def limits_reached(counters: Mapping[str, int]) -> str:
+    """Name what a full table gave up before its time; empty where none was full."""
+    reached = (name for name in _LIMITS if counters.get(name))
+    return ", ".join(f"{name} {counters[name]}" for name in reached)
+
+
+_LIMITS: Final = (
+    "flows_evicted",
+    "clients_shed",
+    "attempts_shed",
+    "pairs_shed",
+    "names_shed",
+    "quic_ids_shed",
+    "bearers_shed",
+    "transactions_shed",
+    "icmp_homes_shed",
+    "control_fragments_shed",
+    "control_directions_shed",
+)
 
 
 def _warn(text: str) -> None:
@@ -85,13 +115,20 @@ def _site_key(config: ReplayConfig, file: Path | None) -> _SiteKey:
     return _SiteKey(read_secret(chosen), well_known=False)
 
 
-def _engine(captures: Sequence[Path], config: ReplayConfig, site_key: bytes) -> PacketEngine:
+def _engine(
+    captures: Sequence[Path],
+    config: ReplayConfig,
+    site_key: bytes,
+    workers: int | None = None,
+) -> PacketEngine:
     kit = native_kit()
+    files = capture_files(captures)
     points = {capture.capture_point for capture in config.capture}
     source = {
         "capture_point": points.pop() if len(points) == 1 else CAPTURE_POINT,
-        "files": capture_files(captures),
+        "files": files,
         "time_offset_ns": 0,
+        "workers": workers_for(files, workers),
     }
     options = engine_options(config, [source], client_address="full")
     try:

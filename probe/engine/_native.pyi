@@ -9,7 +9,7 @@ class EngineError(Exception):
 
 @final
 class Engine:
-    """One thread per capture; each hands over bodies (`probe.record.codec`) as it fills them.
+    """One thread per capture, or several; bodies (`probe.record.codec`) come as they are filled.
 
     `options` is a JSON text:
 
@@ -19,7 +19,13 @@ class Engine:
                                                        # "-" is standard input; or
                        "interface": str,               # live, mutually exclusive with "files"
                        "ignore_outgoing": bool,        # live: leave out what this host sends
-                       "time_offset_ns": int}],        # added to every packet's time
+                       "ring_bytes": int,              # live: of each worker; 0: 64 MiB
+                       "filter": {"ethernet": program, "raw_ip": program} | null,
+                                                       # live: of (code, jt, jf, k), classic BPF
+                       "timestamps": "kernel" | "hardware",  # live
+                       "time_offset_ns": int,          # added to every packet's time
+                       "workers": int}],               # threads that measure flows; of files the
+                                                       # bodies are the same for any number
          "active_timeout_s": int,
          "client_address": "full" | "prefix" | "none",
          "batch_rows": int,                            # hand over at this many records ...
@@ -36,8 +42,8 @@ class Engine:
                           "ran_node_id": str | null, "tracking_area": str | null,
                           "rat": str | null, "apn": str | null}]}
 
-    Each key is required, but for "copies" (65,536); an unknown key or a wrong value raises
-    `EngineError`.
+    Each key is required, but for "copies" (65,536), "workers" (1), "ring_bytes", "filter" and
+    "timestamps"; an unknown key or a wrong value raises `EngineError`.
     """
 
     def __new__(cls, options: str, site_key: bytes) -> Engine: ...
@@ -71,6 +77,12 @@ class Engine:
         What is another version's, another probe's or key's, or damaged raises `EngineError` and
         changes nothing. The first packet's time says what is too old to count: see the counters
         bearers_restored and bearers_outdated.
+        """
+    def captures(self) -> list[tuple[str, int, str, dict[str, int], str]]:
+        """Return (capture point, worker, link, numbers, interface) of each worker of live captures.
+
+        `link` is up, no_carrier, down or gone. The numbers of the interface stand with worker 0:
+        offered = received + filtered + dropped_kernel + dropped_nic + unaccounted.
         """
     def counters(self) -> dict[str, int]:
         """Return totals since the start: packets, bytes, flows, records, and drops by reason."""

@@ -1,23 +1,34 @@
 """The batch: many session records in one msgpack map, column by column.
 
-Layout of a batch (schema_version 1):
+Layout of a batch (schema_version 2):
 
     {schema_version, probe_id, epoch, sequence, created_at,        integers, text, ns
      rows, columns: {name: column}, links: [...], paths: [...],
      health: {...}, ledger: [...], gaps: [...]}
 
-A column is `{type, data, nulls?, values?, lengths?}`:
+A column is `{type, width, data, nulls?, values?, lengths?, base?, step?, from?}`. What `data` holds
+is packed: of the rows that are not null only, and of each number its `width` lowest bytes only (0
+to 8), byte by byte: first the lowest byte of every number, then the next one of every number.
 
-- `u8` .. `u64`, `i64`, `f32`: `data` holds `rows` little-endian numbers; null rows hold 0.
-- `dictionary`: `values` lists the distinct values (text or bytes); `data` holds `rows`
-  little-endian indexes into it, 1, 2 or 4 bytes wide: the least width that can index `values`.
-  Null rows hold 0.
-- `binary`: `lengths` holds `rows` little-endian u16; `data` is the values end to end.
+- `u8` .. `u64`, `i64`, `f32`: `data` holds the numbers, packed.
+- `dictionary`: `values` lists the distinct values (text or bytes); `data` holds indexes into it,
+  packed.
+- `binary`: `lengths` holds the lengths, packed, at most 65,535; `data` is the values end to end.
+
+The numbers of a `u64` column that is never null may be differences: the value is `base` (0) plus
+the number times `step` (1), plus, where `from` names a column, that column's value in the same row;
+where it names the column itself, the value of the row before; all modulo 2^64. `from` names a
+column that stands before this one in the schema.
 
 `nulls` is a bitmap, least significant bit first, a set bit for each null row and 0 as padding;
 absent if no row is null. A column whose rows are all null is absent. Columns that the reader does
 not know are ignored, so newer probes can talk to older collectors; a known column with another type
 is an error.
+
+Columns without `width` are plain, as schema_version 1 had them all: `data` holds `rows`
+little-endian numbers of the type's width, or indexes 1, 2 or 4 bytes wide, the least width that can
+index `values`; `lengths` holds `rows` little-endian u16; null rows hold 0. They may stand beside
+packed ones.
 
 The engine emits the part it knows, the *body* `{rows, columns, links, paths, ledger}`; `seal` adds
 the head. Everything in this module treats its input as hostile: what is wrong raises `BatchError`.
@@ -25,7 +36,9 @@ the head. Everything in this module treats its input as hostile: what is wrong r
 
 import array
 import ipaddress
+import itertools
 import math
+import operator
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -67,6 +80,9 @@ _TYPECODE: Final = {
     WireType.I64: "q",
     WireType.F32: "f",
 }
+_SMALL_MAP: Final = 0x80  # msgpack's fixmap, whose head holds the number of entries
+_SMALL_MAP_ENTRIES: Final = 0x0F
+_MODULUS: Final = 1 << 64
 _INDEX_TYPECODE: Final = {1: "B", 2: "H", 4: "I"}
 
 Row = dict[str, Any]
@@ -74,13 +90,19 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class ColumnData:
-    """The values of one column of a batch, checked to be well formed but still as sent."""
+    """The values of one column of a batch, checked to be well formed.
+
+    `data` holds little-endian numbers of the type's width, or indexes of the least width that can
+    index `values`, or byte strings end to end with their `lengths` as little-endian u16: of every
+    row, or, where `dense`, of the rows that are not null.
+    """
 
     type: WireType
     data: bytes
     nulls: bytes | None = None
     values: list[str] | list[bytes] | None = None
     lengths: bytes | None = None
+    dense: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,19 +136,30 @@ def seal(
     health: Mapping[str, Any] | None = None,
     gaps: Iterable[Mapping[str, Any]] = (),
 ) -> bytes:
-    """Return the batch that holds the engine's `body` under the given head."""
-    return _pack(
-        {
-            "schema_version": SCHEMA_VERSION,
-            "probe_id": probe_id,
-            "epoch": epoch,
-            "sequence": sequence,
-            "created_at": created_at,
-            **_unpack(body),
-            "health": dict(health or {}),
-            "gaps": [dict(gap) for gap in gaps],
-        }
-    )
+    """Return the batch that holds the engine's `body` under the given head.
+
+    The body is taken in as it is, unread: it is most of the batch.
+    """
+    head = {
+        "schema_version": SCHEMA_VERSION,
+        "probe_id": probe_id,
+        "epoch": epoch,
+        "sequence": sequence,
+        "created_at": created_at,
+        "health": dict(health or {}),
+        "gaps": [dict(gap) for gap in gaps],
+    }
+    entries = _small_map_size(body) + len(head)
+    if entries > _SMALL_MAP_ENTRIES:
+        raise BatchError(f"a body of more than {_SMALL_MAP_ENTRIES - len(head)} entries")
+    return b"".join((bytes((_SMALL_MAP | entries,)), _pack(head)[1:], memoryview(body)[1:]))
+
+
+def _small_map_size(body: bytes) -> int:
+    """Return the entries of a msgpack map whose head is one byte, or raise `BatchError`."""
+    if not body or body[0] & ~_SMALL_MAP_ENTRIES != _SMALL_MAP:
+        raise BatchError("not a body of the engine")
+    return body[0] & _SMALL_MAP_ENTRIES
 
 
 def body_from_rows(
@@ -136,7 +169,7 @@ def body_from_rows(
     paths: Iterable[Mapping[str, Any]] = (),
     ledger: Iterable[Mapping[str, Any]] = (),
 ) -> bytes:
-    """Return the body that holds `rows`, each in the form that `Batch` rows take in JSON.
+    """Return the body that holds `rows`, each in the form that `Batch` rows take in JSON, plain.
 
     Fields that a row leaves out are null; numbers that are not nullable default to 0. A field that
     is not in the schema raises `BatchError`, `probe_id` excepted: it belongs to the head.
@@ -324,18 +357,21 @@ def _check_plain(value: object, name: str, depth: int = 0) -> None:
 def _checked_columns(raw: object, rows: int) -> dict[str, ColumnData]:
     if not isinstance(raw, dict):
         raise BatchError("columns must be a map")
-    columns = {
-        name: _checked_column(COLUMN_BY_NAME[name], value, rows)
-        for name, value in raw.items()
-        if name in COLUMN_BY_NAME
-    }
-    for column in COLUMNS:
-        if not column.nullable and column.name not in columns:
+    columns: dict[str, ColumnData] = {}
+    for column in COLUMNS:  # in this order: a column may count from one before it
+        if column.name in raw:
+            columns[column.name] = _checked_column(column, raw[column.name], rows, columns)
+        elif not column.nullable:
             raise BatchError(f"column {column.name} is missing")
     return columns
 
 
-def _checked_column(column: Column, raw: object, rows: int) -> ColumnData:
+_Fail = Callable[[str], BatchError]
+
+
+def _checked_column(
+    column: Column, raw: object, rows: int, before: Mapping[str, ColumnData]
+) -> ColumnData:
     def fail(what: str) -> BatchError:
         return BatchError(f"column {column.name}: {what}")
 
@@ -343,49 +379,104 @@ def _checked_column(column: Column, raw: object, rows: int) -> ColumnData:
         raise fail("not a map")
     if raw.get("type") != column.wire:
         raise fail(f"type must be {column.wire}")
-    data, nulls = raw.get("data"), raw.get("nulls")
+    dense = "width" in raw
+    data, nulls = raw.get("data"), _checked_nulls(column, raw.get("nulls"), rows, fail)
     if not isinstance(data, bytes):
         raise fail("data must be bytes")
-    if nulls is not None:
-        if not isinstance(nulls, bytes) or len(nulls) != (rows + 7) // 8:
-            raise fail(f"nulls must be {(rows + 7) // 8} bytes")
-        if not column.nullable:
-            raise fail("must not hold nulls")
-        if rows % 8 and nulls[-1] >> rows % 8:
-            raise fail("nulls marks rows that do not exist")
+    entries = rows - int.from_bytes(nulls or b"", "little").bit_count() if dense else rows
     if column.wire is WireType.DICTIONARY:
         values = _checked_values(column, raw.get("values"), rows, fail)
-        if len(data) != index_width(len(values)) * rows:
-            raise fail(f"data must be {index_width(len(values)) * rows} bytes")
+        data = _checked_numbers(raw, "data", index_width(len(values)), entries, fail)
         indexes = _numbers(_INDEX_TYPECODE[index_width(len(values))], data)
-        if rows and max(indexes) >= len(values) and (values or not _all_null(nulls, rows)):
+        exist = bool(values) or dense or not _all_null(nulls, rows)
+        if entries and exist and max(indexes) >= len(values):
             raise fail("an index exceeds values")
-        return ColumnData(column.wire, data, nulls, values=values)
+        return ColumnData(column.wire, data, nulls, values=values, dense=dense)
     if column.wire is WireType.BINARY:
-        lengths = raw.get("lengths")
-        if not isinstance(lengths, bytes) or len(lengths) != 2 * rows:
-            raise fail(f"lengths must be {2 * rows} bytes")
+        lengths = _checked_numbers(raw, "lengths", 2, entries, fail)
         sizes = _numbers("H", lengths)
         if sum(sizes) != len(data):
             raise fail("lengths do not add up to data")
         if column.meaning is Meaning.HISTOGRAM and any(size & 1 for size in sizes):
             raise fail("a histogram is pairs of bytes")
-        return ColumnData(column.wire, data, nulls, lengths=lengths)
-    width = array.array(_TYPECODE[column.wire]).itemsize
-    if len(data) != width * rows:
-        raise fail(f"data must be {width * rows} bytes")
+        return ColumnData(column.wire, data, nulls, lengths=lengths, dense=dense)
+    data = _checked_numbers(
+        raw, "data", array.array(_TYPECODE[column.wire]).itemsize, entries, fail
+    )
+    if dense and not raw.keys().isdisjoint(("base", "step", "from")):
+        data = _added_up(column, raw, data, before, fail)
     counts = column.wire is WireType.U64 and column.meaning is Meaning.COUNT
     if counts and max(_numbers("Q", data), default=0) >= MAX_COUNT:
         raise fail("a count of 2^53 or more, which no interval can carry")
-    return ColumnData(column.wire, data, nulls)
+    return ColumnData(column.wire, data, nulls, dense=dense)
+
+
+def _checked_nulls(column: Column, nulls: object, rows: int, fail: _Fail) -> bytes | None:
+    if nulls is None:
+        return None
+    if not isinstance(nulls, bytes) or len(nulls) != (rows + 7) // 8:
+        raise fail(f"nulls must be {(rows + 7) // 8} bytes")
+    if not column.nullable:
+        raise fail("must not hold nulls")
+    if rows % 8 and nulls[-1] >> rows % 8:
+        raise fail("nulls marks rows that do not exist")
+    return nulls
+
+
+def _checked_numbers(
+    raw: dict[str, Any], name: str, itemsize: int, entries: int, fail: _Fail
+) -> bytes:
+    """Return `entries` little-endian numbers of `itemsize` bytes, sent packed or plain."""
+    sent = raw.get(name)
+    if not isinstance(sent, bytes):
+        raise fail(f"{name} must be bytes")
+    width = raw.get("width", itemsize)
+    if not isinstance(width, int) or isinstance(width, bool) or not 0 <= width <= itemsize:
+        raise fail(f"width must be 0 to {itemsize}")
+    if len(sent) != width * entries:
+        raise fail(f"{name} must be {width * entries} bytes")
+    if "width" not in raw:
+        return sent
+    numbers = bytearray(itemsize * entries)
+    for plane in range(width):
+        numbers[plane::itemsize] = sent[plane * entries : (plane + 1) * entries]
+    return bytes(numbers)
+
+
+def _added_up(
+    column: Column,
+    raw: dict[str, Any],
+    data: bytes,
+    before: Mapping[str, ColumnData],
+    fail: _Fail,
+) -> bytes:
+    """Return the values of which `data` holds the differences; see the layout."""
+    if column.wire is not WireType.U64 or column.nullable:
+        raise fail("only a u64 column that is never null may hold differences")
+    base, step, origin = raw.get("base", 0), raw.get("step", 1), raw.get("from")
+    for number in (base, step):
+        if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < _MODULUS:
+            raise fail("base and step must be integers from 0 to 2^64-1")
+    differences = [base + step * number for number in _numbers("Q", data)]
+    if origin == column.name:
+        values: Iterable[int] = itertools.accumulate(differences)
+    elif origin is None:
+        values = differences
+    elif isinstance(origin, str) and origin in before and _is_plain_u64(COLUMN_BY_NAME[origin]):
+        values = map(operator.add, differences, _numbers("Q", before[origin].data))
+    else:
+        raise fail("from must name a u64 column before it that is never null, or itself")
+    return _little_endian("Q", [value % _MODULUS for value in values])
+
+
+def _is_plain_u64(column: Column) -> bool:
+    return column.wire is WireType.U64 and not column.nullable
 
 
 _WIDTHS_OF_BYTES: Final = {Meaning.IP: (4, 16), Meaning.PSEUDONYM: (16,)}
 
 
-def _checked_values(
-    column: Column, values: object, rows: int, fail: Callable[[str], BatchError]
-) -> list[Any]:
+def _checked_values(column: Column, values: object, rows: int, fail: _Fail) -> list[Any]:
     if not isinstance(values, list) or len(values) > max(rows, 1):
         raise fail("values must be a list of at most one entry a row")
     widths = _WIDTHS_OF_BYTES.get(column.meaning)
@@ -419,12 +510,14 @@ def rows(batch: Batch) -> Iterator[Row]:
     lists: list[list[Any]] = [[batch.probe_id] * batch.rows]
     for column in COLUMNS:
         data = batch.columns.get(column.name)
-        lists.append([None] * batch.rows if data is None else _json_values(column, data))
+        lists.append(
+            [None] * batch.rows if data is None else _json_values(column, data, batch.rows)
+        )
     for values in zip(*lists, strict=True):
         yield dict(zip(names, values, strict=True))
 
 
-def _json_values(column: Column, data: ColumnData) -> list[Any]:
+def _json_values(column: Column, data: ColumnData, rows: int) -> list[Any]:
     convert = _TO_JSON[column.meaning]
     values: list[Any]
     if data.values is not None:
@@ -443,11 +536,16 @@ def _json_values(column: Column, data: ColumnData) -> list[Any]:
         values = [convert(value) for value in _numbers(_TYPECODE[data.type], data.data)]
     if data.type is WireType.F32:  # JSON has no number for what is not finite
         values = [value if math.isfinite(value) else None for value in values]
-    if data.nulls is not None:
-        for position in range(len(values)):
-            if data.nulls[position >> 3] >> (position & 7) & 1:
-                values[position] = None
-    return values
+    return values if data.nulls is None else _with_nulls(values, data.nulls, rows, data.dense)
+
+
+def _with_nulls(values: list[Any], nulls: bytes, rows: int, dense: bool) -> list[Any]:
+    """Return a value for each row, None where it is null."""
+    present = [not nulls[row >> 3] >> (row & 7) & 1 for row in range(rows)]
+    if dense:
+        following = iter(values)
+        return [next(following) if here else None for here in present]
+    return [value if here else None for value, here in zip(values, present, strict=True)]
 
 
 def time_to_text(time_ns: int) -> str:

@@ -63,6 +63,9 @@ class ScriptedEngine:
     def load_bearers(self, sealed: bytes) -> None:
         self.loaded = sealed
 
+    def captures(self) -> list[Any]:
+        return []
+
     def counters(self) -> dict[str, int]:
         return {"packets": 42}
 

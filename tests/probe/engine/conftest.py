@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from probe.cli.replay import limits_reached
 from probe.engine import Engine, EngineError
 from probe.record import codec
 from tests.probe.engine.packets import Capture
@@ -53,6 +54,7 @@ def only(result: Result) -> Row:
 
 def options(files: list[str], **changes: Any) -> dict[str, Any]:
     capture = {"capture_point": "test", "files": files, "time_offset_ns": 0}
+    capture |= {"workers": changes.pop("workers", 1)}
     limits = {"flows": 10_000, "fragments": 100, "reassembly_bytes": 1 << 20}
     limits |= {"clients": 1000, "pairs": 1000, "names": 1000, "bearers": 1000}
     limits |= changes.pop("limits", {})
@@ -100,6 +102,10 @@ def run(tmp_path: Path) -> Run:
     def run_capture(capture: Capture, **changes: Any) -> Result:
         path = tmp_path / "capture.pcap"
         path.write_bytes(capture.pcap())
-        return run_engine([str(path)], **changes)
+        result = run_engine([str(path)], **changes)
+        shared = run_engine([str(path)], **changes, workers=3)
+        is_same = shared.bodies == result.bodies or limits_reached(shared.counters)
+        assert is_same, "three workers tell something else"
+        return result
 
     return run_capture

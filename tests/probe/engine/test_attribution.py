@@ -144,8 +144,9 @@ def test_another_owner_of_the_address_is_another_session(run: Run) -> None:
 def test_the_session_id_is_the_documented_hash(run: Run) -> None:
     low = bytes(10) + b"\xff\xff" + bytes([10, 0, 0, 1]) + (40000).to_bytes(2, "big")
     high = bytes(10) + b"\xff\xff" + bytes([192, 0, 2, 1]) + (443).to_bytes(2, "big")
-    text = b"test-probe\0test\0" + low + high + bytes([6]) + bytes(4) + MINUTE.to_bytes(8, "big")
-    expected = hashlib.sha256(text).hexdigest()[:16]
+    names = b"test-probe\0test\0".ljust(64, b"\0")
+    flow = low + high + bytes([6]) + bytes(4) + MINUTE.to_bytes(8, "big")
+    expected = hashlib.sha256(names + flow).hexdigest()[:16]
     assert run(opened()).rows[0]["session_id"] == expected
 
 

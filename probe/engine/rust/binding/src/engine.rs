@@ -3,20 +3,24 @@
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use edgeqoe_core::control::saved::{Kept, pack, unpack};
 use edgeqoe_core::control::vault::{self, Refused};
 use edgeqoe_core::engine::Pipeline;
-use edgeqoe_core::engine::options::{Options, parse_attribution};
+use edgeqoe_core::engine::crew::Crew;
+use edgeqoe_core::engine::options::{Capture, Options, parse_attribution};
+use edgeqoe_core::engine::shard::Part;
+use edgeqoe_core::source::CaptureState;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::EngineError;
 use crate::maps::MapInForce;
-use crate::worker::{Board, Delivery, Worker, open_source};
+use crate::shared::Shared;
+use crate::worker::{Board, Delivery, Worker, open_files_of, open_live};
 
 /// Bodies that wait for Python at most; then the workers wait.
 const QUEUED_BODIES: usize = 8;
@@ -24,13 +28,25 @@ const QUEUED_BODIES: usize = 8;
 /// The longest wait of one call, so that a thread in `next_body` notices a shutdown.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
+/// Capture point, worker, link, numbers and interface of one worker of a live capture.
+type Told = (
+    String,
+    usize,
+    &'static str,
+    BTreeMap<&'static str, u64>,
+    String,
+);
+
+/// What a thread does.
+type Run = Box<dyn FnOnce() + Send>;
+
 struct Queue {
     deliveries: Receiver<Delivery>,
     /// All workers have ended and everything they delivered was taken.
     drained: bool,
 }
 
-/// One thread per capture; each hands over bodies as it fills them.
+/// One thread per capture, or several; each capture hands over bodies as it fills them.
 #[pyclass(frozen)]
 pub struct Engine {
     options: Options,
@@ -46,6 +62,21 @@ pub struct Engine {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // A worker that panicked leaves valid numbers behind.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn numbers(state: &CaptureState) -> BTreeMap<&'static str, u64> {
+    BTreeMap::from([
+        ("control_copies", state.control_copies),
+        ("control_copies_dropped", state.control_copies_dropped),
+        ("hardware_timestamps", state.by_hardware),
+        ("interruptions", state.interruptions),
+        ("offered", state.offered),
+        ("dropped_kernel", state.dropped_kernel),
+        ("dropped_nic", state.dropped_nic),
+        ("dropped_early", state.dropped_early),
+        ("filtered", state.filtered),
+        ("unaccounted", state.unaccounted),
+    ])
 }
 
 #[pymethods]
@@ -133,6 +164,21 @@ impl Engine {
         sums
     }
 
+    /// Returns how each live capture fares, by worker; see the stub.
+    fn captures(&self) -> Vec<Told> {
+        let boards = lock(&self.boards);
+        let told = boards.iter().filter_map(|board| {
+            let state = lock(&board.capture).clone()?;
+            let capture_point = self.options.captures[board.capture_number]
+                .capture_point
+                .clone();
+            let (number, link) = (board.part.number.into(), state.link.name());
+            let numbers = numbers(&state);
+            Some((capture_point, number, link, numbers, state.interface))
+        });
+        told.collect()
+    }
+
     /// Returns (bytes read, bytes in all) of the captures, or None where the end is not known.
     fn progress(&self) -> Option<(u64, u64)> {
         let boards = lock(&self.boards);
@@ -147,7 +193,9 @@ impl Engine {
     fn sealed_bearers(&self) -> Result<Vec<u8>, String> {
         let boards = lock(&self.boards);
         let mut sections = Vec::new();
-        for (capture, board) in self.options.captures.iter().zip(boards.iter()) {
+        // All parts of a capture know the same.
+        for board in boards.iter().filter(|board| board.part.is_lead()) {
+            let capture = &self.options.captures[board.capture_number];
             let saved = lock(&board.bearers).clone();
             let saved = saved.ok_or("a capture has not ended")?;
             sections.push((capture.capture_point.clone(), saved));
@@ -182,32 +230,17 @@ impl Engine {
             return Err("the engine was started before".into());
         }
         let (sender, deliveries) = sync_channel(QUEUED_BODIES);
-        let mut workers = Vec::new();
-        for capture in &self.options.captures {
-            let seed = RandomState::new().hash_one(&capture.capture_point);
-            let mut pipeline =
-                Pipeline::new(&self.options, &capture.capture_point, &self.site_key, seed)?;
-            let source = open_source(capture, &self.stop).map_err(|error| error.to_string())?;
-            if let Some(kept) = self.take_remembered(&capture.capture_point) {
-                pipeline.remember(kept);
+        let mut runs: Vec<Run> = Vec::new();
+        for (number, capture) in self.options.captures.iter().enumerate() {
+            match &capture.interface {
+                Some(interface) => runs.extend(self.live(number, interface, &sender)?),
+                None => runs.push(self.replay(number, capture, sender.clone())?),
             }
-            let board = Arc::new(Board::default());
-            lock(&self.boards).push(Arc::clone(&board));
-            let stop = Arc::clone(&self.stop);
-            let maps = Arc::clone(&self.maps);
-            workers.push(Worker::new(
-                source,
-                pipeline,
-                stop,
-                maps,
-                board,
-                sender.clone(),
-            ));
         }
-        for (number, worker) in workers.into_iter().enumerate() {
+        for (number, run) in runs.into_iter().enumerate() {
             std::thread::Builder::new()
                 .name(format!("capture-{number}"))
-                .spawn(move || worker.run())
+                .spawn(run)
                 .map_err(|error| format!("cannot start a capture thread: {error}"))?;
         }
         *queue = Some(Queue {
@@ -215,6 +248,69 @@ impl Engine {
             drained: false,
         });
         Ok(())
+    }
+
+    /// Opens an interface; what is returned runs its workers.
+    fn live(
+        &self,
+        number: usize,
+        interface: &str,
+        deliveries: &SyncSender<Delivery>,
+    ) -> Result<Vec<Run>, String> {
+        let capture = &self.options.captures[number];
+        let sources = open_live(&self.options, capture, interface, &self.stop)?;
+        let kept = self.take_remembered(&capture.capture_point);
+        let of = sources.len() as u16;
+        let mut runs: Vec<Run> = Vec::new();
+        for (part, source) in (0..of).zip(sources) {
+            let part = Part { number: part, of };
+            let mut pipeline = self.pipeline(part, &capture.capture_point)?;
+            if let Some(kept) = &kept {
+                pipeline.remember(kept.clone());
+            }
+            let board = self.board(number, part);
+            let (stop, maps) = (Arc::clone(&self.stop), Arc::clone(&self.maps));
+            let worker = Worker::new(source, pipeline, stop, maps, board, deliveries.clone());
+            runs.push(Box::new(move || worker.run()));
+        }
+        Ok(runs)
+    }
+
+    /// Opens files; what is returned reads them.
+    fn replay(
+        &self,
+        number: usize,
+        capture: &Capture,
+        deliveries: SyncSender<Delivery>,
+    ) -> Result<Run, String> {
+        let point = &capture.capture_point;
+        let source = open_files_of(capture).map_err(|error| error.to_string())?;
+        let kept = self.take_remembered(point);
+        let (stop, maps) = (Arc::clone(&self.stop), Arc::clone(&self.maps));
+        if capture.workers > 1 {
+            let crew = Crew::new(&self.options, point, &self.site_key, capture.workers, kept)?;
+            let board = self.board(number, Part::WHOLE);
+            let shared = Shared::new(source, crew, stop, maps, board, deliveries);
+            return Ok(Box::new(move || shared.run()));
+        }
+        let mut pipeline = self.pipeline(Part::WHOLE, point)?;
+        if let Some(kept) = kept {
+            pipeline.remember(kept);
+        }
+        let board = self.board(number, Part::WHOLE);
+        let worker = Worker::new(source, pipeline, stop, maps, board, deliveries);
+        Ok(Box::new(move || worker.run()))
+    }
+
+    fn board(&self, number: usize, part: Part) -> Arc<Board> {
+        let board = Arc::new(Board::of(number, part));
+        lock(&self.boards).push(Arc::clone(&board));
+        board
+    }
+
+    fn pipeline(&self, part: Part, capture_point: &str) -> Result<Pipeline, String> {
+        let seed = RandomState::new().hash_one(capture_point);
+        Pipeline::for_part(part, &self.options, capture_point, &self.site_key, seed)
     }
 
     fn receive(&self, timeout: Duration) -> Option<Delivery> {

@@ -2,6 +2,7 @@
 
 mod engine;
 mod maps;
+mod shared;
 mod worker;
 
 use std::path::PathBuf;

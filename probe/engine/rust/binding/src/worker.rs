@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
 
-use edgeqoe_core::engine::options::Capture;
+use edgeqoe_core::engine::options::{Capture, Options};
+use edgeqoe_core::engine::shard::Part;
 use edgeqoe_core::engine::{Counters, Pipeline};
-use edgeqoe_core::source::{Event, LiveOptions, Source, SourceError, open_files, open_interface};
+use edgeqoe_core::source::{CaptureState, Event, Source, SourceError, open_files, open_interface};
 
 use crate::maps::MapInForce;
 
@@ -19,12 +20,29 @@ pub enum Delivery {
 }
 
 /// What the Python side may look at while a worker runs.
-#[derive(Default)]
 pub struct Board {
+    /// Which of the options' captures this is of, and which part of it.
+    pub capture_number: usize,
+    pub part: Part,
     pub counters: Mutex<Counters>,
     pub progress: Mutex<Option<(u64, u64)>>,
+    /// How a live capture fares.
+    pub capture: Mutex<Option<CaptureState>>,
     /// What is known of the mobile network's sessions, once the worker has ended.
     pub bearers: Mutex<Option<Vec<u8>>>,
+}
+
+impl Board {
+    pub fn of(capture_number: usize, part: Part) -> Self {
+        Self {
+            capture_number,
+            part,
+            counters: Mutex::default(),
+            progress: Mutex::default(),
+            capture: Mutex::default(),
+            bearers: Mutex::default(),
+        }
+    }
 }
 
 /// How many packets pass between two looks at the stop flag and at the map in force, and between
@@ -42,24 +60,22 @@ pub struct Worker {
     deliveries: SyncSender<Delivery>,
 }
 
-/// Opens a capture's source; live ones end within a fraction of a second once `stop` is set.
-pub fn open_source(
+/// Opens an interface, with a source for each worker; they end within a fraction of a second once `stop`
+/// is set. The error is one line.
+pub fn open_live(
+    options: &Options,
     capture: &Capture,
+    interface: &str,
     stop: &Arc<AtomicBool>,
-) -> Result<Box<dyn Source>, SourceError> {
-    match &capture.interface {
-        Some(interface) => {
-            let options = LiveOptions {
-                time_offset_ns: capture.time_offset_ns,
-                ignore_outgoing: capture.ignore_outgoing,
-            };
-            open_interface(interface, options, Arc::clone(stop))
-        }
-        None => {
-            let paths: Vec<PathBuf> = capture.files.iter().map(PathBuf::from).collect();
-            open_files(&paths, capture.time_offset_ns)
-        }
-    }
+) -> Result<Vec<Box<dyn Source>>, String> {
+    let opened = open_interface(interface, options.live(capture)?, stop);
+    opened.map_err(|error| error.to_string())
+}
+
+/// Opens a capture's files.
+pub fn open_files_of(capture: &Capture) -> Result<Box<dyn Source>, SourceError> {
+    let paths: Vec<PathBuf> = capture.files.iter().map(PathBuf::from).collect();
+    open_files(&paths, capture.time_offset_ns)
 }
 
 impl Worker {
@@ -71,7 +87,7 @@ impl Worker {
         board: Arc<Board>,
         deliveries: SyncSender<Delivery>,
     ) -> Self {
-        Self {
+        let worker = Self {
             source,
             pipeline,
             stop,
@@ -79,7 +95,9 @@ impl Worker {
             map_seen: 0,
             board,
             deliveries,
-        }
+        };
+        worker.note();
+        worker
     }
 
     /// Runs until the source ends, fails or is stopped, or until nobody takes the bodies.
@@ -98,7 +116,9 @@ impl Worker {
     }
 
     fn read(&mut self) -> Option<SourceError> {
-        while !self.stop.load(Ordering::Relaxed) {
+        // A live source ends by itself, after what the kernel holds for it.
+        let is_live = self.source.capture().is_some();
+        while is_live || !self.stop.load(Ordering::Relaxed) {
             if let Some(map) = self.maps.newer_than(&mut self.map_seen) {
                 self.pipeline.set_attribution(map);
             }
@@ -152,6 +172,9 @@ impl Worker {
         }
         if let Ok(mut progress) = self.board.progress.lock() {
             *progress = self.source.progress();
+        }
+        if let Ok(mut capture) = self.board.capture.lock() {
+            *capture = self.source.capture();
         }
     }
 }

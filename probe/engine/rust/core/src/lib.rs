@@ -15,5 +15,6 @@ pub mod memory;
 pub mod record;
 #[cfg(test)]
 mod reference;
+pub mod sha256;
 pub mod source;
 pub mod tcp;

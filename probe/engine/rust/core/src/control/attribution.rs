@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use crate::decap::Address;
+use crate::source::Range;
 
 /// What a rule asks of a flow; all that is given must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -81,6 +82,14 @@ impl Prefix {
             full
         };
         Self::new(address, length)
+    }
+
+    /// Its first address, and how many of the 128 bits count.
+    pub fn range(&self) -> Range {
+        Range {
+            network: self.network,
+            length: self.length,
+        }
     }
 
     fn cut(address: Address, length: u8) -> Self {

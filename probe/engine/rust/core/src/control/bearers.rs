@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use crate::control::identity::{Rat, Slice};
 use crate::control::message::{
-    BearerEnd, ControlEnd, Location, MAX_BEARERS, MAX_ENDS, MAX_FLOWS, Protocol, QosFlow, Role,
-    Rule, TunnelEnd,
+    BearerEnd, ControlEnd, Location, MAX_BEARERS, MAX_ENDS, MAX_FLOWS, Message, Protocol, QosFlow,
+    Role, Rule, TunnelEnd,
 };
 use crate::control::pfcp::Roles;
 use crate::decap::Address;
@@ -44,6 +44,8 @@ pub struct Located {
     pub location: Location,
     pub time_ns: u64,
     pub by: Option<Protocol>,
+    /// By a request that may be refused yet.
+    pub is_asked: bool,
 }
 
 /// One bearer of a context.
@@ -56,7 +58,12 @@ pub struct KnownBearer {
     pub qos_class: Option<u8>,
     /// QoS flows of a PDU session and their 5QI, [`MAX_FLOWS`] at most.
     pub flows: Vec<(u8, u8)>,
+    /// From which addresses packets came up (IPv6: /64), [`MAX_SEEN`] at most.
+    pub(super) seen: Vec<Address>,
 }
+
+/// Most addresses of a device that packets show; of IPv6 it may have been delegated many (RFC 8415 6.3).
+const MAX_SEEN: usize = 8;
 
 impl KnownBearer {
     fn class_of_flow(&self, qfi: u8) -> Option<u8> {
@@ -96,10 +103,16 @@ pub struct Context {
     pub registered: bool,
     pub(super) controls: Vec<(Protocol, ControlEnd)>,
     pub(super) ue_keys: Vec<UeKey>,
+    /// Its signalling connection has been given a context: that happens once.
+    pub(super) is_set_up: bool,
     /// Its signalling connection is over.
     pub(super) is_disconnected: bool,
     /// It began with a request for it.
     pub is_asked_for: bool,
+    /// By which number the protocol asked for it last; of each request another one.
+    pub(super) asked_by: Option<(Protocol, u32)>,
+    /// Its end was asked for.
+    pub(super) is_ending: bool,
     /// When it was heard of first, and last.
     pub(super) added_ns: u64,
     pub(super) heard_ns: u64,
@@ -112,6 +125,27 @@ impl Context {
         let mut ends = self.bearers.iter().flat_map(|bearer| &bearer.ends);
         ends.find(|end| end.role == Role::Access)
             .map(|end| end.end.address)
+    }
+
+    /// Whether the device is known to be at a base station, by its address of the user plane. One may have
+    /// several.
+    pub fn is_at(&self, node: Address) -> bool {
+        let mut ends = self.bearers.iter().flat_map(|bearer| &bearer.ends);
+        ends.any(|end| end.role == Role::Access && end.end.address == node)
+    }
+
+    /// Packets have come up a bearer from other addresses of that family alone. What has no number (PFCP) is
+    /// of the whole session.
+    fn contradicts(&self, bearer: u8, host: Address) -> bool {
+        let is_its = |known: &&KnownBearer| bearer == 0 || [0, bearer].contains(&known.id);
+        let mut seen = self
+            .bearers
+            .iter()
+            .filter(is_its)
+            .flat_map(|known| &known.seen);
+        let is_v4 = |one: &Address| one.as_v4().is_some();
+        let is_same_family = |one: &&Address| is_v4(one) == is_v4(&host);
+        seen.clone().any(|one| is_same_family(&one)) && !seen.any(|one| *one == host)
     }
 
     /// The class of a bearer's packet: of its QoS flow if it names one, else of the bearer. A flow whose
@@ -171,7 +205,7 @@ pub(super) const MAX_KEYS: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Before {
     located: Located,
-    /// Those of the base station, by bearer.
+    /// By bearer.
     ends: Vec<(u8, BearerEnd)>,
     rules: Vec<(Rule, BearerEnd)>,
 }
@@ -191,6 +225,8 @@ struct Waiting {
 pub struct Found<'a> {
     pub id: ContextId,
     pub context: &'a Context,
+    /// 0 without a tunnel.
+    pub bearer: u8,
     pub located: Located,
     pub qos_class: Option<u8>,
     pub role: Option<Role>,
@@ -220,8 +256,8 @@ impl Context {
     /// What a refusal is to bring back.
     pub fn before(&self) -> Before {
         let ends = self.bearers.iter().flat_map(|bearer| {
-            let of_access = bearer.ends.iter().filter(|end| end.role == Role::Access);
-            of_access.map(|&end| (bearer.id, end))
+            let ends = bearer.ends.iter();
+            ends.map(|&end| (bearer.id, end))
         });
         Before {
             located: self.located,
@@ -326,6 +362,7 @@ impl Bearers {
         Some(Found {
             id: waiting.context,
             context,
+            bearer: waiting.bearer,
             located,
             qos_class: match waiting.bearer {
                 0 => context.asked_class(end).or(context.class_of(0, qfi)),
@@ -350,11 +387,63 @@ impl Bearers {
         Some(Found {
             id,
             context,
+            bearer: 0,
             located: context.located,
             qos_class: None,
             role: None,
             access: context.access_address(),
         })
+    }
+
+    /// Whether a packet's address within a tunnel contradicts that the tunnel is a context's: the device has
+    /// another, or another device has it. Of IPv6 the device may have been delegated more than it is
+    /// known by (RFC 8415 6.3), but nothing comes down to what it never sent from.
+    pub fn is_anothers(&self, found: &Found<'_>, client: Address) -> bool {
+        let (host, context) = (host(client), found.context);
+        let is_v4 = host.as_v4().is_some();
+        match if is_v4 { context.v4 } else { context.v6 } {
+            Some(own) if own == host => return false,
+            Some(_) if is_v4 => return true,
+            // A gateway tells all addresses of a session at once.
+            None if !is_v4 && context.v4.is_some() && context.is_kept_by_core() => return true,
+            _ => {}
+        }
+        let is_strict = is_v4 || found.role == Some(Role::Access);
+        if is_strict && context.contradicts(found.bearer, host) {
+            return true;
+        }
+        let other = self.by_address.get(&host);
+        let other = other.filter(|other| **other != found.id);
+        let other = other.and_then(|&other| self.get(other)?.subscriber);
+        other.is_some_and(|other| context.subscriber.is_some_and(|own| own != other))
+    }
+
+    /// Takes in from which address a packet came up a tunnel.
+    pub fn witness(&mut self, end: TunnelEnd, client: Address) {
+        let host = host(client);
+        let waiting = self.by_tunnel.get(&end);
+        let Some(&Waiting {
+            context, bearer, ..
+        }) = waiting.filter(|one| one.role == Role::Core)
+        else {
+            return;
+        };
+        let (index, generation) = (context.index as usize, context.generation);
+        let slot = self
+            .slots
+            .get_mut(index)
+            .filter(|slot| slot.0 == generation);
+        let Some(known) = slot.and_then(|slot| slot.1.as_mut()) else {
+            return;
+        };
+        let Some(known) = known.bearers.iter_mut().find(|known| known.id == bearer) else {
+            return;
+        };
+        let is_other_v4 = |seen: &Address| host.as_v4().is_some() && seen.as_v4().is_some();
+        let seen = &mut known.seen;
+        if seen.len() < MAX_SEEN && !seen.contains(&host) && !seen.iter().any(is_other_v4) {
+            seen.push(host);
+        }
     }
 
     /// All contexts of a key: on S11 and Gn a device has one for all its sessions.
@@ -487,21 +576,35 @@ impl Bearers {
             return;
         };
         let gone: Vec<UeKey> = context.ue_keys.extract_if(.., |key| which(key)).collect();
-        context.is_disconnected |= !gone.is_empty() && context.ue_keys.is_empty();
+        let is_over = !gone.is_empty() && context.ue_keys.is_empty();
+        context.is_disconnected |= is_over;
+        context.is_set_up &= !is_over;
         for key in gone {
             remove_from(&mut self.by_ue, &key, id);
         }
     }
 
-    /// Who else was said to have a control-plane key, and is another subscriber.
-    pub fn others_of(&self, id: ContextId, protocol: Protocol, end: ControlEnd) -> Vec<ContextId> {
-        let own = self.get(id).and_then(|context| context.subscriber);
+    /// Who else than a subscriber was said to have a control-plane key.
+    pub fn others_of(
+        &self,
+        subscriber: Pseudonym,
+        protocol: Protocol,
+        end: ControlEnd,
+    ) -> Vec<ContextId> {
         let is_other = |one: &ContextId| {
             let known = self.get(*one).and_then(|context| context.subscriber);
-            known.is_some() && own.is_some() && known != own
+            known.is_some_and(|known| known != subscriber)
         };
         let ids = self.by_control(protocol, end).iter().copied();
         ids.filter(is_other).collect()
+    }
+
+    /// Whether an answer to a request for a session is of another one than a context, that has its key.
+    pub fn is_succeeded(&self, id: ContextId, answer: &Message) -> bool {
+        let asked_by = self.get(id).and_then(|context| context.asked_by);
+        asked_by.is_some_and(|(protocol, sequence)| {
+            protocol == answer.protocol && sequence != answer.sequence
+        })
     }
 
     /// Whether a session was given a key by a third node after it had one of this one: another SGW has
@@ -580,6 +683,13 @@ impl Bearers {
             Some(position) if known.ends[position].end == end.end => {}
             Some(position) => {
                 let old = std::mem::replace(&mut known.ends[position], end);
+                if end.role == Role::Core {
+                    known.seen.clear();
+                }
+                if end.role == Role::Access && old.end.address != end.end.address {
+                    // Nobody has told yet where the device is at the other base station.
+                    context.located = Located::default();
+                }
                 self.give_up(id, bearer, old, located, now_ns);
             }
             None if known.ends.len() < MAX_ENDS => known.ends.push(end),
@@ -659,6 +769,10 @@ impl Bearers {
         let Some(context) = self.get_mut(id) else {
             return;
         };
+        // Protocols number one tunnel differently: whoever tells of the move later leaves it as it was.
+        for bearer in &mut context.bearers {
+            bearer.ends.retain(|known| known.end != old.end);
+        }
         if old.role == Role::Access {
             let until_ns = now_ns.saturating_add(HANDED_OVER_NS);
             context.left = Some((old.end.address, was, until_ns));
@@ -700,12 +814,17 @@ impl Bearers {
         self.remove_ends(id, |known| known.end == end);
     }
 
-    /// What a request asked for was refused: the device is where it was.
-    pub fn restore(&mut self, id: ContextId, before: &Before, now_ns: u64) {
+    /// What a request asked for was refused: the device is where it was, and the ends that the request told
+    /// of are not its.
+    pub fn restore(&mut self, id: ContextId, before: &Before, told: &[TunnelEnd], now_ns: u64) {
         let was_there = |end: &BearerEnd| before.ends.iter().any(|(_, known)| known == end);
-        self.remove_ends(id, |end| end.role == Role::Access && !was_there(end));
+        self.remove_ends(id, |end| {
+            (end.role == Role::Access || told.contains(&end.end)) && !was_there(end)
+        });
         for &(bearer, end) in &before.ends {
-            self.set_end(id, bearer, end, now_ns);
+            if end.role == Role::Access {
+                self.set_end(id, bearer, end, now_ns);
+            }
         }
         self.update(id, now_ns, |context| {
             context.located = before.located;

@@ -38,6 +38,7 @@ fn cell(number: u32) -> Located {
         location,
         time_ns: 0,
         by: Some(Protocol::Gtpv2),
+        is_asked: false,
     }
 }
 
@@ -246,4 +247,38 @@ fn an_end_that_was_asked_for_may_become_anothers() {
     bearers.remove(first);
     let found = bearers.at_tunnel(end(9, 7), None, 0).expect("known");
     assert_eq!((found.id, found.qos_class), (second, None));
+}
+
+#[test]
+fn a_move_that_two_protocols_tell_of_one_after_the_other_happened_once() {
+    let mut bearers = Bearers::new(10);
+    let id = attached(&mut bearers, 7);
+    // PFCP numbers no bearers.
+    bearers.set_end(id, 0, access(1, 7), S);
+    bearers.set_end(id, 5, access(2, 70), 5 * S);
+    bearers.update(id, 5 * S, |context| context.located = cell(2));
+    let is_moved = |bearers: &Bearers| {
+        let context = bearers.get(id).expect("alive");
+        let old = bearers.at_tunnel(end(1, 7), None, 6 * S).expect("late");
+        assert_eq!(old.located, cell(1));
+        assert_eq!(context.located_at(address(1), 6 * S), Some(cell(1)));
+        assert_eq!(context.access_address(), Some(address(2)));
+        assert!(context.is_at(address(2)) && !context.is_at(address(1)));
+    };
+    is_moved(&bearers);
+    bearers.set_end(id, 0, access(2, 70), 5 * S + 2);
+    is_moved(&bearers);
+    assert_eq!(bearers.get(id).expect("alive").located, cell(2));
+}
+
+#[test]
+fn at_another_base_station_a_device_is_in_no_cell_until_one_is_told() {
+    let mut bearers = Bearers::new(10);
+    let id = attached(&mut bearers, 7);
+    bearers.set_end(id, 5, access(1, 70), 5 * S);
+    assert_eq!(bearers.get(id).expect("alive").located, cell(1));
+    bearers.set_end(id, 5, access(2, 70), 5 * S);
+    let left = bearers.get(id).expect("alive");
+    assert_eq!(left.located, Located::default());
+    assert_eq!(left.located_at(address(1), 6 * S), Some(cell(1)));
 }

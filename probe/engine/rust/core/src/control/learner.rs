@@ -91,9 +91,22 @@ impl Learner {
             if one.procedure == Procedure::CreateSession {
                 self.forget_unborn(&one.about, &mut Changes::default());
             }
+            if one.procedure == Procedure::DeleteSession {
+                self.forget_ending(&one.about);
+            }
             told.push((one, context));
         }
         told
+    }
+
+    /// Sessions whose end was asked for have ended, whatever became of the answer.
+    fn forget_ending(&mut self, about: &About) {
+        for &id in &about.contexts {
+            let context = self.bearers.get(id);
+            if context.is_some_and(|context| context.is_ending) {
+                self.forget(id, &mut Changes::default());
+            }
+        }
     }
 
     fn first_of(&self, contexts: &[ContextId]) -> Option<Context> {
@@ -150,13 +163,23 @@ impl Learner {
             return;
         }
         let ids = self.contexts_of(said);
+        let mut ids = self.without_ended(ids, said, changes);
+        if message.procedure == Procedure::ContextSetup {
+            // Each connection has one: the first message of the next was missed.
+            ids = self.without_connection(ids, said, |context| context.is_set_up);
+            self.take_keys_from_others(&ids, said);
+        }
         let known = ids
             .iter()
             .filter_map(|&id| Some((id, self.bearers.get(id)?)));
         let before = known.map(|(id, context)| (id, context.before())).collect();
         let ids = match message.procedure {
             // What is asked for here counts once it is agreed to.
-            Procedure::DeleteSession | Procedure::DeleteBearer | Procedure::ReleaseAccess => ids,
+            Procedure::DeleteSession => {
+                self.mark_ending(&ids, said);
+                ids
+            }
+            Procedure::DeleteBearer | Procedure::ReleaseAccess => ids,
             // It cannot be refused (TS 36.413 8.3.3, TS 38.413 8.3.3).
             Procedure::ContextRelease => {
                 self.end_connection(&ids, said, changes);
@@ -166,12 +189,88 @@ impl Learner {
         };
         let about = About {
             is_left: message.procedure == Procedure::DeleteSession && !message.ends_everywhere,
+            told: said.ends_of_bearers().map(|end| end.end).collect(),
             removed: said.removed().chain(message.linked_bearer).collect(),
             before,
             said: ids.is_empty().then(|| Box::new(said.alone())),
             contexts: ids,
         };
         self.transactions.set_about(message, said.ends, about);
+    }
+
+    /// What is said of a session whose end was asked for is of the next one: the answer was missed.
+    fn mark_ending(&mut self, ids: &[ContextId], said: &Said<'_>) {
+        for &id in ids {
+            if said.message.ends_everywhere
+                || !self.bearers.has_left(id, said.message.protocol, said.ends)
+            {
+                self.bearers
+                    .update(id, said.time_ns, |context| context.is_ending = true);
+            }
+        }
+    }
+
+    /// The core says for the first time what it calls a connection: who had that before has it no longer.
+    fn take_keys_from_others(&mut self, ids: &[ContextId], said: &Said<'_>) {
+        for key in said.ue_keys_of_owners() {
+            for other in self.bearers.by_ue(key).to_vec() {
+                if !ids.contains(&other) {
+                    self.bearers.drop_ues(other, |known| *known == key);
+                }
+            }
+        }
+    }
+
+    fn has_connection(&self, id: ContextId, said: &Said<'_>) -> bool {
+        let keys = self.bearers.get(id).map_or(&[][..], Context::ue_keys);
+        said.ue_keys().any(|key| keys.contains(&key))
+    }
+
+    /// Without those whose signalling connection is over, as its identities are another's.
+    fn without_connection(
+        &mut self,
+        ids: Vec<ContextId>,
+        said: &Said<'_>,
+        which: impl Fn(&Context) -> bool,
+    ) -> Vec<ContextId> {
+        let is_over = |id: &ContextId| self.bearers.get(*id).is_some_and(&which);
+        let (over, going_on): (Vec<_>, Vec<_>) = ids.into_iter().partition(is_over);
+        let protocol = said.message.protocol;
+        for id in over {
+            self.bearers.drop_ues(id, |key| key.protocol == protocol);
+        }
+        going_on
+    }
+
+    fn release_access(&mut self, ids: &[ContextId], changes: &mut Changes) {
+        for &id in ids {
+            self.note_keys(id, changes);
+            self.bearers.release_access(id);
+        }
+    }
+
+    /// Those of the contexts that go on; the others' keys were given out anew.
+    fn without_ended(
+        &mut self,
+        ids: Vec<ContextId>,
+        said: &Said<'_>,
+        changes: &mut Changes,
+    ) -> Vec<ContextId> {
+        let message = said.message;
+        let is_of_next = match message.procedure {
+            Procedure::CreateSession => true,
+            Procedure::ModifySession => message.phase == Phase::Request,
+            _ => false,
+        };
+        let has_ended = |id: &ContextId| {
+            let context = self.bearers.get(*id);
+            is_of_next && context.is_some_and(|context| context.is_ending)
+        };
+        let (ended, going_on): (Vec<_>, Vec<_>) = ids.into_iter().partition(has_ended);
+        for id in ended {
+            self.forget(id, changes);
+        }
+        going_on
     }
 
     fn on_answer(&mut self, said: &Said<'_>, changes: &mut Changes) {
@@ -182,14 +281,31 @@ impl Learner {
         let about = about.unwrap_or_default();
         let mut ids = about.contexts.clone();
         ids.retain(|&id| self.bearers.get(id).is_some());
+        if said.is_of_ran() {
+            // Another connection has the identities by now, and the answer to the request was missed.
+            ids.retain(|&id| self.has_connection(id, said));
+        }
         if ids.is_empty() {
             ids = self.contexts_of(said);
+            ids = self.without_ended(ids, said, changes);
+        }
+        if ended.is_none() && said.message.procedure == Procedure::ContextSetup {
+            // The request was missed, and perhaps with it that another device has the connection.
+            ids = self.without_connection(ids, said, |context| !context.is_set_up);
         }
         if ended.is_none() && said.message.procedure == Procedure::CreateSession {
             // The key was given to another, whose request was missed: this one's own has no answer yet.
             let is_asked_for = |context: &Context| context.is_asked_for;
             ids.retain(|&id| !self.bearers.get(id).is_some_and(is_asked_for));
+            // Or had one, to a request of another number, and its end was missed.
+            for id in ids
+                .extract_if(.., |id| self.bearers.is_succeeded(*id, said.message))
+                .collect::<Vec<_>>()
+            {
+                self.forget(id, changes);
+            }
         }
+        let is_unasked = ended.is_none();
         changes.ended = ended.map(|ended| {
             let context = self.first_of(&ids).or(said_of(&ended.about));
             (ended, context)
@@ -199,8 +315,10 @@ impl Learner {
                 self.forget_unborn(&about, changes);
             }
             for (id, before) in &about.before {
+                self.bearers
+                    .update(*id, said.time_ns, |context| context.is_ending = false);
                 self.note_keys(*id, changes);
-                self.bearers.restore(*id, before, said.time_ns);
+                self.bearers.restore(*id, before, &about.told, said.time_ns);
                 self.note_keys(*id, changes);
             }
             return;
@@ -236,6 +354,14 @@ impl Learner {
             }
             _ => {
                 let ids = self.apply(ids, said, changes);
+                if is_unasked && said.message.procedure == Procedure::PathSwitch {
+                    // Where to was missed.
+                    self.release_access(&ids, changes);
+                }
+                for &id in &ids {
+                    self.bearers
+                        .update(id, said.time_ns, |context| context.located.is_asked = false);
+                }
                 if said.message.procedure == Procedure::PathSwitch {
                     self.retire_access_keys(&ids, said);
                 }
@@ -350,9 +476,14 @@ impl Learner {
         }
         let asks = (Procedure::CreateSession, Phase::Request);
         let is_asked_for = is_new && (said.message.procedure, said.message.phase) == asks;
+        let message = said.message;
+        let begins = message.procedure == Procedure::CreateSession;
+        let asked_by = begins.then_some((message.protocol, message.sequence));
         for &id in &ids {
             self.bearers.update(id, said.time_ns, |context| {
-                context.is_asked_for = is_asked_for
+                context.is_asked_for = is_asked_for;
+                context.is_set_up |= message.procedure == Procedure::ContextSetup;
+                context.asked_by = asked_by.or(context.asked_by);
             });
         }
         for &id in &ids {
@@ -364,10 +495,7 @@ impl Learner {
             }
             Procedure::HandoverNotify => self.retire_access_keys(&ids, said),
             Procedure::ReleaseAccess | Procedure::ContextRelease => {
-                for &id in &ids {
-                    self.note_keys(id, changes);
-                    self.bearers.release_access(id);
-                }
+                self.release_access(&ids, changes);
             }
             _ => {
                 let removed: Vec<u8> = said.removed().collect();
@@ -470,6 +598,8 @@ impl Learner {
         };
         match (connection.subscriber, session.subscriber) {
             (Some(one), Some(other)) => one == other,
+            // Somebody had the end before, of whom nothing is to be learned.
+            (Some(_), None) => session.is_kept_by_core(),
             _ => !connection.registered || session.is_kept_by_core(),
         }
     }
@@ -588,7 +718,7 @@ impl Learner {
         // The first message of its connection, which was missed, may have said that it is another's.
         let may_be_anothers = |id: &ContextId| {
             let context = self.bearers.get(*id);
-            said.is_of_ran() && context.is_some_and(Context::may_have_ended)
+            context.is_some_and(Context::may_have_ended)
         };
         owners.find(|id| !may_be_anothers(id))
     }
@@ -657,10 +787,13 @@ impl Learner {
 
     fn learn_keys(&mut self, id: ContextId, said: &Said<'_>, changes: &mut Changes) {
         let message = said.message;
+        let known = self.bearers.get(id).and_then(|context| context.subscriber);
+        let subscriber = said.subscriber.or(known);
         for end in said.control_ends() {
             self.bearers.add_control(id, message.protocol, end);
             // A node gives a key to another only after the end of who had it, which was missed.
-            for other in self.bearers.others_of(id, message.protocol, end) {
+            let others = subscriber.map(|one| self.bearers.others_of(one, message.protocol, end));
+            for other in others.unwrap_or_default() {
                 self.forget(other, changes);
             }
         }
@@ -747,7 +880,7 @@ impl Learner {
             }
             context.registered =
                 (context.registered || message.registers) && said.subscriber.is_none();
-            locate(context, &message.location, protocol, said.time_ns);
+            locate(context, said);
         });
         if let Some(subscriber) = said.subscriber {
             self.note_subscriber(id, subscriber);
@@ -893,12 +1026,7 @@ impl Said<'_> {
             slice: message.slice,
             ..Context::default()
         };
-        locate(
-            &mut context,
-            &message.location,
-            message.protocol,
-            self.time_ns,
-        );
+        locate(&mut context, self);
         context
     }
 
@@ -918,6 +1046,10 @@ impl Said<'_> {
 
     fn apn(&self) -> Option<Arc<str>> {
         self.message.apn.as_deref().map(Arc::from)
+    }
+
+    fn ends_of_bearers(&self) -> impl Iterator<Item = &BearerEnd> {
+        self.message.bearers.iter().flat_map(|bearer| &bearer.ends)
     }
 
     fn bearer_ids(&self) -> impl Iterator<Item = u8> {
@@ -1002,7 +1134,8 @@ fn subscriber_of(identity: &Identity, pseudonyms: &Pseudonyms) -> Option<Pseudon
 
 /// A cell, area or node that a message says takes the place of what was known; what it leaves out is
 /// kept only where it belongs to the same place.
-fn locate(context: &mut Context, location: &Location, by: Protocol, time_ns: u64) {
+fn locate(context: &mut Context, said: &Said<'_>) {
+    let location = &said.message.location;
     if *location == Location::default() {
         return;
     }
@@ -1017,8 +1150,9 @@ fn locate(context: &mut Context, location: &Location, by: Protocol, time_ns: u64
             area: location.area.or(known.area.filter(|_| same_cell)),
             node,
         },
-        time_ns,
-        by: Some(by),
+        time_ns: said.time_ns,
+        by: Some(said.message.protocol),
+        is_asked: said.message.phase == Phase::Request,
     };
 }
 

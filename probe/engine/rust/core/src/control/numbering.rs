@@ -4,6 +4,10 @@
 //! container numbers those of a QoS flow in 24 (TS 38.415 5.5.3.18 and 5.5.3.19). A number that is skipped
 //! is *missing*; one that comes after all, within the last 64, is *late*. What was lost is the difference:
 //! both only ever grow, so that sums over intervals are right though a packet comes in a later one.
+//!
+//! Nothing says that a sender counts each tunnel's packets: some write random numbers, or count all tunnels
+//! together. A gap is told once the next number goes on from behind it, and no more where gaps are the
+//! rule; what fits no count is *disordered*, and is neither missing nor numbered.
 
 /// What one packet adds, or what several did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -17,6 +21,8 @@ pub struct Counted {
     /// Times that the numbers went on elsewhere: another sender, a restart, or more loss than is
     /// believed. What was between is not counted as missing.
     pub jumps: u32,
+    /// Packets whose number fits no count.
+    pub disordered: u32,
 }
 
 impl Counted {
@@ -25,6 +31,7 @@ impl Counted {
         self.missing = self.missing.saturating_add(other.missing);
         self.late = self.late.saturating_add(other.late);
         self.jumps = self.jumps.saturating_add(other.jumps);
+        self.disordered = self.disordered.saturating_add(other.disordered);
     }
 }
 
@@ -50,6 +57,8 @@ impl Counter {
 const MAX_MISSING: u32 = 1000;
 /// How far back a number is told from one that was seen.
 const WINDOW: u32 = u64::BITS;
+/// How many more gaps than numbers in order a sender may show that counts; as many again after long order.
+const TRUST: u8 = 16;
 /// After such a silence the numbers may be those of another tunnel with the same identifier.
 const SILENCE_NS: u64 = 30_000_000_000;
 
@@ -59,8 +68,11 @@ pub struct Numbering {
     highest: u32,
     /// Of the 64 numbers up to the highest; the lowest bit is the highest number's.
     seen: u64,
+    /// A number behind a gap, which the next has to confirm.
+    beyond_gap: Option<u32>,
     /// What would follow a number that did not fit.
     expected_elsewhere: Option<u32>,
+    trust: u8,
     pub last_ns: u64,
 }
 
@@ -70,7 +82,9 @@ impl Numbering {
         Self {
             highest: number,
             seen: u64::MAX,
+            beyond_gap: None,
             expected_elsewhere: None,
+            trust: TRUST,
             last_ns: time_ns,
         }
     }
@@ -84,14 +98,56 @@ impl Numbering {
             return one();
         }
         let modulus = counter.modulus();
+        let mut counted = self.settle_gap(number, modulus);
+        counted.add(self.place(number, modulus, time_ns));
+        counted
+    }
+
+    /// Takes in the number behind a gap if the next one stands beside it.
+    fn settle_gap(&mut self, next: u32, modulus: u32) -> Counted {
+        let Some(beyond) = self.beyond_gap else {
+            return Counted::default();
+        };
+        let apart = next.wrapping_sub(beyond) & (modulus - 1);
+        let behind = self.highest.wrapping_sub(next) & (modulus - 1);
+        if apart == 0 || behind < WINDOW {
+            // A copy tells nothing.
+            return Counted::default();
+        }
+        self.beyond_gap = None;
+        if apart > WINDOW && apart < modulus - WINDOW {
+            return disordered();
+        }
+        self.trust = self.trust.saturating_sub(1);
+        let ahead = beyond.wrapping_sub(self.highest) & (modulus - 1);
+        let counted = self.go_on(beyond, ahead);
+        if self.trust > 0 {
+            counted
+        } else {
+            disordered()
+        }
+    }
+
+    fn place(&mut self, number: u32, modulus: u32, time_ns: u64) -> Counted {
         let ahead = number.wrapping_sub(self.highest) & (modulus - 1);
         let behind = modulus - ahead;
         match ahead {
-            1..=MAX_MISSING => self.go_on(number, ahead),
             0 => Counted::default(),
+            1 => {
+                self.gain_trust();
+                self.go_on(number, 1)
+            }
+            2..=MAX_MISSING => {
+                self.beyond_gap = Some(number);
+                Counted::default()
+            }
             _ if behind < WINDOW => self.on_earlier(behind),
             _ => self.on_stray(number, modulus, time_ns),
         }
+    }
+
+    fn gain_trust(&mut self) {
+        self.trust = (self.trust + 1).min(2 * TRUST);
     }
 
     fn go_on(&mut self, number: u32, ahead: u32) -> Counted {
@@ -111,6 +167,7 @@ impl Numbering {
             return Counted::default();
         }
         self.seen |= bit;
+        self.gain_trust();
         Counted { late: 1, ..one() }
     }
 
@@ -118,10 +175,17 @@ impl Numbering {
     fn on_stray(&mut self, number: u32, modulus: u32, time_ns: u64) -> Counted {
         if self.expected_elsewhere != Some(number) {
             self.expected_elsewhere = Some(number.wrapping_add(1) & (modulus - 1));
-            return Counted::default();
+            return disordered();
         }
         *self = Self::begin(number, time_ns);
         Counted { jumps: 1, ..one() }
+    }
+}
+
+fn disordered() -> Counted {
+    Counted {
+        disordered: 1,
+        ..Counted::default()
     }
 }
 
@@ -162,7 +226,8 @@ mod tests {
     #[test]
     fn a_skipped_number_is_missing() {
         assert_eq!(figures([10, 11, 13, 14]), [4, 1, 0, 0]);
-        assert_eq!(figures([10, 15]), [2, 4, 0, 0]);
+        assert_eq!(figures([10, 15, 16]), [3, 4, 0, 0]);
+        assert_eq!(figures([10, 15]), [1, 0, 0, 0], "not yet confirmed");
     }
 
     #[test]
@@ -194,8 +259,8 @@ mod tests {
     fn numbers_go_around() {
         assert_eq!(figures([65_534, 65_535, 0, 1]), [4, 0, 0, 0]);
         assert_eq!(figures([65_534, 1, 65_535]), [3, 2, 1, 0]);
-        let flow = count(Counter::Flow(9), [0xff_fffe, 0xff_ffff, 0, 2]);
-        assert_eq!((flow.packets, flow.missing), (4, 1));
+        let flow = count(Counter::Flow(9), [0xff_fffe, 0xff_ffff, 0, 2, 3]);
+        assert_eq!((flow.packets, flow.missing), (5, 1));
         let beyond = count(Counter::Flow(9), [65_535, 65_536]);
         assert_eq!((beyond.packets, beyond.missing), (2, 0));
     }
@@ -214,17 +279,36 @@ mod tests {
 
     #[test]
     fn the_largest_gap_that_is_believed() {
-        assert_eq!(figures([0, 1000]), [2, 999, 0, 0]);
-        assert_eq!(figures([0, 1001]), [1, 0, 0, 0]);
+        assert_eq!(figures([0, 1000, 1001]), [3, 999, 0, 0]);
+        assert_eq!(figures([0, 1001, 1003]), [1, 0, 0, 0]);
     }
 
     #[test]
     fn after_a_long_silence_the_numbers_begin_anew() {
         let mut numbering = Numbering::begin(10, 0);
-        let soon = numbering.on_number(Counter::Tunnel, 20, SILENCE_NS);
+        numbering.on_number(Counter::Tunnel, 20, SILENCE_NS);
+        let soon = numbering.on_number(Counter::Tunnel, 21, SILENCE_NS);
         assert_eq!(soon.missing, 9);
         let later = numbering.on_number(Counter::Tunnel, 30, 2 * SILENCE_NS + 1);
         assert_eq!((later.packets, later.missing, later.jumps), (1, 0, 0));
+    }
+
+    #[test]
+    fn a_sender_whose_numbers_are_no_count_has_lost_nothing() {
+        let random = (0..300_u32).map(|step| step.wrapping_mul(2_654_435_761) >> 16);
+        let backwards = (0..300_u32).map(|step| 40_000 - step);
+        for numbers in [random.collect::<Vec<_>>(), backwards.collect()] {
+            let counted = count(Counter::Tunnel, numbers);
+            assert!(counted.packets < 5 && counted.missing < 100, "{counted:?}");
+            assert!(counted.disordered > 200, "{counted:?}");
+        }
+    }
+
+    #[test]
+    fn a_sender_that_counts_all_its_tunnels_together_is_soon_not_believed() {
+        let counted = count(Counter::Tunnel, (0..300).map(|step| step * 7));
+        assert!(counted.missing <= 6 * u32::from(TRUST), "{counted:?}");
+        assert!(counted.disordered > 270, "{counted:?}");
     }
 
     proptest! {
@@ -247,12 +331,13 @@ mod tests {
             // The ends are not lost and not late: else nobody could tell.
             let last = (start + fates.len() as u32) & 0xffff;
             sent.push((fates.len() + 8, last));
+            sent.push((fates.len() + 9, (last + 1) & 0xffff));
             sent.sort_by_key(|&(time, _)| time);
             let before = start.wrapping_sub(1) & 0xffff;
             let counted = count(Counter::Tunnel, [before].into_iter().chain(sent.iter().map(|one| one.1)));
             let lost = fates.iter().filter(|&&fate| fate == 0).count() as u32;
             prop_assert_eq!(counted.missing - counted.late, lost);
-            prop_assert_eq!(counted.packets, fates.len() as u32 + 2 - lost);
+            prop_assert_eq!(counted.packets, fates.len() as u32 + 3 - lost);
             prop_assert_eq!(counted.jumps, 0);
         }
 

@@ -130,9 +130,13 @@ fn ports_of(inner: &Inner<'_>) -> Option<[u16; 2]> {
 
 #[inline]
 fn are_known(ports: [u16; 2]) -> bool {
-    ports
-        .iter()
-        .any(|port| matches!(*port, gtp::PORT | pfcp::PORT) || radius::PORTS.contains(port))
+    ports.into_iter().any(is_control_port)
+}
+
+/// UDP ports of the control plane.
+#[inline]
+pub fn is_control_port(port: u16) -> bool {
+    matches!(port, gtp::PORT | pfcp::PORT) || radius::PORTS.contains(&port)
 }
 
 fn payload_of<'a>(inner: &Inner<'a>) -> Option<&'a [u8]> {

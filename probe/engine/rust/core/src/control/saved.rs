@@ -290,12 +290,24 @@ saved_fields!(
         differentiator
     },
     Location { cell, area, node },
-    Located {
-        location,
-        time_ns,
-        by
-    },
 );
+
+/// A request under way at the end is none at the next start.
+impl Saved for Located {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.location.put(out);
+        self.time_ns.put(out);
+        self.by.put(out);
+    }
+    fn take(from: &mut Cursor<'_>) -> Read<Self> {
+        Ok(Self {
+            location: Saved::take(from)?,
+            time_ns: Saved::take(from)?,
+            by: Saved::take(from)?,
+            is_asked: false,
+        })
+    }
+}
 
 /// Values without content are saved as their place in a list, which only grows at its end.
 macro_rules! saved_names {
@@ -500,6 +512,7 @@ impl Saved for KnownBearer {
             ends: take_all(from, MAX_ENDS)?,
             qos_class: Saved::take(from)?,
             flows: take_all(from, MAX_FLOWS)?,
+            seen: Vec::new(),
         })
     }
 }
@@ -550,6 +563,9 @@ impl Saved for Context {
             registered: Saved::take(from)?,
             is_disconnected: Saved::take(from)?,
             is_asked_for: Saved::take(from)?,
+            asked_by: None,
+            is_set_up: false,
+            is_ending: false,
             revision: 0,
             controls: take_all(from, MAX_KEYS)?,
             ue_keys: take_all(from, MAX_KEYS)?,

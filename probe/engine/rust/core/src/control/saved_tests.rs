@@ -92,6 +92,7 @@ fn located() -> impl Strategy<Value = Located> {
         location,
         time_ns,
         by,
+        is_asked: false,
     })
 }
 
@@ -114,6 +115,7 @@ fn bearers() -> impl Strategy<Value = Vec<KnownBearer>> {
         ends,
         qos_class,
         flows,
+        seen: Vec::new(),
     });
     vec(one, 0..=MAX_BEARERS)
 }

@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::control::bearers::{Before, Context, ContextId};
-use crate::control::message::{Cause, ControlEnd, Message, Phase, Procedure, Protocol, UeIds};
+use crate::control::message::{
+    Cause, ControlEnd, Message, Phase, Procedure, Protocol, TunnelEnd, UeIds,
+};
 use crate::decap::Address;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -101,6 +103,8 @@ pub struct About {
     pub contexts: Vec<ContextId>,
     /// A session is to go, but perhaps only here (TS 29.274 7.2.9.1): see [`Message::ends_everywhere`].
     pub is_left: bool,
+    /// Tunnel ends that the request named.
+    pub told: Vec<TunnelEnd>,
     /// Bearers that are to go.
     pub removed: Vec<u8>,
     /// What its contexts were before: a refusal leaves all as it was.

@@ -1,7 +1,9 @@
 //! What the headers of tunnelled packets say of the transport network and of the RAN: numbers that are
 //! missing, round trips between tap and base station, and the delays that the RAN reports.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+
+use crate::engine::HashMap;
 
 use crate::control::numbering::{Counted, Counter, Numbering};
 use crate::control::paths::{Ends, RoundTrips};
@@ -101,17 +103,20 @@ pub struct Tunnels {
     pub malformed: u64,
     /// Delays and stamps that are not believed.
     pub implausible: u64,
+    /// Packets whose number fits no count of their sender.
+    pub disordered: u64,
 }
 
 impl Tunnels {
     pub fn new(limits: TunnelLimits) -> Self {
         Self {
             limits,
-            counters: HashMap::new(),
-            monitored: HashMap::new(),
+            counters: HashMap::default(),
+            monitored: HashMap::default(),
             shed: 0,
             malformed: 0,
             implausible: 0,
+            disordered: 0,
         }
     }
 
@@ -174,6 +179,7 @@ impl Tunnels {
         };
         let counted = entry.numbering.on_number(key.counter, number, time_ns);
         entry.counted.add(counted);
+        self.disordered += u64::from(counted.disordered);
         counted
     }
 
@@ -252,7 +258,7 @@ impl Tunnels {
     /// forgotten.
     pub fn drain(&mut self, now_ns: u64) -> impl Iterator<Item = (Ends, Traffic)> + use<> {
         let idle_ns = self.limits.idle_ns;
-        let mut told: HashMap<Ends, Traffic> = HashMap::new();
+        let mut told: HashMap<Ends, Traffic> = HashMap::default();
         self.counters.retain(|key, entry| {
             let counted = std::mem::take(&mut entry.counted);
             if counted != Counted::default() {

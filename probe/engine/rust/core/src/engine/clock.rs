@@ -27,6 +27,8 @@ pub struct Clock {
     /// The last packet was more than a day ahead, at this time.
     leap_ns: Option<u64>,
     behind: u32,
+    /// Whether the last packet brought another second, or the first.
+    is_another_second: bool,
     /// Packets whose time was not believed.
     pub leaps_doubted: u64,
     /// How often the clock was set back.
@@ -52,11 +54,28 @@ impl Clock {
         let packet_ns = packet_ns.min(LATEST_NS);
         self.last_packet_ns = packet_ns;
         let step = self.step(packet_ns);
-        match step {
-            Step::Stay => {}
-            Step::Forward(now_ns) | Step::Back(now_ns) => self.now_ns = now_ns,
-        }
+        self.is_another_second = match step {
+            Step::Stay => false,
+            Step::Forward(now_ns) => {
+                let before_ns = std::mem::replace(&mut self.now_ns, now_ns);
+                before_ns == 0 || now_ns / SECOND_NS != before_ns / SECOND_NS
+            }
+            Step::Back(now_ns) => {
+                self.now_ns = now_ns;
+                true
+            }
+        };
         step
+    }
+
+    /// Whether what happens once a second is due with the time observed last.
+    pub fn is_another_second(&self) -> bool {
+        self.is_another_second
+    }
+
+    /// Takes over the time of another clock.
+    pub fn follow(&mut self, now_ns: u64) {
+        self.now_ns = now_ns;
     }
 
     fn step(&mut self, packet_ns: u64) -> Step {

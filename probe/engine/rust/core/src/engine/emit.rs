@@ -1,9 +1,11 @@
 //! From a session's interval to a record.
 
 use crate::decap::{Address, Transport};
-use crate::engine::application::{Quic, Report, encrypted_dns};
+use crate::engine::application::encrypted_dns::{self, Facts};
+use crate::engine::application::{Quic, Report};
 use crate::engine::failure::Verdict;
-use crate::engine::notes::Note;
+use crate::engine::joint::Desk;
+use crate::engine::notes::{Note, Notes};
 use crate::engine::options::ClientAddress;
 use crate::engine::place::Place;
 use crate::engine::session::Session;
@@ -31,13 +33,54 @@ pub struct IntervalEnd {
     pub end_reason: Option<EndReason>,
 }
 
+/// What is still open in a session's record: other sessions have a say in it.
+#[derive(Debug, Clone, Copy)]
+pub struct Open<'a> {
+    pub key: FlowKey,
+    pub up: Direction,
+    pub verdict: Verdict,
+    pub notes: Notes,
+    /// What DNS calls the server.
+    pub name: Option<&'a str>,
+}
+
+impl Open<'_> {
+    pub fn evidence(&self) -> Option<String> {
+        let evidence = self.verdict.evidence();
+        let evidence = (!evidence.is_empty()).then(|| evidence.to_string());
+        let evidence = self.notes.behind(evidence.as_deref());
+        evidence.map(Into::into)
+    }
+}
+
+/// What takes records in.
+pub trait Rows {
+    fn add<'a>(&mut self, record: Record<'a>, open: &Open<'a>);
+}
+
+impl Rows for Columns {
+    fn add<'a>(&mut self, mut record: Record<'a>, open: &Open<'a>) {
+        if record.server_name.is_none() {
+            record.server_name = open.name;
+            record.server_name_source = open.name.map(|_| "dns");
+        }
+        let facts = Facts {
+            app_protocol: record.app_protocol,
+            server_name: record.server_name,
+            alpn: record.alpn,
+        };
+        record.app_protocol = encrypted_dns::settled_protocol(&facts, &open.key, open.up);
+        self.push(&record);
+    }
+}
+
 /// Writes the record of the interval that ends now, and starts the next one.
 pub fn emit(
     stamp: &Stamp,
     key: &FlowKey,
     session: &mut Session,
     end: IntervalEnd,
-    columns: &mut Columns,
+    rows: &mut impl Rows,
 ) {
     let last = end.end_reason.is_some();
     let (up, down) = (session.up, session.up.opposite());
@@ -117,9 +160,7 @@ pub fn emit(
     if let (Some(tunnelled), Some(ran_delay)) = (&tunnelled, &ran_delay) {
         tunnel_fields(&mut record, tunnelled, ran_delay);
     }
-    let mut report = session.application.take_report();
-    report.settle_name(session.name_from_dns.as_deref());
-    encrypted_dns::settle_protocol(&mut report, key, up);
+    let report = session.application.take_report();
     if report.dns_truncated {
         session.notes.add(Note::DnsTruncated);
     }
@@ -129,14 +170,51 @@ pub fn emit(
         record.requests_failed = Some(ping.unanswered);
     }
     outcome_fields(&mut record, &end);
-    let evidence = end.verdict.evidence();
-    let evidence = (!evidence.is_empty()).then(|| evidence.to_string());
-    let evidence = std::mem::take(&mut session.notes).behind(evidence.as_deref());
+    let open = Open {
+        key: *key,
+        up,
+        verdict: end.verdict,
+        notes: std::mem::take(&mut session.notes),
+        name: session.name_from_dns.as_deref(),
+    };
+    let evidence = open.evidence();
     record.evidence = evidence.as_deref();
-    columns.push(&record);
+    rows.add(record, &open);
     session.volumes = Default::default();
     session.interval_index += 1;
     session.interval_start_ns = end.end_ns;
+}
+
+/// Writes a record that has volumes alone, of another place than the session's.
+pub fn write_volume(
+    stamp: &Stamp,
+    key: &FlowKey,
+    session: &Session,
+    place: &Place,
+    volumes: &[Volume; 2],
+    end_ns: u64,
+    desk: &mut Desk,
+) {
+    let (up, down) = (session.up, session.up.opposite());
+    let ends = Ends::of(key, up, stamp.client_address);
+    let mut record = Record {
+        session_id: session.id,
+        record_kind: RecordKind::Interim.as_str(),
+        interval_index: session.interval_index,
+        capture_point: &stamp.capture_point,
+        flow_start_time: session.flow_start_ns,
+        start_time: session.interval_start_ns,
+        end_time: end_ns,
+        transport: transport_name(key.transport),
+        encapsulation: session.encapsulation.as_deref(),
+        qfi: session.qfi,
+        flags: flags(session),
+        ..Record::default()
+    };
+    endpoint_fields(&mut record, &ends);
+    attribution_fields(&mut record, place, end_ns);
+    volume_fields(&mut record, &volumes[up.index()], &volumes[down.index()]);
+    desk.tell_of(session, &record);
 }
 
 fn endpoint_fields<'a>(record: &mut Record<'a>, ends: &'a Ends) {

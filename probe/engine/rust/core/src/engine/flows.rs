@@ -41,23 +41,6 @@ impl Flow {
             Self::Turning => 0,
         }
     }
-
-    pub fn flow_start_ns(&self) -> u64 {
-        match self {
-            Self::Awake(session) => session.flow_start_ns,
-            Self::Asleep(sleeper) => sleeper.flow_start_ns(),
-            Self::Turning => 0,
-        }
-    }
-
-    /// Whether it may be an attempt to connect that nobody has answered.
-    pub fn may_be_unanswered(&self) -> bool {
-        match self {
-            Self::Awake(_) => true,
-            Self::Asleep(sleeper) => sleeper.is_opening(),
-            Self::Turning => false,
-        }
-    }
 }
 
 /// All flows, by five-tuple. Bounded by its capacity; the caller evicts when it is full.

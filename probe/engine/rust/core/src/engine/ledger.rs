@@ -3,7 +3,7 @@
 use rmp::encode;
 
 use crate::decap::{Counters, Undecodable};
-use crate::source::InterfaceLedger;
+use crate::source::{InterfaceLedger, Packet};
 
 /// Why a decoded packet gave no measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,10 @@ struct Account {
     received: u64,
     dropped_kernel: u64,
     dropped_nic: u64,
+    filtered: u64,
+    offered: u64,
+    unaccounted: u64,
+    interruptions: u64,
     no_timestamp: u64,
     time_went_back: u64,
     decoded: u64,
@@ -36,11 +40,20 @@ struct Account {
     copies: u64,
 }
 
+/// Packets that were learned from, and are counted elsewhere.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Learned {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
 /// Totals per interface, and what of them was reported.
 #[derive(Debug, Default)]
 pub struct Ledger {
     untracked: Vec<[u64; OWN_REASONS.len()]>,
     copies: Vec<u64>,
+    /// What another part counts.
+    learned: Vec<Learned>,
     reported: Vec<Account>,
 }
 
@@ -54,32 +67,42 @@ impl Ledger {
         *entry(&mut self.copies, interface) += 1;
     }
 
+    /// Takes back a packet that the decoder counted, and another part of the engine counts.
+    ///
+    /// Bias: of one in fragments, the fragment that completed it.
+    #[cold]
+    pub fn learned(&mut self, packet: &Packet<'_>) {
+        let learned = entry(&mut self.learned, packet.interface);
+        learned.packets += 1;
+        learned.bytes += u64::from(packet.wire_len);
+    }
+
+    /// What was taken back over all interfaces since the start.
+    pub fn all_learned(&self) -> Learned {
+        let mut all = Learned::default();
+        for learned in &self.learned {
+            all.packets += learned.packets;
+            all.bytes += learned.bytes;
+        }
+        all
+    }
+
     /// Packets that the mirror had shown already, over all interfaces since the start.
     pub fn copies(&self) -> u64 {
         self.copies.iter().sum()
     }
 
+    /// Takes over the counts of packets that the mirror had shown already.
+    pub fn set_copies(&mut self, copies: Vec<u64>) {
+        self.copies = copies;
+    }
+
     /// (reason, packets) over all interfaces since the start; only reasons that occurred.
-    pub fn undecodable_totals(&self, decoder: &[Counters]) -> Vec<(&'static str, u64)> {
-        let foreign = Undecodable::ALL.iter().map(|&why| {
-            (
-                why.reason(),
-                decoder
-                    .iter()
-                    .map(|counters| counters.undecodable_for(why))
-                    .sum(),
-            )
-        });
-        let own = OWN_REASONS.iter().enumerate().map(|(index, &reason)| {
-            (
-                reason,
-                self.untracked.iter().map(|counts| counts[index]).sum(),
-            )
-        });
-        foreign
-            .chain(own)
-            .filter(|&(_, packets): &(_, u64)| packets > 0)
-            .collect()
+    pub fn untracked_totals(&self) -> Vec<(&'static str, u64)> {
+        let counts_of = |index: usize| self.untracked.iter().map(move |counts| counts[index]);
+        let totals = OWN_REASONS.iter().enumerate();
+        let totals = totals.map(|(index, &reason)| (reason, counts_of(index).sum()));
+        totals.filter(|&(_, packets)| packets > 0).collect()
     }
 
     /// Writes what happened since the last report: a list with a map per interface that changed.
@@ -117,6 +140,10 @@ impl Ledger {
             account.received = source.received;
             account.dropped_kernel = source.dropped_kernel;
             account.dropped_nic = source.dropped_nic;
+            account.filtered = source.filtered;
+            account.offered = source.offered;
+            account.unaccounted = source.unaccounted;
+            account.interruptions = source.interruptions;
             account.no_timestamp = source.no_timestamp;
             account.time_went_back = source.time_went_back;
         }
@@ -128,13 +155,28 @@ impl Ledger {
         account.copies = self.copies.get(index).copied().unwrap_or_default();
         // What the decoder passed on and nobody could follow, or need not, counts as that alone.
         let lost: u64 = account.untracked.iter().sum::<u64>() + account.copies;
-        account.decoded = account.decoded.saturating_sub(lost);
+        let learned = self.learned.get(index).map_or(0, |learned| learned.packets);
+        account.decoded = account.decoded.saturating_sub(lost + learned);
         account
     }
 }
 
+/// (reason, packets) over all interfaces since the start; only reasons that occurred.
+pub fn undecodable_totals(decoder: &[Counters]) -> Vec<(&'static str, u64)> {
+    let total = |why| {
+        decoder
+            .iter()
+            .map(|counters| counters.undecodable_for(why))
+            .sum()
+    };
+    let totals = Undecodable::ALL
+        .iter()
+        .map(|&why| (why.reason(), total(why)));
+    totals.filter(|&(_, packets)| packets > 0).collect()
+}
+
 /// The counter of an interface.
-fn entry<T: Default + Clone>(counters: &mut Vec<T>, interface: u32) -> &mut T {
+pub fn entry<T: Default + Clone>(counters: &mut Vec<T>, interface: u32) -> &mut T {
     let index = (interface as usize).min(MAX_INTERFACES - 1);
     if index >= counters.len() {
         counters.resize(index + 1, T::default());
@@ -154,11 +196,18 @@ fn write_entry(
     let numbers = [
         ("received", delta(|account| account.received)),
         ("decoded", delta(|account| account.decoded)),
-        ("filtered", 0),
+        ("filtered", delta(|account| account.filtered)),
         ("dropped_kernel", delta(|account| account.dropped_kernel)),
         ("dropped_nic", delta(|account| account.dropped_nic)),
         ("time_went_back", delta(|account| account.time_went_back)),
     ];
+    // Of live interfaces only.
+    let mut live = vec![
+        ("offered", delta(|account| account.offered)),
+        ("unaccounted", delta(|account| account.unaccounted)),
+        ("interruptions", delta(|account| account.interruptions)),
+    ];
+    live.retain(|&(_, number)| number > 0);
     let mut reasons = vec![(NO_TIMESTAMP, delta(|account| account.no_timestamp))];
     for (index, why) in Undecodable::ALL.iter().enumerate() {
         reasons.push((
@@ -172,14 +221,14 @@ fn write_entry(
     reasons.retain(|&(_, packets)| packets > 0);
     let mut shed = vec![(MIRROR_COPY, now.copies - before.copies)];
     shed.retain(|&(_, packets)| packets > 0);
-    let nothing = reasons.is_empty() && shed.is_empty();
+    let nothing = reasons.is_empty() && shed.is_empty() && live.is_empty();
     if nothing && numbers.iter().all(|&(_, number)| number == 0) {
         return false;
     }
-    let _ = encode::write_map_len(out, numbers.len() as u32 + 4);
+    let _ = encode::write_map_len(out, (numbers.len() + live.len()) as u32 + 4);
     write_text_entry(out, "capture_point", capture_point);
     write_text_entry(out, "interface", interface);
-    for (name, number) in numbers {
+    for (name, number) in numbers.into_iter().chain(live) {
         write_number_entry(out, name, number);
     }
     write_reasons(out, "shed", &shed);

@@ -4,13 +4,13 @@
 //! some other protocol) was mostly begun after its client asked for a name. The table holds what was
 //! answered, by subscriber and server address, and by server address alone.
 
-use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use crate::app::dns::Resolution;
 use crate::decap::Address;
+use crate::engine::HashMap;
 use crate::engine::application::DnsEvent;
 use crate::engine::clients::Client;
 
@@ -71,8 +71,8 @@ struct Generations<K, V> {
 impl<K: Eq + std::hash::Hash, V> Generations<K, V> {
     fn new(limit: usize, life_ns: u64) -> Self {
         Self {
-            current: HashMap::new(),
-            previous: HashMap::new(),
+            current: HashMap::default(),
+            previous: HashMap::default(),
             turned_ns: 0,
             life_ns,
             capacity: (limit / 2).max(1),

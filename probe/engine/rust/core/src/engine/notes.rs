@@ -56,6 +56,10 @@ impl Notes {
         self.0 |= 1 << note as u32;
     }
 
+    pub fn add_all(&mut self, notes: Self) {
+        self.0 |= notes.0;
+    }
+
     fn holds(self, note: Note) -> bool {
         self.0 >> note as u32 & 1 == 1
     }

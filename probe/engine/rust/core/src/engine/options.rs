@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::control::attribution::{Attribution, AttributionMap, Conditions, Prefix, parse_address};
+use crate::source::{Clock, Filter, Instruction, LiveOptions, MAX_INSTRUCTIONS, Sharding};
 
 /// Options of one engine.
 #[derive(Debug, Clone, Deserialize)]
@@ -33,7 +34,43 @@ pub struct Capture {
     /// A mirror port only receives; a host that watches its own traffic sends too.
     #[serde(default)]
     pub ignore_outgoing: bool,
+    /// Threads that measure flows. Of files, one that reads and one that writes join more than one; each
+    /// of an interface's has a ring of its own.
+    #[serde(default = "one")]
+    pub workers: u16,
+    /// Packets that a live capture leaves out in the kernel.
+    #[serde(default)]
+    filter: Option<FilterOption>,
+    #[serde(default)]
+    timestamps: Timestamps,
+    /// Of each worker of a live capture; 0: the usual size.
+    #[serde(default)]
+    ring_bytes: u32,
 }
+
+/// Instructions of classic BPF, (code, jt, jf, k), for interfaces with Ethernet headers and without;
+/// an empty list where the filter has no meaning for one.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FilterOption {
+    ethernet: Vec<(u16, u8, u8, u32)>,
+    raw_ip: Vec<(u16, u8, u8, u32)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Timestamps {
+    #[default]
+    Kernel,
+    Hardware,
+}
+
+fn one() -> u16 {
+    1
+}
+
+/// More share nothing out more evenly, and each learns all of the control plane.
+const MAX_WORKERS: u16 = 64;
 
 /// How much of the client's address leaves the probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -167,7 +204,53 @@ impl Capture {
         if self.files.is_empty() == self.interface.is_none() {
             return Err("captures: each needs either files or an interface".into());
         }
+        if !(1..=MAX_WORKERS).contains(&self.workers) {
+            let workers = self.workers;
+            return Err(format!(
+                "captures: {workers} workers are not between 1 and {MAX_WORKERS}"
+            ));
+        }
+        let programs = self.filter.iter().flat_map(|of| [&of.ethernet, &of.raw_ip]);
+        if programs.into_iter().any(|of| of.len() > MAX_INSTRUCTIONS) {
+            return Err("captures.filter: too many instructions".into());
+        }
         Ok(())
+    }
+}
+
+impl FilterOption {
+    fn programs(&self) -> Filter {
+        let program = |of: &[(u16, u8, u8, u32)]| {
+            of.iter()
+                .map(|&(code, jt, jf, k)| Instruction { code, jt, jf, k })
+                .collect()
+        };
+        Filter {
+            ethernet: program(&self.ethernet),
+            raw_ip: program(&self.raw_ip),
+        }
+    }
+}
+
+impl Options {
+    /// How to capture live, for one of the captures.
+    pub fn live(&self, capture: &Capture) -> Result<LiveOptions, String> {
+        let ranges = |prefixes: Vec<Prefix>| prefixes.iter().map(Prefix::range).collect();
+        Ok(LiveOptions {
+            time_offset_ns: capture.time_offset_ns,
+            ignore_outgoing: capture.ignore_outgoing,
+            workers: capture.workers.into(),
+            sharding: Sharding {
+                subscribers: ranges(self.subscriber_prefixes()?),
+                ran: ranges(self.ran_prefixes()?),
+            },
+            filter: capture.filter.as_ref().map(FilterOption::programs),
+            clock: match capture.timestamps {
+                Timestamps::Kernel => Clock::Kernel,
+                Timestamps::Hardware => Clock::Hardware,
+            },
+            ring_bytes: capture.ring_bytes as usize,
+        })
     }
 }
 

@@ -3,21 +3,22 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use rmp::encode;
-
 use crate::control::attribution::AttributionMap;
 use crate::control::learner::Link;
 use crate::control::message::TunnelEnd;
 use crate::control::reader::Reader;
 use crate::control::saved::{Kept, Restored};
 use crate::control::tunnels::{TunnelLimits, Tunnels};
-use crate::control::{END_MARKER, ERROR_INDICATION, PathReport, Paths, RoundTrips};
-use crate::decap::{Decoded, Decoder, FragmentLimits, TunnelSignal};
+use crate::control::{END_MARKER, ERROR_INDICATION, Paths};
+use crate::decap::{Decoded, Decoder, FragmentLimits, Inner, TunnelSignal};
+use crate::engine::body::{self, Account};
 use crate::engine::duplicates::Duplicates;
 use crate::engine::emit::Stamp;
-use crate::engine::ledger::{Ledger, write_number_entry, write_optional_entry, write_text_entry};
+use crate::engine::joint::Joint;
+use crate::engine::ledger::{Ledger, undecodable_totals};
 use crate::engine::options::Options;
 use crate::engine::place::Places;
+use crate::engine::shard::{Part, Sharing};
 use crate::engine::site::Site;
 use crate::engine::tracker::Tracker;
 use crate::record::pseudonym::Pseudonyms;
@@ -41,6 +42,8 @@ pub struct Pipeline {
     remembered: Option<Kept>,
     restored: Restored,
     ledger: Ledger,
+    sharing: Sharing,
+    part: Part,
     bodies: VecDeque<Vec<u8>>,
     capture_point: String,
     batch_interval_ns: u64,
@@ -57,19 +60,20 @@ impl Pipeline {
         site_key: &[u8],
         hash_seed: u64,
     ) -> Result<Self, String> {
-        let site = Site {
-            session_ids: SessionIds::new(&options.probe_id, capture_point),
-            pseudonyms: Pseudonyms::new(site_key),
-            map: Arc::new(options.attribution_map()?),
-            subscriber_prefixes: options.subscriber_prefixes()?,
-            ran_prefixes: options.ran_prefixes()?,
-            stamp: Stamp {
-                capture_point: capture_point.into(),
-                client_address: options.client_address,
-            },
-            active_timeout_ns: u64::from(options.active_timeout_s) * SECOND_NS,
-            places: Places::default(),
-        };
+        Self::for_part(Part::WHOLE, options, capture_point, site_key, hash_seed)
+    }
+
+    /// One of several pipelines that share the work of a capture. Each is given its own subscribers'
+    /// packets (`shard::Sharing`) and all of the control plane's, of which the lead alone tells: the
+    /// others learn who is where, and do not count what they learn from. The error is one line.
+    pub fn for_part(
+        part: Part,
+        options: &Options,
+        capture_point: &str,
+        site_key: &[u8],
+        hash_seed: u64,
+    ) -> Result<Self, String> {
+        let site = site_of(part, options, capture_point, site_key)?;
         let limits = options.limits;
         Ok(Self {
             decoder: Decoder::new(FragmentLimits {
@@ -85,6 +89,8 @@ impl Pipeline {
             remembered: None,
             restored: Restored::default(),
             ledger: Ledger::default(),
+            sharing: Sharing::new(options, part.of)?,
+            part,
             bodies: VecDeque::new(),
             capture_point: capture_point.into(),
             batch_interval_ns: u64::from(options.batch_interval_s) * SECOND_NS,
@@ -130,6 +136,10 @@ impl Pipeline {
                     self.tunnels.on_packet(inner, packet.time_ns);
                 }
             }
+            Ok(Decoded::Inner(inner)) if !self.part.is_lead() && self.sharing.is_for_all(inner) => {
+                self.ledger.learned(packet);
+                learn(&mut self.control, &mut self.tracker, inner, packet.time_ns);
+            }
             Ok(Decoded::Inner(inner)) => {
                 let is_marked = !inner.marks.is_empty();
                 let measured = is_marked.then(|| self.tunnels.on_packet(inner, packet.time_ns));
@@ -139,42 +149,21 @@ impl Pipeline {
                 if let Err(why) = taken {
                     self.ledger.untracked(packet.interface, why);
                 }
-                if Reader::is_control(inner) && !self.tracker.is_of_subscriber(inner) {
-                    let Self {
-                        control, tracker, ..
-                    } = self;
-                    let ends = [inner.source, inner.destination];
-                    control.on_packet(inner, packet.time_ns, |message| {
-                        tracker.on_control(message, ends, packet.time_ns);
-                    });
+                if self.sharing.is_for_all(inner) {
+                    learn(&mut self.control, &mut self.tracker, inner, packet.time_ns);
                 }
             }
             Ok(Decoded::TunnelSignal(signal)) => {
-                self.paths.on_signal(signal, packet.time_ns);
                 let signal = *signal;
-                self.on_tunnel_signal(&signal);
+                if self.part.is_lead() {
+                    self.paths.on_signal(&signal, packet.time_ns);
+                } else {
+                    self.ledger.learned(packet);
+                }
+                take_tunnel_signal(&mut self.tracker, &signal);
             }
             // The decoder keeps account of what it holds and of what it cannot read.
             Ok(Decoded::Held) | Err(_) => {}
-        }
-    }
-
-    /// What the ends of tunnels say to each other may end a tunnel; subscribers have no say in it.
-    fn on_tunnel_signal(&mut self, signal: &TunnelSignal) {
-        if self.tracker.is_subscriber(signal.source) {
-            return;
-        }
-        let end_at = |address| TunnelEnd {
-            address,
-            teid: signal.teid,
-        };
-        match signal.message_type {
-            END_MARKER => self.tracker.on_end_marker(end_at(signal.destination)),
-            ERROR_INDICATION => {
-                let node = signal.peer.unwrap_or(signal.source);
-                self.tracker.on_error_indication(end_at(node));
-            }
-            _ => {}
         }
     }
 
@@ -191,7 +180,7 @@ impl Pipeline {
 
     /// Whether there are bodies to close: enough records, or old enough in packet time.
     pub fn is_body_due(&self) -> bool {
-        self.tracker.has_full() || self.is_body_old()
+        self.tracker.joint().is_some_and(Joint::has_full) || self.is_body_old()
     }
 
     /// Old enough, or from before the clock was set back.
@@ -203,39 +192,51 @@ impl Pipeline {
 
     /// Closes the bodies that are due. `source` is the source's own account.
     pub fn close_bodies(&mut self, source: &[InterfaceLedger]) {
-        while let Some(full) = self.tracker.take_full() {
-            self.close_body(full, source);
-        }
+        self.close_full();
         if self.is_body_old() {
             self.batch_started_ns = self.tracker.clock_ns();
-            let rest = self.tracker.take_rest();
-            self.close_body(rest, source);
+            self.close_rest(source);
         }
     }
 
-    fn close_body(&mut self, (rows, columns): (usize, Vec<u8>), source: &[InterfaceLedger]) {
-        self.decoder.expire(self.tracker.clock_ns());
+    fn close_full(&mut self) {
+        while let Some(full) = self.tracker.joint_mut().and_then(Joint::take_full) {
+            let links = self.take_links();
+            let body = body::complete(full, &links, &self.capture_point, None);
+            self.bodies.push_back(body);
+        }
+    }
+
+    fn close_rest(&mut self, source: &[InterfaceLedger]) {
         let now_ns = self.tracker.clock_ns();
+        self.decoder.expire(now_ns);
         self.control.expire(now_ns);
         for (ends, traffic) in self.tunnels.drain(now_ns) {
             self.paths.on_traffic(ends, traffic, now_ns);
         }
         let paths = self.paths.drain(now_ns);
-        let mut out = Vec::with_capacity(columns.len() + 1024);
-        let _ = encode::write_map_len(&mut out, 5);
-        write_number_entry(&mut out, "rows", rows as u64);
-        let _ = encode::write_str(&mut out, "columns");
-        out.extend_from_slice(&columns);
-        write_links(&mut out, &self.tracker.take_links());
-        write_paths(&mut out, &self.capture_point, &paths);
-        let _ = encode::write_str(&mut out, "ledger");
-        self.ledger.report(
-            &self.capture_point,
+        let links = self.take_links();
+        let account = Account {
             source,
-            self.decoder.counters(),
-            &mut out,
-        );
-        self.bodies.push_back(out);
+            decoder: self.decoder.counters(),
+            paths: &paths,
+        };
+        if let Some(joint) = self.tracker.joint_mut() {
+            let rest = joint.take_rest();
+            let account = Some((&account, &mut self.ledger));
+            let body = body::complete(rest, &links, &self.capture_point, account);
+            self.bodies.push_back(body);
+        }
+    }
+
+    /// Of all parts the lead alone tells of them.
+    fn take_links(&mut self) -> Vec<Link> {
+        let links = self.tracker.take_links();
+        if self.part.is_lead() {
+            links
+        } else {
+            Vec::new()
+        }
     }
 
     /// The next closed body.
@@ -247,11 +248,8 @@ impl Pipeline {
     pub fn finish(&mut self, source: &[InterfaceLedger]) {
         self.tracker.finish();
         self.decoder.finish();
-        while let Some(full) = self.tracker.take_full() {
-            self.close_body(full, source);
-        }
-        let rest = self.tracker.take_rest();
-        self.close_body(rest, source);
+        self.close_full();
+        self.close_rest(source);
     }
 
     /// Keeps all flows in as little room as can be until their next packets; no record depends on it.
@@ -261,9 +259,10 @@ impl Pipeline {
 
     pub fn counters(&self) -> Counters {
         let totals = &self.tracker.totals;
+        let learned = self.ledger.all_learned();
         let mut counters = vec![
-            ("packets", self.packets),
-            ("bytes", self.bytes),
+            ("packets", self.packets - learned.packets),
+            ("bytes", self.bytes - learned.bytes),
             ("fragments_held", self.decoder.held().0 as u64),
             ("flows", totals.flows),
             ("flows_live", self.tracker.live_flows() as u64),
@@ -271,66 +270,78 @@ impl Pipeline {
             ("time_leaps_doubted", self.tracker.clock().leaps_doubted),
             ("clock_set_back", self.tracker.clock().set_back),
             ("quic_ids_shed", self.tracker.quic_ids_shed()),
-            ("names_shed", self.tracker.names_shed()),
             ("icmp_errors_unmatched", totals.icmp_errors_unmatched),
             ("paths_shed", self.paths.shed()),
             ("tunnels_shed", self.tunnels.shed),
+            ("tunnel_numbers_disordered", self.tunnels.disordered),
             ("pdu_sessions_malformed", self.tunnels.malformed),
             ("qos_monitoring_implausible", self.tunnels.implausible),
-            ("bearers_restored", self.restored.restored),
-            ("bearers_outdated", self.restored.outdated),
             ("mirror_copies", self.ledger.copies()),
-            ("records", totals.records),
         ];
-        counters.extend(self.tracker.clients_shed());
-        counters.extend(self.tracker.control_shed());
-        counters.extend(self.control.counters());
-        counters.extend(self.ledger.undecodable_totals(self.decoder.counters()));
+        if let Some(joint) = self.tracker.joint() {
+            counters.push(("records", joint.records));
+            counters.extend(joint.shed());
+        }
+        if self.part.is_lead() {
+            counters.push(("bearers_restored", self.restored.restored));
+            counters.push(("bearers_outdated", self.restored.outdated));
+            counters.extend(self.tracker.control_shed());
+            counters.extend(self.control.counters());
+        }
+        counters.extend(undecodable_totals(self.decoder.counters()));
+        counters.extend(self.ledger.untracked_totals());
         counters
     }
 }
 
-/// Identities of one person: look-ups of the one lead to the other from `since` on.
-fn write_links(out: &mut Vec<u8>, links: &[Link]) {
-    let _ = encode::write_str(out, "links");
-    let _ = encode::write_array_len(out, links.len() as u32);
-    for link in links {
-        let _ = encode::write_map_len(out, 4);
-        for (name, pseudonym) in [("from", &link.from), ("to", &link.to)] {
-            let _ = encode::write_str(out, name);
-            let _ = encode::write_bin(out, pseudonym);
+/// Reads a packet of the control plane.
+#[cold]
+#[inline(never)]
+pub fn learn(control: &mut Reader, tracker: &mut Tracker, inner: &Inner<'_>, time_ns: u64) {
+    let ends = [inner.source, inner.destination];
+    control.on_packet(inner, time_ns, |message| {
+        tracker.on_control(message, ends, time_ns);
+    });
+}
+
+/// What the ends of tunnels say to each other may end a tunnel; subscribers have no say in it.
+pub fn take_tunnel_signal(tracker: &mut Tracker, signal: &TunnelSignal) {
+    if tracker.is_subscriber(signal.source) {
+        return;
+    }
+    let end_at = |address| TunnelEnd {
+        address,
+        teid: signal.teid,
+    };
+    match signal.message_type {
+        END_MARKER => tracker.on_end_marker(end_at(signal.destination)),
+        ERROR_INDICATION => {
+            let node = signal.peer.unwrap_or(signal.source);
+            tracker.on_error_indication(end_at(node));
         }
-        write_number_entry(out, "since", link.since_ns);
-        write_optional_entry(out, "until", None);
+        _ => {}
     }
 }
 
-fn write_paths(out: &mut Vec<u8>, capture_point: &str, paths: &[PathReport]) {
-    let _ = encode::write_str(out, "paths");
-    let _ = encode::write_array_len(out, paths.len() as u32);
-    for path in paths {
-        let _ = encode::write_map_len(out, 20);
-        write_text_entry(out, "capture_point", capture_point);
-        write_text_entry(out, "source", &path.source.to_string());
-        write_text_entry(out, "destination", &path.destination.to_string());
-        write_number_entry(out, "echo_requests", path.echo_requests);
-        write_number_entry(out, "echo_responses", path.echo_responses);
-        write_number_entry(out, "echo_unanswered", path.echo_unanswered);
-        write_round_trips(out, "rtt", &path.echo_rtt);
-        write_number_entry(out, "error_indications", path.error_indications);
-        write_number_entry(out, "end_markers", path.end_markers);
-        let counted = &path.traffic.counted;
-        write_number_entry(out, "tunnel_packets", counted.packets.into());
-        write_number_entry(out, "tunnel_missing", counted.missing.into());
-        write_number_entry(out, "tunnel_late", counted.late.into());
-        write_number_entry(out, "tunnel_jumps", counted.jumps.into());
-        write_round_trips(out, "n3_rtt", &path.traffic.n3);
-    }
-}
-
-fn write_round_trips(out: &mut Vec<u8>, name: &str, round_trips: &RoundTrips) {
-    write_optional_entry(out, &format!("{name}_min_us"), round_trips.min_us);
-    write_optional_entry(out, &format!("{name}_max_us"), round_trips.max_us);
-    write_number_entry(out, &format!("{name}_sum_us"), round_trips.sum_us);
-    write_number_entry(out, &format!("{name}_samples"), round_trips.samples);
+/// What one part of a capture's engine knows of the place. The error is one line.
+pub fn site_of(
+    part: Part,
+    options: &Options,
+    capture_point: &str,
+    site_key: &[u8],
+) -> Result<Site, String> {
+    Ok(Site {
+        session_ids: SessionIds::new(&options.probe_id, capture_point),
+        pseudonyms: Pseudonyms::new(site_key),
+        map: Arc::new(options.attribution_map()?),
+        subscriber_prefixes: options.subscriber_prefixes()?,
+        ran_prefixes: options.ran_prefixes()?,
+        stamp: Stamp {
+            capture_point: capture_point.into(),
+            client_address: options.client_address,
+        },
+        active_timeout_ns: u64::from(options.active_timeout_s) * SECOND_NS,
+        places: Places::default(),
+        part,
+    })
 }

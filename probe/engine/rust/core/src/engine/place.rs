@@ -13,6 +13,9 @@ const BY_ADDRESS: &str = "address";
 /// By the operator's map.
 const BY_MAP: &str = "map";
 
+/// How long a message may come after the packets that it explains.
+const TOLD_WITHIN_NS: u64 = 1_000_000_000;
+
 /// Who a flow belongs to and where it is, as far as known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Place {
@@ -24,6 +27,10 @@ pub struct Place {
     pub located_ns: Option<u64>,
     /// The control plane, not a map, knows the cell or the base station.
     pub is_learned: bool,
+    /// Where it is was only asked for, and may be refused.
+    is_asked: bool,
+    /// The base station, as packets show it.
+    access: Option<Address>,
     pub ran_node_id: Option<Box<str>>,
     pub tracking_area: Option<Box<str>>,
     pub rat: Option<Box<str>>,
@@ -67,6 +74,25 @@ impl Place {
         differ(&self.cell_id, &before.cell_id) || differ(&self.ran_node_id, &before.ran_node_id)
     }
 
+    /// The control plane knows both, and they are two cells, or base stations.
+    pub fn is_apart(&self, from: &Self) -> bool {
+        self.is_learned && from.is_learned && self.is_another_cell(from)
+    }
+
+    /// What began `since_ns` in `before` was here all the while: messages follow the packets that come from
+    /// a new base station, and refusals follow requests.
+    pub fn is_told_late(&self, before: &Self, since_ns: u64, now_ns: u64) -> bool {
+        let is_recent = now_ns.saturating_sub(since_ns) < TOLD_WITHIN_NS;
+        let was_nowhere = before.located_ns.is_none() && self.located_ns.is_some();
+        let is_same_node = self.access.is_some() && self.access == before.access;
+        let is_back = self.located_ns <= before.located_ns;
+        let is_refused = before.is_asked && !self.is_asked && is_back;
+        let began_asked = before
+            .located_ns
+            .is_some_and(|asked_ns| asked_ns <= since_ns);
+        is_recent && (was_nowhere && is_same_node || is_refused && began_asked)
+    }
+
     /// Both classes of service are known, and they are two: another bearer carries it.
     pub fn is_another_class(&self, before: &Self) -> bool {
         let classes = self.qos_class.zip(before.qos_class);
@@ -105,16 +131,22 @@ impl Place {
 pub struct Places {
     /// [`PLACES_KEPT`] from the first context on, by the context's slot.
     kept: Vec<Option<(Seen, Arc<Place>)>>,
-    /// Of clients known by their address alone: [`ADDRESSES_KEPT`] from the first on, by the address.
-    by_address: Vec<Option<(Address, Arc<Place>)>>,
+    /// Of clients known by their address alone: [`ADDRESS_SETS`] from the first on, by the address. The
+    /// one asked for last stands first in its set.
+    by_address: Vec<[Kept; WAYS]>,
 }
 
 /// Contexts whose place is kept, some 150 bytes each; a further one takes another's room.
 const PLACES_KEPT: usize = 4096;
 
-/// Clients known by their address whose place is kept, some 300 bytes each; a further one takes
-/// another's room. A pseudonym costs as much as ten packets.
-const ADDRESSES_KEPT: usize = 1 << 15;
+/// A client known by its address alone, and its place.
+type Kept = Option<(Address, Arc<Place>)>;
+
+/// Sets of clients known by their address whose place is kept, 65,536 in all of some 300 bytes each; a
+/// further one takes the room of the one of its set that was not asked for the longest. A pseudonym
+/// costs as much as ten packets.
+const ADDRESS_SETS: usize = 1 << 14;
+const WAYS: usize = 4;
 
 /// All that a place is made of.
 #[derive(Debug, PartialEq, Eq)]
@@ -130,19 +162,19 @@ impl Places {
     pub fn of_address(&mut self, client: Address, pseudonyms: &Pseudonyms) -> Arc<Place> {
         let host = host(client);
         if self.by_address.is_empty() {
-            self.by_address.resize_with(ADDRESSES_KEPT, || None);
+            self.by_address.resize_with(ADDRESS_SETS, Default::default);
         }
-        let kept = &mut self.by_address[slot_of(host)];
-        match kept {
-            Some((known, place)) if *known == host => Arc::clone(place),
-            _ => {
-                let nobody = Place::default();
-                let place = nobody.completed(client, Attribution::default(), pseudonyms);
-                let place = Arc::new(place);
-                *kept = Some((host, Arc::clone(&place)));
-                place
-            }
+        let set = &mut self.by_address[set_of(host)];
+        let is_host = |kept: &Kept| matches!(kept, Some((known, _)) if *known == host);
+        let at = set.iter().position(is_host);
+        set[..=at.unwrap_or(WAYS - 1)].rotate_right(1);
+        if at.is_none() {
+            let nobody = Place::default();
+            let place = nobody.completed(client, Attribution::default(), pseudonyms);
+            set[0] = Some((host, Arc::new(place)));
         }
+        let (_, place) = set[0].get_or_insert_with(|| (host, Arc::default()));
+        Arc::clone(place)
     }
 
     /// What the control plane says of a place.
@@ -169,10 +201,10 @@ impl Places {
 }
 
 /// Neighbours in an address range have slots of their own (Fibonacci hashing, Knuth vol. 3, 6.4).
-fn slot_of(host: Address) -> usize {
+fn set_of(host: Address) -> usize {
     const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15;
     let folded = (host.0 >> 64) as u64 ^ host.0 as u64;
-    (folded.wrapping_mul(GOLDEN_RATIO) >> 32) as usize % ADDRESSES_KEPT
+    (folded.wrapping_mul(GOLDEN_RATIO) >> 32) as usize % ADDRESS_SETS
 }
 
 fn of_found(found: &Found<'_>) -> Place {
@@ -193,19 +225,19 @@ fn boxed(text: Option<String>) -> Option<Box<str>> {
     text.map(Into::into)
 }
 
-/// `access`: the base station's address.
+/// `base_station`: its address, as packets show it.
 fn learned(
     context: &Context,
     located: Located,
     qos_class: Option<u8>,
-    access: Option<Address>,
+    base_station: Option<Address>,
 ) -> Place {
     let location = located.location;
     let text = |shown: Option<&dyn std::fmt::Display>| shown.map(|one| one.to_string().into());
     let cell = location.cell.as_ref().map(|cell| cell as _);
     let node = location.node.as_ref().map(|node| node as _);
     let area = location.area.as_ref().map(|area| area as _);
-    let access = access.as_ref().map(|address| address as _);
+    let access = base_station.as_ref().map(|address| address as _);
     let is_placed = location.cell.is_some() || location.node.is_some();
     Place {
         subscriber_id: context.subscriber.unwrap_or_default(),
@@ -213,7 +245,9 @@ fn learned(
         cell_id: text(cell),
         cell_source: Some(source_of(located.by)).filter(|source| !source.is_empty()),
         located_ns: is_placed.then_some(located.time_ns),
-        is_learned: is_placed || access.is_some(),
+        is_learned: is_placed || base_station.is_some(),
+        is_asked: located.is_asked,
+        access: base_station,
         // N4 alone tells of the base station no more than its address.
         ran_node_id: text(node).or_else(|| text(access)),
         tracking_area: text(area),
@@ -254,7 +288,9 @@ pub fn find<'a>(
             address: tunnel.destination,
             teid: tunnel.teid,
         };
-        if let Some(found) = bearers.at_tunnel(end, tunnel.qfi, now_ns) {
+        let found = bearers.at_tunnel(end, tunnel.qfi, now_ns);
+        let is_its = |found: &Found<'_>| !bearers.is_anothers(found, client);
+        if let Some(found) = found.filter(is_its) {
             return Some(seen_from(found, &tunnel, now_ns));
         }
     }
@@ -273,7 +309,7 @@ fn seen_from<'a>(found: Found<'a>, tunnel: &Tunnel, now_ns: u64) -> Found<'a> {
     if found.role != Some(Role::Core) {
         return found;
     }
-    let moved = found.access.is_some_and(|known| known != tunnel.source);
+    let moved = found.access.is_some() && !found.context.is_at(tunnel.source);
     let located = if moved {
         let before = found.context.located_at(tunnel.source, now_ns);
         before.unwrap_or_default()
@@ -316,6 +352,48 @@ mod tests {
             bearers.set_end(id, 5, BearerEnd { role, end }, 0);
         }
         bearers
+    }
+
+    fn placed(cell: Option<&str>, located_ns: Option<u64>, access: u8) -> Place {
+        Place {
+            cell_id: cell.map(Into::into),
+            located_ns,
+            is_learned: true,
+            access: Some(Address::v4([10, 0, 0, access])),
+            ..Place::default()
+        }
+    }
+
+    #[test]
+    fn what_came_from_a_new_base_station_was_in_the_cell_that_is_told_soon_after() {
+        const MS: u64 = 1_000_000;
+        let nowhere = placed(None, None, 2);
+        let told = placed(Some("b"), Some(1000 * MS), 2);
+        assert!(told.is_told_late(&nowhere, 998 * MS, 1000 * MS));
+        assert!(
+            !told.is_told_late(&nowhere, 0, 1000 * MS),
+            "a second is long"
+        );
+        let elsewhere = placed(Some("c"), Some(1000 * MS), 3);
+        assert!(!elsewhere.is_told_late(&nowhere, 998 * MS, 1000 * MS));
+        let known = placed(Some("a"), Some(0), 2);
+        assert!(!told.is_told_late(&known, 998 * MS, 1000 * MS), "it moved");
+    }
+
+    #[test]
+    fn what_was_only_asked_for_and_refused_was_where_it_had_been() {
+        const MS: u64 = 1_000_000;
+        let before = placed(Some("a"), Some(0), 2);
+        let asked = Place {
+            is_asked: true,
+            ..placed(Some("b"), Some(500 * MS), 2)
+        };
+        assert!(before.is_told_late(&asked, 500 * MS, 505 * MS));
+        // The interval holds what came before the request.
+        assert!(!before.is_told_late(&asked, 400 * MS, 505 * MS));
+        // It moved on instead.
+        let next = placed(Some("c"), Some(505 * MS), 2);
+        assert!(!next.is_told_late(&asked, 500 * MS, 505 * MS));
     }
 
     #[test]

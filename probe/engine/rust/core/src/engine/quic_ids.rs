@@ -6,11 +6,11 @@
 //! purpose takes an ID that it was given under encryption (RFC 9000 9.5), so its connection cannot be
 //! followed, and neither can that of a server whose IDs are empty.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::app::quic::{ConnectionId, Identity, spin_of};
 use crate::decap::Address;
+use crate::engine::HashMap;
 
 /// Most IDs of each of the two generations: some 15 MB together when full.
 const CAPACITY: usize = 32_768;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::control::tunnels::Measured;
 use crate::decap::{Address, Inner, Layer, MAX_LAYERS, Transport, Tunnel, encapsulation};
 use crate::engine::application::{Application, Quic};
+use crate::engine::aside::Aside;
 use crate::engine::clients::{Attempt, Client, Target};
 use crate::engine::exchange::Exchange;
 use crate::engine::failure::{Failure, Verdict};
@@ -105,6 +106,8 @@ pub struct Session {
     /// What was remarkable in this interval.
     pub notes: Notes,
     pub place: Arc<Place>,
+    /// The direction that is in another cell, while the device moves.
+    pub aside: Option<Box<Aside>>,
     /// The layers around its first packet.
     pub encapsulation: Option<Arc<str>>,
     /// By which way each direction came last; shared by all that come by it.
@@ -159,6 +162,7 @@ impl Session {
             alias: None,
             notes: Notes::default(),
             place,
+            aside: None,
             encapsulation: None,
             paths: [None, None],
             is_unsettled: false,
@@ -545,13 +549,18 @@ impl Session {
 
     /// Whether nothing has come back to the SYN; said once.
     pub fn take_unanswered(&mut self) -> bool {
+        let is_new = self.is_newly_unanswered();
+        self.news.in_vain |= is_new;
+        is_new
+    }
+
+    /// Whether nothing has come back to the SYN, and that was not said.
+    pub fn is_newly_unanswered(&self) -> bool {
         let unanswered = self.connection.as_ref().is_some_and(|tcp| {
             let opening = tcp.handshake.first_syn_ns.is_some() && !tcp.is_established();
             opening && !tcp.syn_ack_seen() && self.is_one_way()
         });
-        let is_new = unanswered && !self.news.in_vain;
-        self.news.in_vain |= is_new;
-        is_new
+        unanswered && !self.news.in_vain
     }
 
     /// The session as an attempt to connect; none if it carried anything.
@@ -569,6 +578,7 @@ impl Session {
             key.sender(opener).0.0.to_be_bytes()
         };
         is_attempt.then(|| Attempt {
+            session: self.id,
             by,
             target: self.target(key),
             transport: key.transport,

@@ -7,11 +7,12 @@ use crate::decap::Transport;
 use crate::engine::emit::{Octets, Stamp, attribution_fields};
 use crate::engine::evidence::Evidence;
 use crate::engine::failure::{Failure, Verdict};
+use crate::engine::joint::Desk;
 use crate::engine::place::Place;
 use crate::flow::FlowKey;
+use crate::record::Record;
 use crate::record::names::{FailureCause, FailureSide, FailureStage, Outcome, RecordKind};
 use crate::record::session_id::SessionIds;
-use crate::record::{Columns, Record};
 
 /// Whether a request has a record: each that a subscriber waited for, and all others that failed.
 pub fn is_told(transaction: &Transaction, verdict: &Verdict) -> bool {
@@ -131,7 +132,7 @@ pub fn emit(
     verdict: &Verdict,
     stamp: &Stamp,
     session_ids: &SessionIds,
-    columns: &mut Columns,
+    desk: &mut Desk,
 ) {
     let end_ns = transaction.answered_ns.unwrap_or(transaction.start_ns);
     let place = context.map(Place::of_context).unwrap_or_default();
@@ -176,7 +177,7 @@ pub fn emit(
     let responder = Octets::of(transaction.responder);
     record.server_ip = Some(responder.as_bytes());
     attribution_fields(&mut record, &place, end_ns);
-    columns.push(&record);
+    desk.tell(&record);
 }
 
 fn names(protocol: Protocol) -> (Transport, &'static str) {

@@ -9,6 +9,7 @@ use crate::decap::{Address, Inner, Layer, Tunnel, TunnelDirection};
 use crate::engine::emit::Stamp;
 use crate::engine::place::{self, Place, Places};
 use crate::engine::session::Path;
+use crate::engine::shard::Part;
 use crate::engine::transport::{Payload, Transported};
 use crate::flow::{Direction, FlowKey};
 use crate::record::pseudonym::Pseudonyms;
@@ -22,6 +23,7 @@ pub struct Site {
     pub subscriber_prefixes: Vec<Prefix>,
     pub ran_prefixes: Vec<Prefix>,
     pub stamp: Stamp,
+    pub part: Part,
     pub active_timeout_ns: u64,
     pub places: Places,
 }

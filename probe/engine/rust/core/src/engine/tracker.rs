@@ -1,6 +1,5 @@
 //! Sessions in packet time: which one a packet belongs to, and when records are due.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::control::attribution::AttributionMap;
@@ -12,27 +11,25 @@ use crate::control::transactions::Transaction;
 use crate::control::tunnels::Measured;
 use crate::decap::{Address, Inner, Transport};
 use crate::engine::application::{Application, Quic};
-use crate::engine::clients::{Clients, Winners};
+use crate::engine::aside::emit_aside;
 use crate::engine::clock::{Clock, Step};
-use crate::engine::emit::{IntervalEnd, emit};
-use crate::engine::failure::Verdict;
+use crate::engine::emit::IntervalEnd;
 use crate::engine::flows::{Flow, Flows};
 use crate::engine::icmp::IcmpError;
+use crate::engine::joint::{Desk, Joint};
 use crate::engine::ledger::Untracked;
-use crate::engine::names::Names;
-use crate::engine::notes::Note;
+use crate::engine::log::Log;
 use crate::engine::options::Limits;
 use crate::engine::quic_ids::QuicIds;
 use crate::engine::residents::Residents;
 use crate::engine::session::{News, Path, Session};
+use crate::engine::shard::Sharing;
 use crate::engine::shared::Ways;
 use crate::engine::signalling;
 use crate::engine::site::Site;
 use crate::engine::transport::{Payload, Transported};
-use crate::engine::verdict::Around;
 use crate::flow::{Direction, FlowId, FlowKey, Wheel};
-use crate::record::Columns;
-use crate::record::names::{EndReason, FailureStage};
+use crate::record::names::EndReason;
 use crate::tcp::Connection;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -46,7 +43,6 @@ const LONGEST_WALK_NS: u64 = 1024 * SECOND_NS;
 pub struct Totals {
     pub flows: u64,
     pub flows_evicted: u64,
-    pub records: u64,
     /// ICMP errors that quote a packet of no flow, or one that its flow cannot have sent.
     pub icmp_errors_unmatched: u64,
 }
@@ -58,35 +54,41 @@ pub struct Tracker {
     wheel: Option<Wheel>,
     clock: Clock,
     site: Site,
-    clients: Clients,
+    /// Which flows are other parts'; none where a subscriber's are all here.
+    sharing: Option<Sharing>,
+    desk: Desk,
     quic_ids: QuicIds,
-    names: Names,
     learner: Learner,
     residents: Residents,
-    columns: Columns,
-    batch_rows: usize,
-    /// Columns that are full, with their rows; one tick can fill several.
-    full: VecDeque<(usize, Vec<u8>)>,
     pub totals: Totals,
     due: Vec<FlowId>,
 }
 
 impl Tracker {
     pub fn new(site: Site, limits: &Limits, batch_rows: usize, hash_seed: u64) -> Self {
+        let joint = Joint::new(site.stamp.clone(), limits, batch_rows);
+        Self::with(Desk::Here(Box::new(joint)), site, limits, hash_seed)
+    }
+
+    /// The sessions of one of several parts, which writes down what concerns those of the others.
+    pub fn of_part(site: Site, sharing: Sharing, limits: &Limits, hash_seed: u64) -> Self {
+        let mut tracker = Self::with(Desk::Away(Box::default()), site, limits, hash_seed);
+        tracker.sharing = Some(sharing);
+        tracker
+    }
+
+    fn with(desk: Desk, site: Site, limits: &Limits, hash_seed: u64) -> Self {
         Self {
             flows: Flows::new(limits.flows as usize, hash_seed),
             ways: Ways::default(),
             wheel: None,
             clock: Clock::default(),
             site,
-            clients: Clients::new(limits),
+            sharing: None,
+            desk,
             quic_ids: QuicIds::default(),
-            names: Names::new(limits.names as usize),
             learner: Learner::new(limits.bearers as usize),
             residents: Residents::default(),
-            columns: Columns::default(),
-            batch_rows,
-            full: VecDeque::new(),
             totals: Totals::default(),
             due: Vec::new(),
         }
@@ -115,9 +117,27 @@ impl Tracker {
         &self.clock
     }
 
-    /// What was not remembered of clients, by table.
-    pub fn clients_shed(&self) -> [(&'static str, u64); 3] {
-        self.clients.shed()
+    /// What is kept of all sessions together; none where that is elsewhere.
+    pub fn joint(&self) -> Option<&Joint> {
+        match &self.desk {
+            Desk::Here(joint) => Some(joint),
+            Desk::Away(_) => None,
+        }
+    }
+
+    pub fn joint_mut(&mut self) -> Option<&mut Joint> {
+        match &mut self.desk {
+            Desk::Here(joint) => Some(joint),
+            Desk::Away(_) => None,
+        }
+    }
+
+    /// What one of several parts writes down.
+    pub fn log_mut(&mut self) -> Option<&mut Log> {
+        match &mut self.desk {
+            Desk::Here(_) => None,
+            Desk::Away(log) => Some(log),
+        }
     }
 
     pub fn quic_ids_shed(&self) -> u64 {
@@ -144,17 +164,32 @@ impl Tracker {
         self.learner.load(kept, self.clock.now_ns())
     }
 
-    pub fn names_shed(&self) -> u64 {
-        self.names.shed()
-    }
-
     /// Tells the time of a packet, and writes every record that came due; see `Clock` for what is
     /// believed.
     pub fn advance(&mut self, packet_ns: u64) {
-        if self.learner.is_look_due(self.clock.now_ns()) {
-            self.tell_unanswered(self.clock.now_ns());
+        let step = self.clock.observe(packet_ns);
+        if self.clock.is_another_second() {
+            self.take_step(step);
         }
-        match self.clock.observe(packet_ns) {
+    }
+
+    /// Goes with a clock that is kept elsewhere, to a time within the second.
+    #[inline]
+    pub fn follow(&mut self, now_ns: u64) {
+        self.clock.follow(now_ns);
+    }
+
+    /// Goes with a clock that is kept elsewhere, to another second.
+    pub fn follow_step(&mut self, step: Step) {
+        if let Step::Forward(now_ns) | Step::Back(now_ns) = step {
+            self.clock.follow(now_ns);
+        }
+        self.take_step(step);
+    }
+
+    fn take_step(&mut self, step: Step) {
+        self.tell_unanswered(self.clock.now_ns());
+        match step {
             Step::Stay => {}
             Step::Forward(now_ns) => self.go_on_to(now_ns),
             Step::Back(now_ns) => self.go_back_to(now_ns),
@@ -196,6 +231,7 @@ impl Tracker {
 
     /// The capturing clock was set back: intervals end, and what is alive goes on from here.
     fn go_back_to(&mut self, now_ns: u64) {
+        self.desk.next_stage();
         for (_, id) in self.flows_by_session_id() {
             let Some((_, session)) = self.flows.get_mut(id) else {
                 continue;
@@ -232,6 +268,8 @@ impl Tracker {
 
     fn tick(&mut self, tick_ns: u64, due: &[FlowId]) {
         let mut ends: Vec<(u64, FlowId, Option<EndReason>)> = Vec::new();
+        let mut unanswered: Vec<(u64, u64, FlowId)> = Vec::new();
+        self.desk.at_tick(tick_ns / SECOND_NS);
         for &id in due {
             let Some((key, session)) = self.flows.get_mut(id) else {
                 continue;
@@ -244,9 +282,13 @@ impl Tracker {
                 continue;
             }
             let wake_ns = session.wake_ns(key.transport, tick_ns);
-            note_unanswered(&mut self.clients, key, session, tick_ns);
+            if session.take_unanswered() {
+                unanswered.push((session.flow_start_ns, session.id, id));
+            }
             self.set_timer(id, wake_ns);
         }
+        self.note_unanswered(unanswered, tick_ns);
+        self.desk.next_stage();
         if tick_ns.is_multiple_of(self.site.active_timeout_ns) {
             let ending: std::collections::HashSet<FlowId> =
                 ends.iter().map(|&(_, id, _)| id).collect();
@@ -283,39 +325,27 @@ impl Tracker {
         }
     }
 
-    /// Takes the next full columns and their rows.
-    pub fn take_full(&mut self) -> Option<(usize, Vec<u8>)> {
-        self.full.pop_front()
+    /// Ends an interval of a flow that lives on. Intervals without packets leave no record.
+    fn cut(&mut self, id: FlowId, end_ns: u64) {
+        self.cut_aside(id, end_ns);
+        self.cut_main(id, end_ns);
     }
 
-    pub fn has_full(&self) -> bool {
-        !self.full.is_empty()
-    }
-
-    /// Takes the columns under construction and their rows.
-    pub fn take_rest(&mut self) -> (usize, Vec<u8>) {
-        let rows = self.columns.rows();
-        let mut bytes = Vec::new();
-        self.columns.drain(&mut bytes);
-        (rows, bytes)
-    }
-
-    /// Counts a record just written, and sets full columns aside.
-    fn on_record(&mut self) {
-        self.totals.records += 1;
-        if self.columns.rows() >= self.batch_rows {
-            let full = self.take_rest();
-            self.full.push_back(full);
+    /// Ends the interval of the direction that is in another cell, if one is.
+    fn cut_aside(&mut self, id: FlowId, end_ns: u64) {
+        let Self {
+            flows, site, desk, ..
+        } = self;
+        if let Some((key, session)) = flows.get_mut(id)
+            && session.aside.is_some()
+        {
+            emit_aside(&site.stamp, key, session, end_ns, desk);
         }
     }
 
-    /// Ends an interval of a flow that lives on. Intervals without packets leave no record.
-    fn cut(&mut self, id: FlowId, end_ns: u64) {
+    fn cut_main(&mut self, id: FlowId, end_ns: u64) {
         let Self {
-            flows,
-            site,
-            columns,
-            ..
+            flows, site, desk, ..
         } = self;
         let Some((key, session)) = flows.get_mut(id) else {
             return;
@@ -330,87 +360,32 @@ impl Tracker {
             verdict,
             end_reason: None,
         };
-        emit(&site.stamp, key, session, end, columns);
-        self.on_record();
+        desk.cut(id, &site.stamp, key, session, end);
     }
 
     /// Ends a flow and writes its last record.
     fn end(&mut self, id: FlowId, now_ns: u64, reason: EndReason) {
-        let Some((key, mut session)) = self.flows.remove(id) else {
+        self.cut_aside(id, now_ns);
+        let Some((key, session)) = self.flows.remove(id) else {
             return;
         };
         self.residents.leave_address(session.client(&key), id);
         for path in session.paths.iter().flatten() {
             self.residents.leave_tunnel(path, id);
         }
-        if reason != EndReason::Evicted {
-            note_unanswered(&mut self.clients, &key, &mut session, now_ns);
-        }
-        let verdict = self.verdict_at_end(&key, &mut session, now_ns, reason);
-        if session.is_interval_empty() {
-            // The record says how the flow ended, and stands where its last packet was.
-            session.interval_start_ns = session.last_ns;
-        }
-        self.note_the_end(&key, &mut session);
-        let end = IntervalEnd {
-            end_ns: session.last_ns.max(session.interval_start_ns),
-            verdict,
-            end_reason: Some(reason),
-        };
-        emit(&self.site.stamp, &key, &mut session, end, &mut self.columns);
-        self.on_record();
-    }
-
-    /// Judges a flow that ends, by its own facts and by the client's other sessions.
-    fn verdict_at_end(
-        &mut self,
-        key: &FlowKey,
-        session: &mut Session,
-        now_ns: u64,
-        reason: EndReason,
-    ) -> Verdict {
-        if let Some(quic) = session.application.quic_mut() {
-            quic.tracker.refresh_identity();
-        }
-        let client = session.place.subscriber_id;
-        let attempt = session.attempt(key);
-        let around = Around {
-            now_ns,
-            client_reached: self.clients.was_reached(client, session.last_ns),
-            is_scan: attempt.is_some_and(|attempt| self.clients.is_scan(&attempt)),
-            winners: attempt
-                .map_or_else(Winners::default, |attempt| self.clients.winners(&attempt)),
-            is_cut_short: reason == EndReason::Evicted,
-        };
-        let verdict = session.final_verdict(&around);
-        match (verdict.failure(), session.attempt(key)) {
-            (Some(failure), Some(attempt))
-                if failure.stage == FailureStage::Connect
-                    && !self.clients.is_first_failure(&attempt, now_ns) =>
-            {
-                Verdict::unknown("failed_another_way")
-            }
-            _ => verdict,
-        }
-    }
-
-    /// Notes what only shows when a flow is over.
-    fn note_the_end(&self, key: &FlowKey, session: &mut Session) {
-        if session.is_unanswered_udp(key) {
-            session.notes.add(Note::UdpUnanswered);
-        }
-        if let Some((name, qtype)) = session.application.dns_given_up() {
-            let client = session.place.subscriber_id;
-            let digest = self.names.digest(client, name, qtype);
-            if self.names.is_answered(digest) {
-                session.notes.add(Note::DnsAnsweredElsewhere);
-            }
-        }
+        self.desk.conclude(id, key, session, now_ns, reason);
     }
 
     /// Ends every flow: nothing more will be captured.
     pub fn finish(&mut self) {
-        self.note_all_unanswered();
+        self.finish_at(self.clock.closing_ns());
+    }
+
+    /// The same by a clock that is kept elsewhere.
+    pub fn finish_at(&mut self, now_ns: u64) {
+        self.desk.next_stage();
+        self.note_all_unanswered(now_ns);
+        self.desk.next_stage();
         for (_, id) in self.flows_by_session_id() {
             let reason = match self
                 .flows
@@ -420,7 +395,7 @@ impl Tracker {
                 Some(EndReason::Idle) | None => EndReason::CaptureEnd,
                 Some(reason) => reason,
             };
-            self.end(id, self.clock.closing_ns(), reason);
+            self.end(id, now_ns, reason);
         }
     }
 
@@ -533,9 +508,21 @@ impl Tracker {
         Some(())
     }
 
+    /// Takes in what an ICMP error says of the packet that it quotes, and nothing else: its own flow is
+    /// another part's.
+    pub fn on_quote(&mut self, inner: &Inner<'_>) {
+        if let Some(error) = IcmpError::read(inner) {
+            self.on_icmp_error(&error, inner);
+        }
+    }
+
     /// Tells the flow of the quoted packet. The error itself is a packet of its own flow.
     fn on_icmp_error(&mut self, error: &IcmpError, inner: &Inner<'_>) {
         let (key, quoted) = error.subject();
+        let sharing = self.sharing.as_ref();
+        if sharing.is_some_and(|sharing| sharing.of_flow(&key) != self.site.part.number) {
+            return;
+        }
         let subject = self.flows.find(&key);
         let subject = subject.and_then(|id| self.flows.get_mut(id));
         let is_its_packet =
@@ -624,6 +611,9 @@ impl Tracker {
             session.paths[direction.index()] = Some(path);
             return Some(id);
         }
+        if direction == session.up {
+            self.witness(&path, client);
+        }
         // The newer way decides; the other direction completes what is not known of it.
         let bearers = &self.learner.bearers;
         let mut look_up = |paths| self.site.place_of(client, paths, bearers, now_ns);
@@ -632,7 +622,9 @@ impl Tracker {
             Some(back) => look_up([Some(&path), Some(back)]),
             None => Arc::clone(&alone),
         };
-        let before = Arc::clone(&session.place);
+        let (_, session) = self.flows.get_mut(id)?;
+        let [before, other] =
+            [direction, direction.opposite()].map(|one| session.place_of(one).clone());
         if alone.is_another_subscriber(&before) {
             self.end(id, now_ns, EndReason::PortReused);
             return None;
@@ -645,13 +637,26 @@ impl Tracker {
             other_qos_flow || place.is_another_cell(&before) || place.is_another_class(&before);
         // A mirror that shows a packet at two hops alternates between their tunnels: without a
         // limit each packet would end an interval. The control plane does not alternate.
-        let age_ns = now_ns.saturating_sub(session.interval_start_ns);
+        let since_ns = session.interval_start_ns;
+        let age_ns = now_ns.saturating_sub(since_ns);
         let too_soon = age_ns < SHORTEST_INTERVAL_NS && !place.is_learned;
         if moves && too_soon {
             return Some(id);
         }
-        if moves || place.is_learned && place.is_found_or_lost(&before) {
-            self.cut(id, now_ns);
+        let is_told_late = !other_qos_flow && place.is_told_late(&before, since_ns, now_ns);
+        let is_new = known.is_none() && place.is_apart(&other);
+        if !is_told_late
+            && !is_new
+            && (moves || place.is_learned && place.is_found_or_lost(&before))
+        {
+            let mut moved = [false; 2];
+            moved[direction.index()] = true;
+            self.cut_moved(
+                id,
+                moved,
+                !other_qos_flow && !place.is_apart(&other),
+                now_ns,
+            );
         }
         let (_, session) = self.flows.get_mut(id)?;
         session.paths[direction.index()] = Some(Arc::clone(&path));
@@ -661,7 +666,12 @@ impl Tracker {
             session.qfi = path.qfi().or(session.qfi);
         }
         if place.is_known() || !before.is_known() {
-            session.place = place;
+            // The first packet of its direction tells no more of the flow than of itself.
+            if is_new {
+                session.set_places(direction.opposite(), [other, place]);
+            } else {
+                session.set_places(direction, [place, other]);
+            }
         }
         let known = known.filter(|known| known.tunnel != path.tunnel);
         for left in known.iter().chain(&left) {
@@ -671,15 +681,18 @@ impl Tracker {
         Some(id)
     }
 
-    /// Whether an end of a packet is a subscriber's: such a packet is none of the control plane,
-    /// whatever its ports.
-    pub fn is_of_subscriber(&self, inner: &Inner<'_>) -> bool {
-        [inner.source, inner.destination]
-            .into_iter()
-            .any(|address| self.site.is_subscriber(address))
+    /// Takes in from which address a packet comes up a tunnel.
+    fn witness(&mut self, path: &Path, client: Address) {
+        if let Some(tunnel) = path.tunnel {
+            let end = TunnelEnd {
+                address: tunnel.destination,
+                teid: tunnel.teid,
+            };
+            self.learner.bearers.witness(end, client);
+        }
     }
 
-    /// The same of one address.
+    /// Whether the operator's prefixes say that an address is a subscriber's.
     pub fn is_subscriber(&self, address: Address) -> bool {
         self.site.is_subscriber(address)
     }
@@ -687,14 +700,16 @@ impl Tracker {
     /// Takes in what a message of the control plane said, and tells the flows that it is about.
     pub fn on_control(&mut self, message: &Message, ends: [Address; 2], time_ns: u64) {
         let pseudonyms = &self.site.pseudonyms;
+        self.desk.next_stage();
         let changes = self.learner.on_message(message, ends, time_ns, pseudonyms);
         if let Some((transaction, context)) = &changes.ended {
             self.tell(transaction, context.as_ref());
         }
+        self.desk.next_stage();
         if !changes.keys.is_empty() && self.residents.begin() {
             self.settle_residents();
         }
-        for id in self.residents.behind(&changes.keys) {
+        for id in self.by_name(self.residents.behind(&changes.keys)) {
             self.look_up_again(id);
         }
     }
@@ -715,25 +730,34 @@ impl Tracker {
         }
     }
 
+    /// In the order of the sessions' names: places in the table are nobody's business.
+    fn by_name(&mut self, ids: Vec<FlowId>) -> Vec<FlowId> {
+        if ids.len() < 2 {
+            return ids;
+        }
+        let mut name = |id: &FlowId| self.flows.get_mut(*id).map(|(_, session)| session.id);
+        let mut named: Vec<_> = ids.into_iter().map(|id| (name(&id), id)).collect();
+        named.sort_unstable();
+        named.into_iter().map(|(_, id)| id).collect()
+    }
+
     /// Writes the record of a request of the control plane, if it is to have one.
     fn tell(&mut self, transaction: &Transaction, context: Option<&Context>) {
+        if !self.site.part.is_lead() {
+            return;
+        }
         let verdict = signalling::judge(transaction);
         if signalling::is_told(transaction, &verdict) {
             let (stamp, ids) = (&self.site.stamp, &self.site.session_ids);
-            signalling::emit(
-                transaction,
-                context,
-                &verdict,
-                stamp,
-                ids,
-                &mut self.columns,
-            );
-            self.on_record();
+            signalling::emit(transaction, context, &verdict, stamp, ids, &mut self.desk);
         }
     }
 
     /// Gives up the requests that wait for too long.
     fn tell_unanswered(&mut self, now_ns: u64) {
+        if !self.learner.is_look_due(now_ns) {
+            return;
+        }
         for (transaction, context) in self.learner.take_unanswered(now_ns) {
             self.tell(&transaction, context.as_ref());
         }
@@ -757,12 +781,12 @@ impl Tracker {
             return;
         };
         let client = session.client(key);
-        let [one, other] = session.paths.each_ref().map(Option::as_deref);
+        let paths = session.paths.each_ref().map(Option::as_deref);
         let bearers = &self.learner.bearers;
-        let place = self.site.place_of(client, [one, other], bearers, now_ns);
-        if place == session.place {
-            return;
-        }
+        let mut look_up = |paths| self.site.place_of(client, paths, bearers, now_ns);
+        let places = [look_up(paths), look_up([paths[1], paths[0]])];
+        let main = session.main_of(&places);
+        let place = &places[main.index()];
         let before = Arc::clone(&session.place);
         // Who has its tunnel or address from now on need not have had it when the flow fell silent.
         if !before.is_named() && place.is_named() {
@@ -777,14 +801,34 @@ impl Tracker {
         if before.is_named() && !place.is_named() {
             return;
         }
-        if place.is_another_cell(&before)
-            || place.is_another_class(&before)
-            || place.is_found_or_lost(&before)
-        {
-            self.cut(id, now_ns);
+        let since_ns = session.interval_start_ns;
+        let has_moved = |direction: Direction| {
+            let (place, before) = (&places[direction.index()], session.place_of(direction));
+            let moves = place.is_another_cell(before)
+                || place.is_found_or_lost(before)
+                || direction == main && place.is_another_class(before);
+            moves && !place.is_told_late(before, since_ns, now_ns)
+        };
+        let moved = [Direction::Forward, Direction::Reverse].map(has_moved);
+        if moved != [false; 2] {
+            self.cut_moved(id, moved, !places[0].is_apart(&places[1]), now_ns);
         }
         if let Some((_, session)) = self.flows.get_mut(id) {
-            session.place = place;
+            let other = main.opposite().index();
+            session.set_places(
+                main,
+                [&places[main.index()], &places[other]].map(Arc::clone),
+            );
+        }
+    }
+
+    /// Ends the intervals of directions that have moved; `agree`: both are in one cell now.
+    fn cut_moved(&mut self, id: FlowId, moved: [bool; 2], agree: bool, now_ns: u64) {
+        let session = self.flows.get_mut(id).map(|(_, session)| session);
+        if session.is_some_and(|session| session.only_follows(moved, agree)) {
+            self.cut_aside(id, now_ns);
+        } else {
+            self.cut(id, now_ns);
         }
     }
 
@@ -819,18 +863,15 @@ impl Tracker {
         let client = key.sender(up).0;
         let now_ns = self.clock.now_ns();
         let paths = [Some(&*path), None];
+        if direction == up {
+            self.witness(&path, client);
+        }
         let place = self
             .site
             .place_of(client, paths, &self.learner.bearers, now_ns);
         let session_id = self.site.session_ids.of(&key, path.teid(), time_ns);
         let mut session = Session::new(session_id, time_ns, up, place);
         session.initiator = initiator;
-        let subscriber = session.place.subscriber_id;
-        let server = key.sender(up.opposite()).0;
-        let name = self.names.lookup(subscriber, server, now_ns);
-        session.name_from_dns = name.map(|name| Arc::clone(&name.text));
-        let alias = self.names.other_asker(subscriber, server, now_ns);
-        session.alias = alias.map(Box::new);
         session.qfi = path.qfi();
         session.encapsulation = path.encapsulation.clone();
         session.paths[direction.index()] = Some(Arc::clone(&path));
@@ -846,7 +887,11 @@ impl Tracker {
             session.missed_start = true;
         }
         self.totals.flows += 1;
+        let server = key.sender(up.opposite()).0;
         let id = self.flows.insert(key, session);
+        if let Some((_, session)) = self.flows.get_mut(id) {
+            self.desk.began(id, session, server, now_ns);
+        }
         self.residents.enter_address(client, id);
         self.residents.enter_tunnel(&path, id);
         id
@@ -898,10 +943,7 @@ impl Tracker {
             return;
         };
         for event in session.application.take_dns_events() {
-            let client = session.place.subscriber_id;
-            if self.names.hear(client, event, now_ns) {
-                session.notes.add(Note::DnsQueryRepeated);
-            }
+            self.desk.hear(id, session, event, now_ns);
         }
         if let Some(quic) = session.application.quic_mut()
             && let Some((id, identity)) = quic.tracker.take_news()
@@ -923,11 +965,11 @@ impl Tracker {
         match news {
             News::Connected => {
                 let target = session.target(key);
-                self.clients.connected(&target, key.transport, time_ns);
+                self.desk.connected(id, &target, key.transport, time_ns);
             }
             News::InVain => {
                 let attempt = session.attempt(key);
-                attempt.inspect(|attempt| self.clients.tried_in_vain(attempt, now_ns));
+                attempt.inspect(|attempt| self.desk.tried_in_vain(id, attempt, now_ns));
             }
         }
     }
@@ -936,22 +978,35 @@ impl Tracker {
     fn note_reached(&mut self, id: FlowId, time_ns: u64) {
         if let Some((_, session)) = self.flows.get_mut(id) {
             session.noted_reached_ns = time_ns;
-            self.clients.reached(session.place.subscriber_id, time_ns);
+            self.desk.reached(session.place.subscriber_id, time_ns);
         }
     }
 
     /// What is unanswered at the end of a capture is counted before any of it is judged.
-    fn note_all_unanswered(&mut self) {
-        let now_ns = self.clock.closing_ns();
+    fn note_all_unanswered(&mut self, now_ns: u64) {
         let flows = self.flows.iter();
-        let mut flows: Vec<(u64, u64, FlowId)> = flows
-            .filter(|(_, _, flow)| flow.may_be_unanswered())
-            .map(|(id, _, flow)| (flow.flow_start_ns(), flow.id(), id))
-            .collect();
+        let unanswered = flows.filter(|(_, _, flow)| may_be_unanswered(flow));
+        let ids: Vec<FlowId> = unanswered.map(|(id, _, _)| id).collect();
+        let mut unanswered = Vec::new();
+        for id in ids {
+            if let Some((_, session)) = self.flows.get_mut(id)
+                && session.take_unanswered()
+            {
+                unanswered.push((session.flow_start_ns, session.id, id));
+            }
+            self.flows.doze(id, now_ns);
+        }
+        self.note_unanswered(unanswered, now_ns);
+    }
+
+    /// Counts attempts that are unanswered so far, by their start.
+    fn note_unanswered(&mut self, mut flows: Vec<(u64, u64, FlowId)>, now_ns: u64) {
         flows.sort_unstable();
         for (_, _, id) in flows {
-            if let Some((key, session)) = self.flows.get_mut(id) {
-                note_unanswered(&mut self.clients, key, session, now_ns);
+            if let Some((key, session)) = self.flows.get_mut(id)
+                && let Some(attempt) = session.attempt(key)
+            {
+                self.desk.tried_in_vain(id, &attempt, now_ns);
             }
             self.flows.doze(id, now_ns);
         }
@@ -978,15 +1033,15 @@ fn may_be_cut(flow: &Flow) -> bool {
     }
 }
 
-fn has_tunnel(path: &Option<Arc<Path>>) -> bool {
-    path.as_ref().is_some_and(|path| path.tunnel.is_some())
+/// Whether a flow may be an attempt that nobody has answered, which was not noted yet.
+fn may_be_unanswered(flow: &Flow) -> bool {
+    match flow {
+        Flow::Awake(session) => session.is_newly_unanswered(),
+        Flow::Asleep(sleeper) => sleeper.is_opening(),
+        Flow::Turning => false,
+    }
 }
 
-/// Counts an attempt that is unanswered so far.
-fn note_unanswered(clients: &mut Clients, key: &FlowKey, session: &mut Session, now_ns: u64) {
-    if session.take_unanswered()
-        && let Some(attempt) = session.attempt(key)
-    {
-        clients.tried_in_vain(&attempt, now_ns);
-    }
+fn has_tunnel(path: &Option<Arc<Path>>) -> bool {
+    path.as_ref().is_some_and(|path| path.tunnel.is_some())
 }

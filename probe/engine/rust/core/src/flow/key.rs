@@ -30,7 +30,7 @@ impl Direction {
 /// The order says nothing about who is client or server. Packed, so that a slot of the table is one cache
 /// line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(packed(8))]
+#[repr(C, packed(8))]
 pub struct FlowKey {
     pub low: Address,
     pub high: Address,

@@ -46,6 +46,7 @@ const EVICTION_SAMPLE: usize = 16;
 
 impl<E> Table<E> {
     /// What a flow takes in the table, but for its four or five bytes in each place of the index.
+    #[cfg(test)]
     pub const SLOT_BYTES: usize = size_of::<Slot<E>>();
 
     /// A table of at most `capacity` flows (at least one). `seed` makes the hash unpredictable.

@@ -1,10 +1,10 @@
 //! Builders of single columns in the layout that `probe/record/codec.py` documents.
 
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 use rmp::encode;
 
-/// How a column's values are laid out in a batch.
+use super::packed::{Present, write_planes, write_planes_as};
+
+/// What a column's values are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WireType {
     U8,
@@ -30,112 +30,90 @@ impl WireType {
     }
 }
 
-/// A column under construction: `rows` values, some of them null.
+/// A column under construction. A row of which nothing is pushed is null, and costs nothing.
 pub trait Column: Default {
     /// The value of one row, as it is pushed.
     type Value<'a>;
     const WIRE: WireType;
     const NULLABLE: bool;
 
-    fn push(&mut self, value: Self::Value<'_>);
-    /// Writes the column as a msgpack map, or nothing where every row is null.
+    /// Rows come in order, each once.
+    fn push(&mut self, row: usize, value: Self::Value<'_>);
+    /// Writes the column of so many rows as a msgpack map.
     fn write(&self, name: &str, rows: usize, out: &mut Vec<u8>);
+    /// Whether every row is null: such a column is left out.
     fn is_absent(&self) -> bool;
     fn clear(&mut self);
 }
 
-/// Which rows are null: a bitmap, least significant bit first.
-#[derive(Debug, Default)]
-struct Nulls {
-    bits: Vec<u8>,
-    rows: usize,
-    count: usize,
-}
-
-impl Nulls {
-    fn push(&mut self, null: bool) {
-        if self.rows.is_multiple_of(8) {
-            self.bits.push(0);
-        }
-        if null && let Some(last) = self.bits.last_mut() {
-            *last |= 1 << (self.rows % 8);
-            self.count += 1;
-        }
-        self.rows += 1;
-    }
-
-    fn all(&self) -> bool {
-        self.count == self.rows
-    }
-
-    fn clear(&mut self) {
-        self.bits.clear();
-        self.rows = 0;
-        self.count = 0;
-    }
-}
-
-fn write_text(out: &mut Vec<u8>, text: &str) {
+pub(super) fn write_text(out: &mut Vec<u8>, text: &str) {
     // Writing to a Vec cannot fail.
     let _ = encode::write_str(out, text);
 }
 
-fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(super) fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     let _ = encode::write_bin(out, bytes);
 }
 
-fn write_map_header(out: &mut Vec<u8>, name: &str, wire: WireType, entries: u32) {
+/// Writes a column's name, the head of its map of `type` and so many other entries, and `type`.
+pub(super) fn write_head(out: &mut Vec<u8>, name: &str, wire: WireType, entries: u32) {
     write_text(out, name);
     let _ = encode::write_map_len(out, entries + 1);
     write_text(out, "type");
     write_text(out, wire.as_str());
 }
 
-fn write_nulls(out: &mut Vec<u8>, nulls: &Nulls) {
-    if nulls.count > 0 {
-        write_text(out, "nulls");
-        write_bytes(out, &nulls.bits);
-    }
+fn write_entry(out: &mut Vec<u8>, name: &str, value: u64) {
+    write_text(out, name);
+    let _ = encode::write_uint(out, value);
 }
 
 /// A number of fixed width.
 pub trait Number: Copy + Default {
     const WIRE: WireType;
-    fn extend(self, out: &mut Vec<u8>);
+    fn bits(self) -> u64;
 }
 
 macro_rules! number {
-    ($($type:ty => $wire:ident),+) => {$(
+    ($($type:ty => $wire:ident, $bits:path;)+) => {$(
         impl Number for $type {
             const WIRE: WireType = WireType::$wire;
-            fn extend(self, out: &mut Vec<u8>) {
-                out.extend_from_slice(&self.to_le_bytes());
+            #[inline]
+            fn bits(self) -> u64 {
+                $bits(self)
             }
         }
     )+};
 }
-number!(u8 => U8, u16 => U16, u32 => U32, u64 => U64, f32 => F32);
+number!(
+    u8 => U8, u64::from;
+    u16 => U16, u64::from;
+    u32 => U32, u64::from;
+    u64 => U64, std::convert::identity;
+    f32 => F32, float_bits;
+);
+
+fn float_bits(value: f32) -> u64 {
+    u64::from(value.to_bits())
+}
 
 /// Numbers that are never null.
 #[derive(Debug, Default)]
-pub struct Required<T> {
-    data: Vec<u8>,
-    number: std::marker::PhantomData<T>,
-}
+pub struct Required<T>(Vec<T>);
 
 impl<T: Number> Column for Required<T> {
     type Value<'a> = T;
     const WIRE: WireType = T::WIRE;
     const NULLABLE: bool = false;
 
-    fn push(&mut self, value: T) {
-        value.extend(&mut self.data);
+    #[inline]
+    fn push(&mut self, _row: usize, value: T) {
+        self.0.push(value);
     }
 
     fn write(&self, name: &str, _rows: usize, out: &mut Vec<u8>) {
-        write_map_header(out, name, T::WIRE, 1);
-        write_text(out, "data");
-        write_bytes(out, &self.data);
+        write_head(out, name, T::WIRE, 2);
+        write_planes(&self.0, T::bits, out);
     }
 
     fn is_absent(&self) -> bool {
@@ -143,16 +121,15 @@ impl<T: Number> Column for Required<T> {
     }
 
     fn clear(&mut self) {
-        self.data.clear();
+        self.0.clear();
     }
 }
 
 /// Numbers that may be null.
 #[derive(Debug, Default)]
 pub struct Optional<T> {
-    data: Vec<u8>,
-    nulls: Nulls,
-    number: std::marker::PhantomData<T>,
+    values: Vec<T>,
+    present: Present,
 }
 
 impl<T: Number> Column for Optional<T> {
@@ -160,202 +137,115 @@ impl<T: Number> Column for Optional<T> {
     const WIRE: WireType = T::WIRE;
     const NULLABLE: bool = true;
 
-    fn push(&mut self, value: Option<T>) {
-        self.nulls.push(value.is_none());
-        value.unwrap_or_default().extend(&mut self.data);
+    #[inline]
+    fn push(&mut self, row: usize, value: Option<T>) {
+        if let Some(value) = value {
+            self.present.mark(row);
+            self.values.push(value);
+        }
     }
 
-    fn write(&self, name: &str, _rows: usize, out: &mut Vec<u8>) {
-        write_map_header(out, name, T::WIRE, 1 + u32::from(self.nulls.count > 0));
-        write_text(out, "data");
-        write_bytes(out, &self.data);
-        write_nulls(out, &self.nulls);
+    fn write(&self, name: &str, rows: usize, out: &mut Vec<u8>) {
+        let nulls = u32::from(self.present.has_nulls(rows));
+        write_head(out, name, T::WIRE, 2 + nulls);
+        write_planes(&self.values, T::bits, out);
+        self.present.write_nulls(rows, out);
     }
 
     fn is_absent(&self) -> bool {
-        self.nulls.all()
+        self.present.is_empty()
     }
 
     fn clear(&mut self) {
-        self.data.clear();
-        self.nulls.clear();
+        self.values.clear();
+        self.present.clear();
     }
 }
 
-/// Distinct values of a dictionary column, in the order they came, end to end in one buffer.
+/// Numbers that are never null and lie near those of another column, or near each other: what is
+/// written are differences, modulo 2^64.
 #[derive(Debug, Default)]
-struct Distinct {
-    bytes: Vec<u8>,
-    ends: Vec<u32>,
-    table: HashTable<u32>,
+pub struct Near {
+    values: Vec<u64>,
+    /// What the differences are from, once they are.
+    from: Option<&'static str>,
 }
 
-impl Distinct {
-    fn get(&self, index: u32) -> &[u8] {
-        slice_of(&self.bytes, &self.ends, index)
+impl Near {
+    /// From here on the values are differences from `origin`, the column `name` in the same rows.
+    pub fn count_from(&mut self, name: &'static str, origin: &Self) {
+        for (value, origin) in self.values.iter_mut().zip(&origin.values) {
+            *value = value.wrapping_sub(*origin);
+        }
+        self.from = Some(name);
     }
 
-    fn intern(&mut self, value: &[u8]) -> u32 {
-        let Self { bytes, ends, table } = self;
-        let entry = table.entry(
-            hash(value),
-            |&index| slice_of(bytes, ends, index) == value,
-            |&index| hash(slice_of(bytes, ends, index)),
-        );
-        match entry {
-            Entry::Occupied(found) => *found.get(),
-            Entry::Vacant(vacant) => {
-                let index = ends.len() as u32;
-                vacant.insert(index);
-                bytes.extend_from_slice(value);
-                ends.push(bytes.len() as u32);
-                index
-            }
+    /// From here on the values are differences from the row before of the same column, `name`.
+    pub fn count_on(&mut self, name: &'static str) {
+        let mut before = 0;
+        for value in &mut self.values {
+            let difference = value.wrapping_sub(before);
+            before = std::mem::replace(value, difference);
         }
+        self.from = Some(name);
+    }
+}
+
+impl Column for Near {
+    type Value<'a> = u64;
+    const WIRE: WireType = WireType::U64;
+    const NULLABLE: bool = false;
+
+    #[inline]
+    fn push(&mut self, _row: usize, value: u64) {
+        self.values.push(value);
+    }
+
+    fn write(&self, name: &str, _rows: usize, out: &mut Vec<u8>) {
+        let base = self.values.iter().copied().min().unwrap_or(0);
+        let step = step_of(self.values.iter().map(|value| value - base));
+        write_head(out, name, Self::WIRE, 4 + u32::from(self.from.is_some()));
+        if let Some(from) = self.from {
+            write_text(out, "from");
+            write_text(out, from);
+        }
+        write_entry(out, "base", base);
+        write_entry(out, "step", step);
+        write_planes(&self.values, |value| (value - base) / step, out);
+    }
+
+    fn is_absent(&self) -> bool {
+        false
     }
 
     fn clear(&mut self) {
-        self.bytes.clear();
-        self.ends.clear();
-        self.table.clear();
+        self.values.clear();
+        self.from = None;
     }
 }
 
-fn slice_of<'a>(bytes: &'a [u8], ends: &[u32], index: u32) -> &'a [u8] {
-    let index = index as usize;
-    let start = if index == 0 { 0 } else { ends[index - 1] };
-    &bytes[start as usize..ends[index] as usize]
+/// The greatest number that divides all of `values`; 1 where all are 0. Times of most captures are
+/// whole microseconds.
+fn step_of(mut values: impl Iterator<Item = u64>) -> u64 {
+    let step = values.try_fold(0, |step, value| {
+        Some(common_divisor(value, step)).filter(|&step| step != 1)
+    });
+    step.unwrap_or(1).max(1)
 }
 
-/// FNV-1a: the values are short, and the table lives for one batch.
-fn hash(value: &[u8]) -> u64 {
-    value.iter().fold(0xcbf2_9ce4_8422_2325, |state, &byte| {
-        (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
-/// Values that repeat: each row holds an index into the distinct ones.
-#[derive(Debug, Default)]
-struct Dictionary {
-    distinct: Distinct,
-    indexes: Vec<u32>,
-    nulls: Nulls,
-}
-
-impl Dictionary {
-    fn push(&mut self, value: Option<&[u8]>) {
-        self.nulls.push(value.is_none());
-        let index = match value {
-            None => 0,
-            // Neighbouring rows often agree: compare before hashing.
-            Some(value) => match self.indexes.last() {
-                Some(&last)
-                    if (last as usize) < self.distinct.ends.len()
-                        && self.distinct.get(last) == value =>
-                {
-                    last
-                }
-                _ => self.distinct.intern(value),
-            },
-        };
-        self.indexes.push(index);
+fn common_divisor(mut one: u64, mut other: u64) -> u64 {
+    while other > 0 {
+        (one, other) = (other, one % other);
     }
-
-    fn write(&self, name: &str, text: bool, out: &mut Vec<u8>) {
-        write_map_header(
-            out,
-            name,
-            WireType::Dictionary,
-            2 + u32::from(self.nulls.count > 0),
-        );
-        write_text(out, "values");
-        let _ = encode::write_array_len(out, self.distinct.ends.len() as u32);
-        for index in 0..self.distinct.ends.len() as u32 {
-            let value = self.distinct.get(index);
-            match std::str::from_utf8(value) {
-                Ok(value) if text => write_text(out, value),
-                _ => write_bytes(out, value),
-            }
-        }
-        write_text(out, "data");
-        write_bytes(out, &self.index_bytes());
-        write_nulls(out, &self.nulls);
-    }
-
-    fn index_bytes(&self) -> Vec<u8> {
-        let indexes = self.indexes.iter();
-        match self.distinct.ends.len() {
-            0..=0x100 => indexes.map(|&index| index as u8).collect(),
-            0x101..=0x1_0000 => indexes
-                .flat_map(|&index| (index as u16).to_le_bytes())
-                .collect(),
-            _ => indexes.flat_map(|&index| index.to_le_bytes()).collect(),
-        }
-    }
-
-    fn clear(&mut self) {
-        self.distinct.clear();
-        self.indexes.clear();
-        self.nulls.clear();
-    }
+    one
 }
-
-macro_rules! dictionary {
-    ($(#[$doc:meta])* $name:ident, $value:ty, $nullable:literal, $text:literal, $bytes:path) => {
-        $(#[$doc])*
-        #[derive(Debug, Default)]
-        pub struct $name(Dictionary);
-
-        impl Column for $name {
-            type Value<'a> = $value;
-            const WIRE: WireType = WireType::Dictionary;
-            const NULLABLE: bool = $nullable;
-
-            fn push(&mut self, value: Self::Value<'_>) {
-                self.0.push($bytes(value));
-            }
-
-            fn write(&self, name: &str, _rows: usize, out: &mut Vec<u8>) {
-                self.0.write(name, $text, out);
-            }
-
-            fn is_absent(&self) -> bool {
-                $nullable && self.0.nulls.all()
-            }
-
-            fn clear(&mut self) {
-                self.0.clear();
-            }
-        }
-    };
-}
-fn text_bytes(value: &str) -> Option<&[u8]> {
-    Some(value.as_bytes())
-}
-
-fn optional_text_bytes(value: Option<&str>) -> Option<&[u8]> {
-    value.map(str::as_bytes)
-}
-
-dictionary!(
-    /// Text that is never null.
-    RequiredText, &'a str, false, true, text_bytes
-);
-dictionary!(
-    /// Text that may be null.
-    Text, Option<&'a str>, true, true, optional_text_bytes
-);
-dictionary!(
-    /// Addresses and pseudonyms: byte strings that repeat.
-    Bytes, Option<&'a [u8]>, true, false, std::convert::identity
-);
 
 /// Byte strings that do not repeat.
 #[derive(Debug, Default)]
 pub struct Binary {
     data: Vec<u8>,
-    lengths: Vec<u8>,
-    nulls: Nulls,
+    lengths: Vec<u16>,
+    present: Present,
 }
 
 impl Column for Binary {
@@ -363,35 +253,60 @@ impl Column for Binary {
     const WIRE: WireType = WireType::Binary;
     const NULLABLE: bool = true;
 
-    fn push(&mut self, value: Option<&[u8]>) {
-        self.nulls.push(value.is_none());
-        let value = value.unwrap_or_default();
-        self.lengths
-            .extend_from_slice(&(value.len() as u16).to_le_bytes());
-        self.data.extend_from_slice(value);
+    #[inline]
+    fn push(&mut self, row: usize, value: Option<&[u8]>) {
+        if let Some(value) = value {
+            self.present.mark(row);
+            self.lengths.push(value.len() as u16);
+            self.data.extend_from_slice(value);
+        }
     }
 
-    fn write(&self, name: &str, _rows: usize, out: &mut Vec<u8>) {
-        write_map_header(
-            out,
-            name,
-            WireType::Binary,
-            2 + u32::from(self.nulls.count > 0),
-        );
-        write_text(out, "lengths");
-        write_bytes(out, &self.lengths);
+    fn write(&self, name: &str, rows: usize, out: &mut Vec<u8>) {
+        let nulls = u32::from(self.present.has_nulls(rows));
+        write_head(out, name, WireType::Binary, 3 + nulls);
+        write_planes_as(["width", "lengths"], &self.lengths, u64::from, out);
         write_text(out, "data");
         write_bytes(out, &self.data);
-        write_nulls(out, &self.nulls);
+        self.present.write_nulls(rows, out);
     }
 
     fn is_absent(&self) -> bool {
-        self.nulls.all()
+        self.present.is_empty()
     }
 
     fn clear(&mut self) {
         self.data.clear();
         self.lengths.clear();
-        self.nulls.clear();
+        self.present.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_step_of_times_is_their_common_divisor() {
+        assert_eq!(step_of([0, 3_000, 0, 5_000].into_iter()), 1_000);
+        assert_eq!(step_of([0, 3_000, 5_003].into_iter()), 1);
+        assert_eq!(step_of([0, 0].into_iter()), 1);
+        assert_eq!(step_of(std::iter::empty()), 1);
+    }
+
+    #[test]
+    fn a_session_that_began_before_its_origin_keeps_its_time() {
+        let (mut end, start) = (near(&[5, 90]), near(&[10, 80]));
+        end.count_from("start", &start);
+        assert_eq!(end.values, [5u64.wrapping_sub(10), 10]);
+        let mut ids = near(&[7, 9, 4]);
+        ids.count_on("id");
+        assert_eq!(ids.values, [7, 2, 4u64.wrapping_sub(9)]);
+    }
+
+    fn near(values: &[u64]) -> Near {
+        let mut column = Near::default();
+        values.iter().for_each(|&value| column.push(0, value));
+        column
     }
 }

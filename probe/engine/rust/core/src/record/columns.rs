@@ -2,7 +2,14 @@
 
 use rmp::encode;
 
-use super::column::{Binary, Bytes, Column, Optional, Required, RequiredText, Text, WireType};
+use super::column::{Binary, Column, Near, Optional, Required, WireType};
+use super::dictionary::{Bytes, RequiredText, Text};
+use super::row::Cell;
+
+/// Room for what a body holds beside its rows: the columns' names, a ledger.
+const BODY_START: usize = 16 << 10;
+/// Room for a row, with which most bodies do not have to grow.
+const BYTES_A_ROW: usize = 160;
 
 macro_rules! record_fields {
     ($($name:ident: $column:ty,)+) => {
@@ -24,10 +31,23 @@ macro_rules! record_fields {
             $((stringify!($name), <$column as Column>::WIRE, <$column as Column>::NULLABLE),)+
         ];
 
+        impl<'a> Record<'a> {
+            /// Writes the record behind what `row` holds.
+            pub fn put(&self, row: &mut Vec<u8>) {
+                $(self.$name.put(row);)+
+            }
+
+            /// Reads what `put` wrote.
+            pub fn take(mut row: &'a [u8]) -> Self {
+                Self { $($name: Cell::take(&mut row),)+ }
+            }
+        }
+
         impl Columns {
             /// Adds a row.
             pub fn push(&mut self, record: &Record<'_>) {
-                $(self.$name.push(record.$name);)+
+                let row = self.rows;
+                $(self.$name.push(row, record.$name);)+
                 self.rows += 1;
             }
 
@@ -38,7 +58,8 @@ macro_rules! record_fields {
             }
 
             /// Writes the map of the columns that hold a value, and forgets the rows.
-            pub fn drain(&mut self, out: &mut Vec<u8>) {
+            fn drain(&mut self, out: &mut Vec<u8>) {
+                self.relate();
                 let _ = encode::write_map_len(out, self.present());
                 $(if !self.$name.is_absent() {
                     self.$name.write(stringify!($name), self.rows, out);
@@ -54,16 +75,43 @@ impl Columns {
     pub fn rows(&self) -> usize {
         self.rows
     }
+
+    /// Begins a body with the rows and their columns, and forgets them. What follows are the entries
+    /// `links`, `paths` and `ledger`.
+    pub fn begin_body(&mut self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(BODY_START + self.rows * BYTES_A_ROW);
+        let _ = encode::write_map_len(&mut out, 5);
+        let _ = encode::write_str(&mut out, "rows");
+        let _ = encode::write_uint(&mut out, self.rows as u64);
+        let _ = encode::write_str(&mut out, "columns");
+        self.drain(&mut out);
+        out
+    }
+
+    /// Sessions that end together come in the order of their identifiers, and an interval begins with
+    /// its flow and lasts for seconds: differences are shorter than values.
+    fn relate(&mut self) {
+        let Self {
+            session_id,
+            flow_start_time,
+            start_time,
+            end_time,
+            ..
+        } = self;
+        session_id.count_on("session_id");
+        end_time.count_from("start_time", start_time);
+        start_time.count_from("flow_start_time", flow_start_time);
+    }
 }
 
 record_fields! {
-    session_id: Required<u64>,
+    session_id: Near,
     record_kind: RequiredText,
     interval_index: Required<u32>,
     capture_point: RequiredText,
-    flow_start_time: Required<u64>,
-    start_time: Required<u64>,
-    end_time: Required<u64>,
+    flow_start_time: Near,
+    start_time: Near,
+    end_time: Near,
     transport: RequiredText,
     client_ip: Bytes,
     client_port: Optional<u16>,

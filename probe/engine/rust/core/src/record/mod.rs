@@ -6,8 +6,11 @@
 
 mod column;
 mod columns;
+mod dictionary;
 pub mod names;
+mod packed;
 pub mod pseudonym;
+mod row;
 pub mod session_id;
 
 pub use column::WireType;

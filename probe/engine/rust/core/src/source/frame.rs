@@ -1,8 +1,8 @@
-//! Packets within a block of the kernel's ring.
+//! Packets within a unit of the kernel's rings: a block of them, or a single one.
 
 use std::mem::offset_of;
 
-use libc::{tpacket_block_desc, tpacket_hdr_v1, tpacket_hdr_variant1, tpacket3_hdr};
+use libc::{tpacket_block_desc, tpacket_hdr_v1, tpacket_hdr_variant1, tpacket2_hdr, tpacket3_hdr};
 
 use super::LinkType;
 use super::ring::VLAN_TAG_LEN;
@@ -20,13 +20,15 @@ pub(super) struct Block {
     at: usize,
 }
 
-/// One packet of a block: `start..end` of the block's bytes.
+/// One packet of a unit: `start..end` of the unit's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Frame {
     pub time_ns: u64,
     pub wire_len: u32,
     pub start: usize,
     pub end: usize,
+    /// Its time is the card's.
+    pub by_hardware: bool,
 }
 
 impl Block {
@@ -44,21 +46,22 @@ impl Block {
     pub fn next(&mut self, bytes: &mut [u8], link: LinkType) -> Option<Frame> {
         self.packets = self.packets.checked_sub(1)?;
         let header = Header::read(bytes.get(self.at..)?)?;
-        let mut frame = header.frame(self.at);
-        if link == LinkType::Ethernet
-            && let Some(tag) = header.vlan
-        {
-            frame.put_back(bytes, tag);
-        }
+        let frame = header.whole_frame(self.at, bytes, link);
         self.at = self.at.checked_add(header.next)?;
         Some(frame)
     }
 }
 
-/// What the kernel says of a packet, `tpacket3_hdr`.
+/// The packet of a unit that holds one, with its VLAN tag.
+pub(super) fn single(bytes: &mut [u8], link: LinkType) -> Option<Frame> {
+    Some(Header::read_single(bytes)?.whole_frame(0, bytes, link))
+}
+
+/// What the kernel says of a packet, `tpacket3_hdr` or `tpacket2_hdr`.
 #[derive(Debug, Clone, Copy)]
 struct Header {
     next: usize,
+    status: u32,
     time_ns: u64,
     captured: u32,
     wire_len: u32,
@@ -76,12 +79,42 @@ impl Header {
         let nanoseconds = u64::from(u32_at(header, offset_of!(tpacket3_hdr, tp_nsec))?);
         Some(Self {
             next: u32_at(header, offset_of!(tpacket3_hdr, tp_next_offset))? as usize,
+            status: u32_at(header, offset_of!(tpacket3_hdr, tp_status))?,
             time_ns: seconds * NS_PER_SECOND + nanoseconds,
             captured: u32_at(header, offset_of!(tpacket3_hdr, tp_snaplen))?,
             wire_len: u32_at(header, offset_of!(tpacket3_hdr, tp_len))?,
             mac: u16_at(header, offset_of!(tpacket3_hdr, tp_mac))?,
             vlan: vlan(header),
         })
+    }
+
+    fn read_single(bytes: &[u8]) -> Option<Self> {
+        let header: &[u8; size_of::<tpacket2_hdr>()] = bytes.first_chunk()?;
+        let status = u32_at(header, offset_of!(tpacket2_hdr, tp_status))?;
+        let seconds = u64::from(u32_at(header, offset_of!(tpacket2_hdr, tp_sec))?);
+        let nanoseconds = u64::from(u32_at(header, offset_of!(tpacket2_hdr, tp_nsec))?);
+        let tci = u16_at(header, offset_of!(tpacket2_hdr, tp_vlan_tci))?;
+        let tpid = u16_at(header, offset_of!(tpacket2_hdr, tp_vlan_tpid))?;
+        Some(Self {
+            next: 0,
+            status,
+            time_ns: seconds * NS_PER_SECOND + nanoseconds,
+            captured: u32_at(header, offset_of!(tpacket2_hdr, tp_snaplen))?,
+            wire_len: u32_at(header, offset_of!(tpacket2_hdr, tp_len))?,
+            mac: u16_at(header, offset_of!(tpacket2_hdr, tp_mac))?,
+            vlan: tag(status, tpid, tci),
+        })
+    }
+
+    #[inline]
+    fn whole_frame(&self, at: usize, bytes: &mut [u8], link: LinkType) -> Frame {
+        let mut frame = self.frame(at);
+        if link == LinkType::Ethernet
+            && let Some(tag) = self.vlan
+        {
+            frame.put_back(bytes, tag);
+        }
+        frame
     }
 
     #[inline]
@@ -92,6 +125,7 @@ impl Header {
             wire_len: self.wire_len.max(self.captured),
             start,
             end: start.saturating_add(self.captured as usize),
+            by_hardware: self.status & libc::TP_STATUS_TS_RAW_HARDWARE != 0,
         }
     }
 }
@@ -102,13 +136,19 @@ fn vlan(header: &[u8]) -> Option<(u16, u16)> {
     if status & libc::TP_STATUS_VLAN_VALID == 0 {
         return None;
     }
-    let tag = header.get(offset_of!(tpacket3_hdr, hv1)..)?;
-    let tci = u32_at(tag, offset_of!(tpacket_hdr_variant1, tp_vlan_tci))? as u16;
-    if status & libc::TP_STATUS_VLAN_TPID_VALID == 0 {
-        return Some((ETHERTYPE_VLAN, tci));
+    let part = header.get(offset_of!(tpacket3_hdr, hv1)..)?;
+    let tci = u32_at(part, offset_of!(tpacket_hdr_variant1, tp_vlan_tci))? as u16;
+    let tpid = u16_at(part, offset_of!(tpacket_hdr_variant1, tp_vlan_tpid))?;
+    tag(status, tpid, tci)
+}
+
+/// The tag as far as the status says that there is one.
+fn tag(status: u32, tpid: u16, tci: u16) -> Option<(u16, u16)> {
+    if status & libc::TP_STATUS_VLAN_VALID == 0 {
+        return None;
     }
-    let tpid = u16_at(tag, offset_of!(tpacket_hdr_variant1, tp_vlan_tpid))?;
-    Some((tpid, tci))
+    let told = status & libc::TP_STATUS_VLAN_TPID_VALID != 0;
+    Some((if told { tpid } else { ETHERTYPE_VLAN }, tci))
 }
 
 impl Frame {

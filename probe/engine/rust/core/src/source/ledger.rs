@@ -13,6 +13,14 @@ pub struct InterfaceLedger {
     pub dropped_kernel: u64,
     /// Packets that the network card says it lost.
     pub dropped_nic: u64,
+    /// Packets that the configured filter kept out.
+    pub filtered: u64,
+    /// Packets that a live interface received, those it had no room for included; 0 where it does not tell.
+    pub offered: u64,
+    /// Packets that a live interface received and nothing else here accounts for.
+    pub unaccounted: u64,
+    /// Times that a live interface was down or away.
+    pub interruptions: u64,
     /// Packets without a time (pcapng simple packet blocks): not delivered.
     pub no_timestamp: u64,
     /// Packets delivered with a time before the latest one that the source delivered earlier.
@@ -62,11 +70,9 @@ impl Ledgers {
         }
     }
 
-    /// Adds packets that the network card reports as lost.
-    pub fn add_dropped_nic(&mut self, interface: u32, packets: u64) {
-        if let Some(entry) = self.entries.get_mut(interface as usize) {
-            entry.dropped_nic = entry.dropped_nic.saturating_add(packets);
-        }
+    /// The account of an interface.
+    pub fn entry(&mut self, interface: u32) -> Option<&mut InterfaceLedger> {
+        self.entries.get_mut(interface as usize)
     }
 
     /// Adds packets that the capturing side reports as lost.

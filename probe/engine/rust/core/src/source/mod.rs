@@ -4,27 +4,36 @@
 //! [`open_reader`] reads one capture from any stream of bytes; [`open_interface`] captures live.
 //! Each gives a [`Source`].
 
+mod bpf;
 mod bytes;
 mod capture_file;
 mod coding;
+mod fanout;
 mod fault;
 mod frame;
+mod group;
 mod ledger;
 mod live;
 mod merge;
+mod nic;
 mod paths;
 mod pcap;
 mod pcapng;
 mod record;
 mod ring;
 mod snoop;
+mod socket;
 mod span;
 #[cfg(test)]
 mod tests;
+mod watch;
 mod window;
 
+pub use bpf::{Instruction, MAX_INSTRUCTIONS};
+pub use fanout::{Range, Sharding};
+pub use group::LinkState;
 pub use ledger::InterfaceLedger;
-pub use live::{LiveOptions, open_interface};
+pub use live::{CaptureState, Clock, Filter, LiveOptions, open_interface};
 pub use merge::{open_files, open_reader};
 pub use span::capture_span;
 
@@ -96,6 +105,11 @@ pub trait Source: Send {
 
     /// Bytes read and bytes in all, as stored (compressed); None where the end is not known.
     fn progress(&self) -> Option<(u64, u64)> {
+        None
+    }
+
+    /// How a live capture fares; None of files.
+    fn capture(&self) -> Option<CaptureState> {
         None
     }
 }

@@ -9,17 +9,18 @@ use aes::Aes128;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use aes_gcm::aead::AeadInOut;
 use aes_gcm::{Aes128Gcm, Nonce, Tag};
-use hkdf::Hkdf;
-use sha2::Sha256;
 
 use super::packet::{ConnectionId, Long};
 use super::version::Sealing;
+use crate::sha256::Hmac;
 
 const KEY_LENGTH: usize = 16;
 const IV_LENGTH: usize = 12;
 const TAG_LENGTH: usize = 16;
 const SAMPLE_LENGTH: usize = 16;
 const MAX_NUMBER_LENGTH: usize = 4;
+/// The longest label, of eleven bytes, and what stands around it.
+const MAX_INFO: usize = 32;
 
 /// Who sealed a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,15 +62,9 @@ impl Keys {
             Sender::Client => b"client in",
             Sender::Server => b"server in",
         };
-        let initial = Hkdf::<Sha256>::new(Some(&sealing.salt), id.as_bytes());
-        let secret: [u8; 32] = expand(&initial, label);
-        Self::of_secret(sealing, &secret)
-    }
-
-    fn of_secret(sealing: &Sealing, secret: &[u8; 32]) -> Self {
-        // A secret is as long as the hash's output, so it is never refused.
-        let secret =
-            Hkdf::<Sha256>::from_prk(secret).unwrap_or_else(|_| Hkdf::<Sha256>::new(None, secret));
+        // HKDF (RFC 5869): Extract is a code under the salt, Expand one under what was extracted.
+        let initial = Hmac::new(&sealing.extract().of(id.as_bytes()));
+        let secret = Hmac::new(&expand::<32>(&initial, label));
         Self {
             key: expand(&secret, sealing.key_label),
             iv: expand(&secret, sealing.iv_label),
@@ -140,14 +135,19 @@ impl Keys {
     }
 }
 
-/// HKDF-Expand-Label with an empty context (RFC 8446 7.1).
-fn expand<const N: usize>(secret: &Hkdf<Sha256>, label: &[u8]) -> [u8; N] {
-    let prefix = b"tls13 ";
-    let mut out = [0; N];
-    let lengths = [0, N as u8, (prefix.len() + label.len()) as u8];
-    // N is at most 32: far less than HKDF can give.
-    let _ = secret.expand_multi_info(&[&lengths, prefix, label, &[0]], &mut out);
-    out
+/// HKDF-Expand-Label with an empty context (RFC 8446 7.1), for at most 32 bytes: one block of Expand.
+fn expand<const N: usize>(secret: &Hmac, label: &[u8]) -> [u8; N] {
+    const PREFIX: &[u8] = b"tls13 ";
+    let lengths = [0, N as u8, (PREFIX.len() + label.len()) as u8];
+    let mut info = [0; MAX_INFO];
+    let mut end = 0;
+    // Behind HkdfLabel comes the number of the block.
+    for part in [&lengths[..], PREFIX, label, &[0, 1]] {
+        info[end..end + part.len()].copy_from_slice(part);
+        end += part.len();
+    }
+    let code = secret.of(&info[..end]);
+    std::array::from_fn(|at| code[at])
 }
 
 /// The packet number nearest to the expected one that ends in the bits sent (RFC 9000 A.3).

@@ -6,7 +6,6 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::Report;
 use crate::decap::{Address, Transport};
 use crate::flow::{Direction, FlowKey};
 
@@ -93,22 +92,31 @@ const IPV6: &[Ipv6Addr] = &[
     Ipv6Addr::new(0x2620, 0xfe, 0, 0, 0, 0, 0, 0x9),
 ];
 
-/// Says `doh` or `doq` instead of the protocol that carries it. Call when the name is settled.
-pub fn settle_protocol(report: &mut Report<'_>, key: &FlowKey, up: Direction) {
+/// What of a session shows whether it carries DNS.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    pub app_protocol: Option<&'a str>,
+    /// From DNS where it has none of its own.
+    pub server_name: Option<&'a str>,
+    pub alpn: Option<&'a str>,
+}
+
+/// Says `doh` or `doq` instead of the protocol that carries it.
+pub fn settled_protocol<'a>(facts: &Facts<'a>, key: &FlowKey, up: Direction) -> Option<&'a str> {
     let (server, port) = key.sender(up.opposite());
-    let offers_doq = report
+    let offers_doq = facts
         .alpn
         .is_some_and(|offers| offers.split(',').any(|offer| offer == "doq"));
-    let found = match report.app_protocol {
+    let found = match facts.app_protocol {
         Some("quic") if offers_doq || port == DOQ_PORT => Some("doq"),
         // Its handshake may be before the capture: nothing else is assigned to the port.
         None if key.transport == Transport::Udp && port == DOQ_PORT => Some("doq"),
         Some("tls" | "quic" | "http2") if port == HTTPS_PORT => {
-            is_resolver(report.server_name, server).then_some("doh")
+            is_resolver(facts.server_name, server).then_some("doh")
         }
         _ => None,
     };
-    report.app_protocol = found.or(report.app_protocol);
+    found.or(facts.app_protocol)
 }
 
 /// By its name; an address says so only where there is no name.
@@ -137,14 +145,13 @@ mod tests {
         let server = Address::v4(server);
         let client = Address::v4([10, 0, 0, 1]);
         let (key, up) = FlowKey::of(client, 50_000, server, port, Transport::Udp);
-        let mut report = Report {
+        let facts = Facts {
             app_protocol: Some(protocol),
             server_name: name,
             alpn: (protocol == "quic").then_some("h3"),
-            ..Report::default()
         };
-        settle_protocol(&mut report, &key, up);
-        report.app_protocol.unwrap_or_default().into()
+        let settled = settled_protocol(&facts, &key, up);
+        settled.unwrap_or_default().into()
     }
 
     #[test]

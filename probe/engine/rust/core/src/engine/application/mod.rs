@@ -50,16 +50,6 @@ pub struct Report<'a> {
     pub requests_failed: Option<u32>,
 }
 
-impl<'a> Report<'a> {
-    /// Takes the name that DNS gave where the flow has none.
-    pub fn settle_name(&mut self, from_dns: Option<&'a str>) {
-        if self.server_name.is_none() {
-            self.server_name = from_dns;
-            self.server_name_source = from_dns.map(|_| "dns");
-        }
-    }
-}
-
 /// The application of a session, as far as its first bytes told.
 #[derive(Debug, Default)]
 pub struct Application {

@@ -1,7 +1,8 @@
 //! A bounded map that forgets what has not been touched for a while.
 
-use std::collections::HashMap;
 use std::hash::Hash;
+
+use crate::engine::HashMap;
 
 /// Two generations of at most `capacity` entries each. An entry lives for one to two lifetimes
 /// after it was last touched; ageing costs nothing per entry.
@@ -18,7 +19,7 @@ pub struct Generations<K, V> {
 
 impl<K: Eq + Hash, V: Default> Generations<K, V> {
     pub fn new(capacity: usize, lifetime_ns: u64) -> Self {
-        let (current, previous) = (HashMap::new(), HashMap::new());
+        let (current, previous) = (HashMap::default(), HashMap::default());
         Self {
             current,
             previous,

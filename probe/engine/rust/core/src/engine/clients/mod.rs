@@ -20,6 +20,8 @@ pub type Client = [u8; 16];
 /// An attempt to connect.
 #[derive(Debug, Clone, Copy)]
 pub struct Attempt<'a> {
+    /// The session's name.
+    pub session: u64,
     /// Who tries: the client, or a host outside.
     pub by: Client,
     /// The client reached for this server.

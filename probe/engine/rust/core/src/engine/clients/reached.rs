@@ -2,9 +2,9 @@
 //!
 //! A client is a subscriber, by whatever address: one that has IPv4 and IPv6 is reached by either.
 
-use std::collections::HashMap;
-
 use super::Client;
+
+use crate::engine::HashMap;
 
 /// How long a packet to the client counts as proof that its return path is visible (DESIGN: 60 s).
 const MEMORY_NS: u64 = 60_000_000_000;
@@ -23,7 +23,7 @@ pub struct Reached {
 impl Reached {
     /// `capacity` bounds each of the two generations.
     pub fn new(capacity: usize) -> Self {
-        let (current, previous) = (HashMap::new(), HashMap::new());
+        let (current, previous) = (HashMap::default(), HashMap::default());
         Self {
             current,
             previous,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::{Path, SECOND_NS, Session};
 use crate::engine::application::{Http, Protocol};
+use crate::engine::aside::Aside;
 use crate::engine::clients::Client;
 use crate::engine::exchange::Farewell;
 use crate::engine::failure::Failure;
@@ -47,6 +48,7 @@ struct Rare {
     failure: Option<Box<Failure>>,
     refused: Option<Box<Failure>>,
     alias: Option<Box<Client>>,
+    aside: Option<Box<Aside>>,
     farewell: Option<Box<Farewell>>,
     recoveries: [Option<Box<Recovery>>; 2],
     before: Option<Box<Http>>,
@@ -68,8 +70,7 @@ mod place_of {
     use std::ops::Range;
 
     pub const ID: Range<usize> = 0..8;
-    pub const FLOW_START: Range<usize> = 8..16;
-    pub const LAST: Range<usize> = 16..24;
+    pub const LAST: Range<usize> = 8..16;
 }
 
 /// One block size for each 16 bytes, as allocators have them.
@@ -164,10 +165,7 @@ impl Sleeper {
         self.long(place_of::ID)
     }
 
-    pub fn flow_start_ns(&self) -> u64 {
-        self.long(place_of::FLOW_START)
-    }
-
+    /// When the last packet came.
     pub fn last_ns(&self) -> u64 {
         self.long(place_of::LAST)
     }
@@ -180,6 +178,7 @@ impl Rare {
             && self.failure.is_none()
             && self.refused.is_none()
             && self.alias.is_none()
+            && self.aside.is_none()
             && self.farewell.is_none()
             && self.recoveries.iter().all(Option::is_none)
             && self.before.is_none()
@@ -214,6 +213,7 @@ impl Session {
             failure: self.failure.take(),
             refused: self.refused.take(),
             alias: self.alias.take(),
+            aside: self.aside.take(),
             farewell: self.exchange.farewell_mut().take(),
             recoveries,
             before,
@@ -269,6 +269,7 @@ impl Session {
         self.failure = rare.failure;
         self.refused = rare.refused;
         self.alias = rare.alias;
+        self.aside = rare.aside;
         *self.exchange.farewell_mut() = rare.farewell;
         *self.application.protocol_mut().1 = rare.before;
         if let Some(connection) = &mut self.connection {
@@ -281,9 +282,9 @@ impl Session {
     /// Keeps all numbers, or gives them back.
     fn keep(&mut self, keeper: &mut impl Keeper, is_long_ago: bool) {
         keeper.long(&mut self.id);
-        keeper.long(&mut self.flow_start_ns);
         keeper.long(&mut self.last_ns);
         let last_ns = self.last_ns;
+        keeper.time(last_ns, &mut self.flow_start_ns);
         let mut is_long_ago = is_long_ago;
         let mut is_tcp = self.connection.is_some();
         let mut is_reverse = self.up == Direction::Reverse;
@@ -360,22 +361,15 @@ mod tests {
     /// What a million flows take follows from these: whoever adds a field sees what it costs.
     #[test]
     fn states_are_as_small_as_they_are_said_to_be() {
-        assert_eq!(
-            size_of::<Flow>(),
-            16,
-            "a slot of the table is one cache line with it"
-        );
-        assert_eq!(
-            size_of::<Head>(),
-            48,
-            "what rests has it before its numbers"
-        );
+        assert_eq!(Table::<Flow>::SLOT_BYTES, 64, "one cache line");
+        assert_eq!(size_of::<Head>(), 48, "it stands before the numbers");
         assert_eq!(
             size_of::<Asleep<134>>(),
             184,
-            "with its 8 bytes a block of 192"
+            "with the allocator's 8 bytes a block of 192"
         );
-        assert!(size_of::<Session>() <= 432, "{}", size_of::<Session>());
-        assert!(size_of::<crate::tcp::Connection>() <= 856);
+        assert!(size_of::<Session>() <= 440, "{}", size_of::<Session>());
+        let connection = size_of::<crate::tcp::Connection>();
+        assert!(connection <= 856, "{connection}");
     }
 }
