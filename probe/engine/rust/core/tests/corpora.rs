@@ -76,11 +76,6 @@ fn no_record_depends_on_whether_flows_rest() {
     let differ = |path: &PathBuf| {
         let (awake, _) = run(path, OPTIONS);
         let (rested, _) = run_with(path, OPTIONS, Pipeline::rest);
-        if let Ok(dir) = std::env::var("DUMP") {
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            std::fs::write(format!("{dir}/{name}.a"), awake.concat()).unwrap();
-            std::fs::write(format!("{dir}/{name}.b"), rested.concat()).unwrap();
-        }
         awake != rested
     };
     let differing: Vec<PathBuf> = captures().into_iter().filter(differ).collect();
