@@ -8,7 +8,7 @@ use crate::engine::shared::Texts;
 use crate::flow::{FlowId, FlowKey, Table};
 
 /// So many sessions stay awake in any case.
-const MOST_AWAKE: usize = 1 << 16;
+const MOST_AWAKE: usize = 1 << 15;
 /// A session that never woke again rests after so long a silence; it doubles with each waking. Longer
 /// than the round trips of nearly all flows.
 const PATIENCE_NS: u64 = 1_000_000_000;

@@ -160,6 +160,37 @@ impl Keeper for Reader<'_> {
     }
 }
 
+/// Leaves out the zeros behind the first `fixed` bytes: a bit for each byte says whether it is there.
+pub fn squeeze(bytes: &mut Vec<u8>, fixed: usize) {
+    let loose = bytes.split_off(fixed.min(bytes.len()));
+    for eight in loose.chunks(8) {
+        let mask_at = bytes.len();
+        bytes.push(0);
+        for (position, &byte) in eight.iter().enumerate().filter(|(_, byte)| **byte != 0) {
+            bytes[mask_at] |= 1 << position;
+            bytes.push(byte);
+        }
+    }
+}
+
+/// Puts the zeros back in; where nothing is left they go on without end.
+pub fn loosen(bytes: &[u8], fixed: usize) -> Vec<u8> {
+    let (head, mut rest) = bytes.split_at(fixed.min(bytes.len()));
+    let mut loose = head.to_vec();
+    while let Some((&mask, behind)) = rest.split_first() {
+        rest = behind;
+        for position in 0..8 {
+            let mut byte = 0;
+            if mask >> position & 1 == 1 {
+                Reader(rest).byte(&mut byte);
+                rest = rest.get(1..).unwrap_or_default();
+            }
+            loose.push(byte);
+        }
+    }
+    loose
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,6 +228,20 @@ mod tests {
             let mut back = State::default();
             keep(&mut back, base, &mut Reader(&bytes));
             prop_assert_eq!(back, state);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn zeros_are_put_back_where_they_were(
+            bytes in prop::collection::vec(prop_oneof![Just(0u8), any::<u8>()], 0..80),
+            fixed in 0usize..20,
+        ) {
+            let mut squeezed = bytes.clone();
+            squeeze(&mut squeezed, fixed);
+            let loose = loosen(&squeezed, fixed);
+            prop_assert!(loose.starts_with(&bytes));
+            prop_assert!(loose[bytes.len()..].iter().all(|&byte| byte == 0));
         }
     }
 

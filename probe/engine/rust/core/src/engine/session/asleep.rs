@@ -17,7 +17,7 @@ use crate::engine::place::Place;
 use crate::engine::shared::Texts;
 use crate::engine::tunnelled::Tunnelled;
 use crate::flow::Direction;
-use crate::flow::keeper::{Keeper, Reader, Writer};
+use crate::flow::keeper::{Keeper, Reader, Writer, loosen, squeeze};
 use crate::tcp::Recovery;
 
 /// What is no number.
@@ -137,6 +137,7 @@ impl Sleeper {
     ) -> Result<Self, Box<Session>> {
         scratch.clear();
         session.keep(&mut Writer(scratch), is_long_ago);
+        squeeze(scratch, place_of::LAST.end);
         if scratch.len() > Self::LARGEST {
             // What writing has changed is what does not matter any more.
             return Err(session);
@@ -248,7 +249,8 @@ impl Session {
         *session.application.protocol_mut().0 = head.protocol;
         // The flags say which of the directions come by it.
         session.paths = [head.path.clone(), head.path];
-        session.keep(&mut Reader(numbers), false);
+        let numbers = loosen(numbers, place_of::LAST.end);
+        session.keep(&mut Reader(&numbers), false);
         if let Some(ties) = head.ties {
             session.name_from_dns = ties.name_from_dns;
             session.encapsulation = ties.encapsulation;
