@@ -260,8 +260,8 @@ impl Tracker {
     }
 
     fn flows_by_session_id(&self) -> Vec<(u64, FlowId)> {
-        let flows = self.flows.iter().map(|(id, _, flow)| (flow.id(), id));
-        let mut flows: Vec<(u64, FlowId)> = flows.collect();
+        let mut flows = Vec::with_capacity(self.flows.len());
+        flows.extend(self.flows.iter().map(|(id, _, flow)| (flow.id(), id)));
         flows.sort_unstable();
         flows
     }

@@ -33,8 +33,13 @@ impl Volume {
         keeper.number(&mut self.bytes);
         keeper.number(&mut self.payload);
         keeper.small(&mut self.active_bins);
-        keeper.number(&mut self.second_bytes);
-        keeper.number(&mut self.peak_bytes);
+        // All of it in one second, in most cases.
+        let mut other_seconds = self.bytes.wrapping_sub(self.second_bytes);
+        let mut beside_peak = self.bytes.wrapping_sub(self.peak_bytes);
+        keeper.number(&mut other_seconds);
+        keeper.number(&mut beside_peak);
+        self.second_bytes = self.bytes.wrapping_sub(other_seconds);
+        self.peak_bytes = self.bytes.wrapping_sub(beside_peak);
         let mut bin = self.bin_ns / BIN_NS;
         let mut second = self.second_ns / SECOND_NS;
         keeper.time(last_ns / BIN_NS, &mut bin);

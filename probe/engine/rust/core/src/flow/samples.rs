@@ -201,7 +201,14 @@ impl Samples {
         keeper.byte(&mut kept);
         keeper.byte(&mut stride_log2);
         let list = &mut list[..usize::from(kept).min(MAX_KEPT)];
-        list.iter_mut().for_each(|sample| keeper.short(sample));
+        // Those of one path lie close to each other.
+        let mut before = 0;
+        for sample in list.iter_mut() {
+            let mut wide = u32::from(*sample);
+            keeper.near(before, &mut wide);
+            before = wide;
+            *sample = wide as u16;
+        }
         self.list = List::of(list, stride_log2);
     }
 
