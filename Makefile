@@ -151,7 +151,7 @@ bench: setup ## The engine beside its peers and a reference walk over the same p
 
 .PHONY: bench-parts
 bench-parts: ## Decapsulation, flow lookup, round trips, names and records, each alone (criterion)
-	@cd $(RUST) && cargo bench --quiet --locked -p edgeqoe-core --features seal
+	@cd $(RUST) && cargo bench --quiet --locked -p edgeqoe-core --features seal --bench engine
 
 # What `cargo fuzz` sets without a sanitizer: the engine's code is safe Rust but for the capture ring.
 FUZZ_TARGET := $(shell rustc -vV 2> /dev/null | awk '/^host:/ {print $$2}')

@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import os
+import pwd
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -39,7 +40,9 @@ from probe.errors import (
     SpoolWriteError,
 )
 from probe.health import HealthMeter
+from probe.health.memory import MemoryWatch, own_bytes, sized
 from probe.health.offloads import joining_offloads, switch_off_command
+from probe.health.privileges import Privileges
 from probe.metrics import Metrics, start_metrics_server
 from probe.record.codec import seal
 from probe.settings import read_secret
@@ -50,6 +53,8 @@ log = logging.getLogger(__name__)
 
 TAKE_TIMEOUT_S: Final = 0.25  # how long the thread waits for a body before it looks around
 ENGINE_STOP_S: Final = 20.0  # the engine's time to hand over what it holds
+CAP_NET_RAW: Final = 1 << 13  # capabilities(7)
+LOAD_INTERVAL_S: Final = 0.5  # how often load and memory are looked at
 LINK_INTERVAL_S: Final = 1.0  # how often interfaces are looked at
 STUCK_AFTER_S: Final = 30.0  # without a sign of life from the engine's thread: not healthy
 
@@ -69,6 +74,9 @@ class PacketEngine(Protocol):
     def set_attribution(self, rules: str) -> None: ...
     def save_bearers(self) -> bytes: ...
     def load_bearers(self, sealed: bytes) -> None: ...
+    def loads(self) -> list[tuple[str, str, int, int]]: ...
+    def take_load_steps(self) -> list[tuple[str, int, str, str, str, int, int]]: ...
+    def hold_memory(self, is_short: bool) -> None: ...
     def captures(self) -> list[tuple[str, int, str, dict[str, int], str]]: ...
 
 
@@ -80,6 +88,11 @@ class EngineKit:
     error: type[Exception]
     capture_span: CaptureSpan
     forbid_dumps: Callable[[], None] = lambda: None
+    become_user: Callable[[str, int, int], None] = lambda _name, _uid, _gid: None
+    drop_capabilities: Callable[[], None] = lambda: None
+    filter_system_calls: Callable[[bool], None] = lambda _packet_sockets: None
+    table_bytes: Callable[[], dict[str, int]] = dict
+    confines: bool = False  # what gives up privileges is real, so that what they did can be checked
 
 
 def native_kit() -> EngineKit:
@@ -88,7 +101,17 @@ def native_kit() -> EngineKit:
         from probe import engine  # noqa: PLC0415 - other commands must work without it
     except ImportError as error:
         raise ProbeError(f"the packet engine is not installed: {error}") from error
-    return EngineKit(engine.Engine, engine.EngineError, engine.capture_span, engine.forbid_dumps)
+    return EngineKit(
+        engine.Engine,
+        engine.EngineError,
+        engine.capture_span,
+        engine.forbid_dumps,
+        engine.become_user,
+        engine.drop_capabilities,
+        lambda packet_sockets: engine.filter_system_calls(packet_sockets=packet_sockets),
+        engine.table_bytes,
+        confines=True,
+    )
 
 
 def capture_options(config: ReplayConfig, kit: EngineKit, now_ns: int) -> list[dict[str, Any]]:
@@ -136,7 +159,17 @@ def _offset_to_now(files: list[str], kit: EngineKit, now_ns: int) -> int:
 def build_engine(config: ProbeConfig, kit: EngineKit) -> PacketEngine:
     """Return the engine that `config` asks for, not started yet (`ProbeError`)."""
     captures = capture_options(config, kit, time.time_ns())
-    options = engine_options(config, captures, client_address="prefix")
+    limits = sized(config.limits, kit.table_bytes())
+    missing = sorted(set(limits.cpus) - os.sched_getaffinity(0))
+    if missing:
+        allowed = ", ".join(map(str, sorted(os.sched_getaffinity(0))))
+        raise ConfigError([f"limits.cpus: {missing} cannot be used; allowed: {allowed}"])
+    options = engine_options(
+        config.model_copy(update={"limits": limits}),
+        captures,
+        client_address="prefix",
+        privileges=config.privileges,
+    )
     log.debug("engine options=%s", _without_subscribers(options))
     for capture in config.capture:
         if isinstance(capture, InterfaceCapture):
@@ -178,13 +211,16 @@ class Agent:
         metrics: Metrics | None = None,
         *,
         reload: asyncio.Event | None = None,
+        kit: EngineKit | None = None,
     ) -> None:
         self._config = config
         self._engine = engine
         self._engine_error = engine_error
         self._spool = spool
         self._metrics = metrics or Metrics()
+        self._kit = kit
         self._health = HealthMeter(config.spool.path)
+        self._memory = MemoryWatch(config.limits.memory)
         self._links: dict[tuple[str, str], str] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine-taker")
         self._stop = asyncio.Event()
@@ -230,6 +266,7 @@ class Agent:
     async def _work(self, shipper: Shipper) -> None:
         await self._in_thread(self._load_bearers)
         await self._start_engine()
+        await self._confine()
         async with asyncio.TaskGroup() as group:
             background = [
                 group.create_task(shipper.run()),
@@ -237,6 +274,7 @@ class Agent:
                 group.create_task(self._watchdog()),
                 group.create_task(self._reload_when_asked()),
                 group.create_task(self._sync_now_and_then(shipper)),
+                group.create_task(self._watch_load()),
                 group.create_task(self._watch_links()),
             ]
             await self._take_bodies(shipper)
@@ -259,6 +297,56 @@ class Agent:
             "agent started=yes captures=%d epoch=%d", len(self._config.capture), self._spool.epoch
         )
 
+    async def _confine(self) -> None:
+        """Give up what is not needed once the sockets are open; see docs/adr/0033-privileges.md."""
+        kit, wanted = self._kit, self._config.privileges
+        if kit is None or not kit.confines:
+            return
+        try:
+            if wanted.drop_capabilities:
+                await self._in_thread(kit.drop_capabilities)
+                kit.drop_capabilities()
+            if wanted.filter_system_calls:
+                kit.filter_system_calls(wanted.reopen_interfaces)
+        except (OSError, self._engine_error) as error:
+            raise ProbeError(f"privileges cannot be given up: {error}") from error
+        held = Privileges.of_process()
+        kept = CAP_NET_RAW if wanted.reopen_interfaces else 0
+        if wanted.drop_capabilities and held.capabilities & ~kept:
+            raise ProbeError(f"privileges: threads still hold {held.capabilities:#x}")
+        log.info(
+            "privileges uid=%d capabilities=%#x no_new_privileges=%s system_calls_filtered=%s",
+            held.uid,
+            held.capabilities,
+            "yes" if held.no_new_privileges else "no",
+            "yes" if held.system_calls_filtered else "no",
+        )
+
+    # --------------------------------------------------------------------------- load and memory
+
+    async def _watch_load(self) -> None:
+        """Log each step of shedding, and keep the engine's tables within the memory allowed."""
+        while True:
+            self._say_load()
+            if self._memory.look(taken := own_bytes()):
+                self._engine.hold_memory(self._memory.is_short)
+                state = "short" if self._memory.is_short else "enough"
+                log.warning("memory state=%s own_mib=%d", state, taken >> 20)
+            await asyncio.sleep(LOAD_INTERVAL_S)
+
+    def _say_load(self) -> None:
+        for point, _, before, after, why, waiting, lag_ns in self._engine.take_load_steps():
+            log.warning(
+                "overload capture_point=%s shed=%s before=%s why=%s ring_percent=%d lag_ms=%d",
+                point, after, before, why, waiting, lag_ns // 1_000_000,
+            )  # fmt: skip
+
+    def _load_health(self) -> dict[str, Any]:
+        """Return what the health of a batch says of overload; nothing while there is none."""
+        shed = {point: shed for point, shed, _, _ in self._engine.loads() if shed != "nothing"}
+        health: dict[str, Any] = {"shed": shed} if shed else {}
+        return health | ({"memory_short": True} if self._memory.is_short else {})
+
     # --------------------------------------------------------------------------- engine to spool
 
     async def _take_bodies(self, shipper: Shipper) -> None:
@@ -270,6 +358,7 @@ class Agent:
                 log.error("engine stopped=no waited_s=%.0f", ENGINE_STOP_S)
                 return
         await self._in_thread(self._sync)
+        self._say_load()
         shipper.wake()
 
     def _take_one(self) -> bool:
@@ -294,7 +383,7 @@ class Agent:
                 epoch=epoch,
                 sequence=sequence,
                 created_at=time.time_ns(),
-                health=self._health.snapshot() | self._links_now(),
+                health=self._health.snapshot() | self._load_health() | self._links_now(),
                 gaps=gaps,
             )
 
@@ -485,7 +574,15 @@ class Agent:
             "batches_lost", "Batches that will never arrive", lambda: self._spool.status().lost
         )
         self._metrics.show_gauges("spool", self._spool_gauges)
+        self._metrics.show_loads(self._engine.loads)
+        self._metrics.show_gauges("memory", self._memory_gauges)
         self._metrics.show_captures(self._engine.captures)
+
+    def _memory_gauges(self) -> dict[str, int | float]:
+        limit = self._config.limits.memory
+        short = int(self._memory.is_short)
+        gauges: dict[str, int | float] = {"own_bytes": own_bytes(), "short": short}
+        return gauges if limit is None else gauges | {"limit_bytes": limit}
 
     def _spool_gauges(self) -> dict[str, int | float]:
         status = self._spool.status()
@@ -500,6 +597,21 @@ class Agent:
         }
 
 
+def become_user(config: ProbeConfig, kit: EngineKit) -> None:
+    """Go on as the user of the configuration where root has started the probe (`ProbeError`)."""
+    if os.geteuid() != 0 or not kit.confines:
+        return
+    name = config.privileges.user
+    if name is None:
+        log.warning("privileges uid=0: give privileges.user, or start by the systemd unit")
+        return
+    try:
+        entry = pwd.getpwnam(name)
+        kit.become_user(name, entry.pw_uid, entry.pw_gid)
+    except (KeyError, OSError) as error:
+        raise ProbeError(f"privileges.user: cannot go on as {name}: {error}") from error
+
+
 async def run_agent(
     config: ProbeConfig,
     kit: EngineKit,
@@ -512,15 +624,17 @@ async def run_agent(
 
     Returns the exit code; raises `ProbeError` where it cannot start.
     """
+    become_user(config, kit)
     kit.forbid_dumps()  # identities of subscribers pass through memory
     loop = asyncio.get_running_loop()
     reload = asyncio.Event()
     for number in reload_signals:  # before anything that takes its time: SIGHUP would end the probe
         loop.add_signal_handler(number, reload.set)
-    engine = await asyncio.to_thread(build_engine, config, kit)
-    spool = await asyncio.to_thread(Spool, config.spool)
+    with ThreadPoolExecutor(1) as early:  # threads that outlive the start would keep capabilities
+        engine = await loop.run_in_executor(early, build_engine, config, kit)
+        spool = await loop.run_in_executor(early, Spool, config.spool)
     try:
-        agent = Agent(config, engine, kit.error, spool, reload=reload)
+        agent = Agent(config, engine, kit.error, spool, reload=reload, kit=kit)
         for number in signals:
             loop.add_signal_handler(number, agent.stop)
         return await agent.run()

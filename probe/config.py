@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
@@ -238,9 +239,30 @@ def _is_capture(path: Path) -> bool:
 # ------------------------------------------------------------------------------- limits and spool
 
 
-class Limits(Section):
-    """Bounds of the engine's memory. What exceeds them is shed by a rule and counted."""
+Shedding = Literal["auto", "nothing", "content", "round_trips"]
 
+
+def _parse_share(value: object) -> int:
+    if isinstance(value, str) and (match := re.fullmatch(r"([0-9]{1,3})%", value)):
+        share = int(match[1])
+        if 1 <= share <= 100:
+            return share
+    raise ValueError("a share of one core; allowed: 1% to 100%")
+
+
+CpuShare = Annotated[int, PlainValidator(_parse_share)]
+
+
+class Limits(Section):
+    """Bounds of the engine's memory and time. What exceeds them is shed by a rule and counted.
+
+    With `memory`, tables that are not given a size of their own get theirs from it.
+    """
+
+    memory: Size | None = None
+    cpu_share: CpuShare = 100  # percent of one core, for each live capture
+    cpus: tuple[Annotated[int, Field(ge=0, le=1023)], ...] = ()
+    shedding: Shedding = "auto"
     flows: Annotated[int, Field(ge=16, le=50_000_000)] = 500_000
     fragments: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     reassembly_bytes: Size = 64 << 20
@@ -319,6 +341,15 @@ class CollectorConfig(Section):
     tls: ClientTls = ClientTls()
 
 
+class Privileges(Section):
+    """What the probe gives up once its sockets are open."""
+
+    user: Name | None = None  # whom root goes on as
+    drop_capabilities: bool = True
+    filter_system_calls: bool = True
+    reopen_interfaces: bool = False  # one that went away and comes back: keeps CAP_NET_RAW
+
+
 class MetricsConfig(Section):
     listen: Listen = ListenAddress("127.0.0.1", 8643)
 
@@ -339,6 +370,7 @@ class ReplayConfig(Section):
     spool: SpoolConfig | None = None
     collector: CollectorConfig | None = None
     metrics: MetricsConfig = MetricsConfig()
+    privileges: Privileges = Privileges()
 
 
 class ProbeConfig(ReplayConfig):
@@ -399,6 +431,7 @@ def engine_options(
     *,
     client_address: ClientAddress,
     batch_rows: int | None = None,
+    privileges: Privileges | None = None,
 ) -> str:
     """Return the engine's options (`probe/engine/_native.pyi`) as JSON text.
 
@@ -407,6 +440,7 @@ def engine_options(
     """
     batches = config.collector
     interval = batches.batch_interval if batches else timedelta(seconds=10)
+    limits = config.limits.model_dump(exclude={"memory", "cpu_share", "cpus"})
     return json.dumps(
         {
             "probe_id": config.probe_id,
@@ -415,7 +449,10 @@ def engine_options(
             "client_address": config.client_address or client_address,
             "batch_rows": batch_rows or (batches.batch_rows if batches else 8192),
             "batch_interval_s": int(interval.total_seconds()),
-            "limits": config.limits.model_dump(),
+            "limits": limits | {"cpu_share_percent": config.limits.cpu_share},
+            "cpus": list(config.limits.cpus),
+            "drop_capabilities": privileges is not None and privileges.drop_capabilities,
+            "keep_net_raw": privileges is not None and privileges.reopen_interfaces,
             "subscriber_prefixes": list(map(str, config.attribution.subscriber_prefixes)),
             "ran_prefixes": list(map(str, config.attribution.ran_prefixes)),
             "attribution": attribution_option(config.attribution.rules()),

@@ -83,6 +83,45 @@ class Metrics:
         """Show what `readings` returns as `qoe_probe_capture_*`, labelled by interface."""
         self.registry.register(_Captures(readings))
 
+    def show_loads(self, loads: Callable[[], Sequence[tuple[str, str, int, int]]]) -> None:
+        """Show what each capture sheds (0 nothing, 1 content, 2 round trips), its ring, its lag."""
+        self.registry.register(_Loads(loads))
+
+
+SHEDDING: Final = ("nothing", "content", "round_trips")
+
+
+class _Loads(Collector):
+    """(capture point, what is shed, percent of the ring that waits, lag in ns) as gauges.
+
+    Of several workers of one capture point the one that fares worst is shown.
+    """
+
+    def __init__(self, loads: Callable[[], Sequence[tuple[str, str, int, int]]]) -> None:
+        self._loads = loads
+
+    def collect(self) -> Iterator[Metric]:
+        worst: dict[str, tuple[int, int, float]] = {}
+        for point, shed, waiting, lag_ns in self._loads():
+            known = worst.get(point, (0, 0, 0.0))
+            load = (SHEDDING.index(shed), waiting, lag_ns / 1e9)
+            worst[point] = (
+                max(known[0], load[0]), max(known[1], load[1]), max(known[2], load[2])
+            )  # fmt: skip
+        texts = {
+            "shedding": "What is left out: 0 nothing, 1 content, 2 round trips too",
+            "ring_waiting_percent": "Share of the capture ring that waits to be read",
+            "lag_seconds": "Age of the packet worked on while others wait",
+        }
+        for place, (name, text) in enumerate(texts.items()):
+            family = GaugeMetricFamily(f"qoe_probe_{name}", text, labels=["capture_point"])
+            for point, load in worst.items():
+                family.add_metric([point], load[place])
+            yield family
+
+    def describe(self) -> list[Metric]:
+        return []
+
 
 class _Captures(Collector):
     """Live captures; the numbers of the workers of one interface are added up."""

@@ -3,6 +3,8 @@
 import asyncio
 import ctypes
 import os
+import platform
+import pwd
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +22,8 @@ from probe.health.offloads import joining_offloads, switch_off_command
 _CAP_NET_RAW: Final = 13  # capabilities(7)
 _TIME_ERROR: Final = 5  # adjtimex(2): the clock is not synchronized
 _REACH_TIMEOUT_S: Final = 5.0
+_SECCOMP_ACTIONS: Final = Path("/proc/sys/kernel/seccomp/actions_avail")
+_FILTERED_MACHINES: Final = ("x86_64", "aarch64", "riscv64")
 _FREE_MEMORY_BYTES: Final = 512 << 20  # for capture rings and the engine's tables
 
 
@@ -52,6 +56,7 @@ def _findings(config: ProbeConfig) -> Iterator[Finding]:
     live = [each for each in config.capture if isinstance(each, InterfaceCapture)]
     if live:
         yield _capability()
+    yield from privilege_findings(config)
     for capture in live:
         yield from interface_findings(capture.interface)
     yield _memory()
@@ -70,6 +75,43 @@ def _capability() -> Finding:
         return Finding(Grade.OK, "capability", "CAP_NET_RAW is held")
     advice = "CAP_NET_RAW is missing; run as the systemd unit does, or with sudo"
     return Finding(Grade.FAIL, "capability", advice)
+
+
+def privilege_findings(config: ProbeConfig) -> Iterator[Finding]:
+    """Yield what `run` will still be allowed once its sockets are open."""
+    wanted = config.privileges
+    if os.geteuid() == 0 and wanted.user is None:
+        yield Finding(Grade.WARN, "user", "root; set privileges.user, or run as the systemd unit")
+    elif os.geteuid() == 0:
+        yield _user(str(wanted.user))
+    else:
+        yield Finding(Grade.OK, "user", f"uid {os.geteuid()}, not root")
+    if wanted.drop_capabilities and wanted.reopen_interfaces:
+        detail = "CAP_NET_RAW alone once the sockets are open, for interfaces that come back"
+        yield Finding(Grade.OK, "capabilities", detail)
+    elif wanted.drop_capabilities:
+        yield Finding(Grade.OK, "capabilities", "none once the sockets are open")
+    else:
+        yield Finding(Grade.WARN, "capabilities", "kept: privileges.drop_capabilities is false")
+    if not wanted.filter_system_calls:
+        advice = "not filtered: privileges.filter_system_calls is false"
+        yield Finding(Grade.WARN, "system calls", advice)
+    elif not _SECCOMP_ACTIONS.exists():
+        advice = "this kernel has no seccomp filters: set privileges.filter_system_calls to false"
+        yield Finding(Grade.FAIL, "system calls", advice)
+    elif platform.machine() not in _FILTERED_MACHINES:
+        advice = f"no filter for {platform.machine()}: set privileges.filter_system_calls to false"
+        yield Finding(Grade.FAIL, "system calls", advice)
+    else:
+        yield Finding(Grade.OK, "system calls", "filtered once the sockets are open")
+
+
+def _user(name: str) -> Finding:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return Finding(Grade.FAIL, "user", f"privileges.user: there is no user {name}")
+    return Finding(Grade.OK, "user", f"root now, {name} once it runs")
 
 
 def interface_findings(name: str) -> Iterator[Finding]:

@@ -3,6 +3,26 @@
 This is the only module that imports the native library.
 """
 
-from probe.engine._native import Engine, EngineError, capture_span, forbid_dumps, schema
+from probe.engine._native import (
+    Engine,
+    EngineError,
+    become_user,
+    capture_span,
+    drop_capabilities,
+    filter_system_calls,
+    forbid_dumps,
+    schema,
+    table_bytes,
+)
 
-__all__ = ["Engine", "EngineError", "capture_span", "forbid_dumps", "schema"]
+__all__ = [
+    "Engine",
+    "EngineError",
+    "become_user",
+    "capture_span",
+    "drop_capabilities",
+    "filter_system_calls",
+    "forbid_dumps",
+    "schema",
+    "table_bytes",
+]

@@ -2,7 +2,17 @@
 
 from typing import final
 
-__all__ = ["Engine", "EngineError", "capture_span", "forbid_dumps", "schema"]
+__all__ = [
+    "Engine",
+    "EngineError",
+    "become_user",
+    "capture_span",
+    "drop_capabilities",
+    "filter_system_calls",
+    "forbid_dumps",
+    "schema",
+    "table_bytes",
+]
 
 class EngineError(Exception):
     """The engine cannot start, or its source cannot be read (on): one line for a person."""
@@ -31,9 +41,14 @@ class Engine:
          "batch_rows": int,                            # hand over at this many records ...
          "batch_interval_s": int,                      # ... or at this age, in packet time
          "limits": {"flows": int, "fragments": int, "reassembly_bytes": int, "clients": int,
-                    "pairs": int, "names": int,
-                    "copies": int},                     # packets remembered to find a mirror's
+                    "pairs": int, "names": int, "bearers": int,
+                    "copies": int,                      # packets remembered to find a mirror's
                                                         # copies of them; 0: none are looked for
+                    "shedding": "auto" | "nothing" | "content" | "round_trips",
+                    "cpu_share_percent": int},          # of one core, for each live capture
+         "cpus": [int, ...],                           # that the threads stay on, in turn; []: any
+         "drop_capabilities": bool,                    # by the threads, once the sockets are open
+         "keep_net_raw": bool,                         # all but this one
          "subscriber_prefixes": [cidr, ...],
          "ran_prefixes": [cidr, ...],                  # outer GTP-U addresses of eNB/gNB
          "attribution": [{"client_prefix": cidr | null, "vlan": int | null, "teid": int | null,
@@ -42,8 +57,9 @@ class Engine:
                           "ran_node_id": str | null, "tracking_area": str | null,
                           "rat": str | null, "apn": str | null}]}
 
-    Each key is required, but for "copies" (65,536), "workers" (1), "ring_bytes", "filter" and
-    "timestamps"; an unknown key or a wrong value raises `EngineError`.
+    Each key is required, but for "copies" (65,536), "workers" (1), "ring_bytes", "filter",
+    "timestamps", and those from "shedding" to "keep_net_raw" ("auto", 100, [], false); an unknown
+    key or a wrong value raises `EngineError`.
     """
 
     def __new__(cls, options: str, site_key: bytes) -> Engine: ...
@@ -86,6 +102,34 @@ class Engine:
         """
     def counters(self) -> dict[str, int]:
         """Return totals since the start: packets, bytes, flows, records, and drops by reason."""
+
+    def loads(self) -> list[tuple[str, str, int, int]]:
+        """Return (capture point, what is shed, percent of the ring that waits, lag in ns).
+
+        One entry for each thread; files have no ring, and shed what the options say.
+        """
+    def take_load_steps(self) -> list[tuple[str, int, str, str, str, int, int]]:
+        """Return the steps of shedding since the last call, at most 64 for each thread.
+
+        (capture point, Unix ns, shed before, shed now, why, percent of the ring, lag in ns)
+        """
+    def hold_memory(self, is_short: bool) -> None:
+        """While memory is short, tables of flows grow no more: new flows evict others."""
+
+def become_user(name: str, uid: int, gid: int) -> None:
+    """Go on as another user, with CAP_NET_RAW alone; for root, before there are threads."""
+
+def drop_capabilities() -> None:
+    """Leave the calling thread, and those it starts later, without any capability."""
+
+def filter_system_calls(*, packet_sockets: bool = False) -> None:
+    """Let system calls that the probe never makes fail with EPERM, in all threads, for good.
+
+    `packet_sockets`: threads that hold CAP_NET_RAW may still open them.
+    """
+
+def table_bytes() -> dict[str, int]:
+    """Return about how many bytes one entry takes, by the name of its limit."""
 
 def forbid_dumps() -> None:
     """No core file of this process from now on, and no reading of its memory by its own user."""

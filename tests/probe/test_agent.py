@@ -69,6 +69,15 @@ class ScriptedEngine:
     def counters(self) -> dict[str, int]:
         return {"packets": 42}
 
+    def loads(self) -> list[tuple[str, str, int, int]]:
+        return [("tap", "content", 60, 700_000_000)]
+
+    def take_load_steps(self) -> list[tuple[str, int, str, str, str, int, int]]:
+        return []
+
+    def hold_memory(self, is_short: bool) -> None:
+        self.held = is_short
+
 
 def body(*numbers: int) -> bytes:
     common = {"record_kind": "final", "capture_point": "tap", "transport": "tcp"}

@@ -61,7 +61,7 @@ def test_the_options_have_every_key_that_the_engine_requires(repository: Path, t
         assert f'"{key}"' in text
     assert options["client_address"] == "prefix"
     limits = {"flows", "fragments", "reassembly_bytes", "clients", "pairs", "names", "bearers"}
-    limits |= {"copies"}
+    limits |= {"copies", "shedding", "cpu_share_percent"}
     assert options["limits"].keys() == limits
     assert options["active_timeout_s"] == 60
 

@@ -2,13 +2,17 @@
 
 import ipaddress
 import os
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
+import msgpack
 import pytest
 
 from probe.cli import main
 from probe.cli.replay import limits_reached, replay_to
 from probe.config import workers_for
+from probe.record.codec import Batch, decode, rows
 from probe.simulate.arguments import VIEWS
 from tests.probe.engine.conftest import Result, run_engine
 from tests.probe.engine.packets import MINUTE, MS, SECOND, Capture
@@ -21,6 +25,32 @@ active_timeout: 10s
 attribution:
   subscriber_prefixes: [10.0.0.0/8, "2001:db8::/32"]
 """
+
+
+# No message tells a device's address: whose a tunnel is that was given away shows in packets alone,
+# and a worker sees its own subscribers' (ADR 31).
+WITHOUT_ADDRESSES = ("s1u+s1ap", "n3+n2")
+
+
+def carried(batches: bytes) -> Counter[tuple[str, str]]:
+    """Return packets and bytes by session and direction."""
+    sums: Counter[tuple[str, str]] = Counter()
+    for batch in unpacked(batches):
+        for row in rows(batch):
+            for figure in ("packets_up", "packets_down", "bytes_up", "bytes_down"):
+                sums[row["session_id"], figure] += row[figure] or 0
+    return +sums
+
+
+def unpacked(batches: bytes) -> Iterator[Batch]:
+    """Return the batches that stand one behind the other."""
+    unpacker = msgpack.Unpacker(strict_map_key=False)
+    unpacker.feed(batches)
+    start = 0
+    while start < len(batches):
+        unpacker.skip()
+        yield decode(batches[start : unpacker.tell()])
+        start = unpacker.tell()
 
 
 def replayed(capture: Path, workers: int, config: Path | None = None) -> bytes:
@@ -54,7 +84,11 @@ def test_a_mobile_network_is_told_alike_by_any_number_of_workers(view: str, tmp_
         alone = replayed(capture, 1, chosen)
         assert len(alone) > 10_000
         for workers in COUNTS:
-            assert replayed(capture, workers, chosen) == alone, f"{workers} workers"
+            shared = replayed(capture, workers, chosen)
+            if view in WITHOUT_ADDRESSES:
+                assert carried(shared) == carried(alone), f"{workers} workers"
+            else:
+                assert shared == alone, f"{workers} workers"
 
 
 def test_that_a_limit_was_reached_is_said(

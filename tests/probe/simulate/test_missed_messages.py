@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -23,6 +24,8 @@ VIEWS = (
 SIZE = ("--cells", "4", "--subscribers", "13", "--duration", "20s", "--handovers", "12")
 # Seldom enough to be small; with subscribers, tunnels and addresses that come and go.
 TRAFFIC = ("--pause", "6s")
+CROWDED = (*SIZE[:3], "26", *SIZE[4:], "--seed", "16")
+RUNS = 20
 COPY_US = 300  # between two places of one mirror
 Case = tuple[list[edits.Packet], Row, Path]
 
@@ -81,6 +84,21 @@ def test_of_two_messages_in_a_row_that_were_missed_the_same_holds(case: Case) ->
         kept = [packet for at, packet in enumerate(packets) if at not in (one, other)]
         rows = attribution.replay(edits.write(path, kept), truth)
         assert confused(truth, rows) == [], f"without packets {one} and {other}"
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=" ".join)
+def test_a_tenth_of_all_messages_missed_makes_nobody_another(
+    view: tuple[str, ...], tmp_path: Path
+) -> None:
+    """At random, and in a network that gives identities and tunnel ends out anew after 50 ms."""
+    path = tmp_path / "simulated.pcap"
+    truth = attribution.simulate(path, *CROWDED, *TRAFFIC, "--view", *view)
+    packets = edits.read(path)
+    random = Random(16)
+    for _ in range(RUNS):
+        kept = [packet for packet in packets if not packet.message or random.random() > 0.1]
+        rows = attribution.replay(edits.write(path, kept), truth)
+        assert confused(truth, rows) == []
 
 
 def test_messages_that_are_shown_twice_are_one_each(case: Case) -> None:

@@ -12,15 +12,18 @@ use edgeqoe_core::control::vault::{self, Refused};
 use edgeqoe_core::engine::Pipeline;
 use edgeqoe_core::engine::crew::Crew;
 use edgeqoe_core::engine::options::{Capture, Options, parse_attribution};
+use edgeqoe_core::engine::overload::Shedding;
 use edgeqoe_core::engine::shard::Part;
 use edgeqoe_core::source::CaptureState;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::EngineError;
+use crate::confine;
+use crate::load::{Load, Step};
 use crate::maps::MapInForce;
 use crate::shared::Shared;
-use crate::worker::{Board, Delivery, Worker, open_files_of, open_live};
+use crate::worker::{Board, Bounds, Delivery, Worker, open_files_of, open_live};
 
 /// Bodies that wait for Python at most; then the workers wait.
 const QUEUED_BODIES: usize = 8;
@@ -164,6 +167,25 @@ impl Engine {
         sums
     }
 
+    /// Returns (capture point, what is shed, percent of the ring that waits, lag in ns) of each capture.
+    fn loads(&self) -> Vec<Load> {
+        lock(&self.boards).iter().map(|it| it.load.load()).collect()
+    }
+
+    /// Returns the steps of shedding since the last call: (capture point, Unix ns, shed before, shed
+    /// after, why, percent of the ring that waits, lag in ns).
+    fn take_load_steps(&self) -> Vec<Step> {
+        let boards = lock(&self.boards);
+        boards.iter().flat_map(|it| it.load.take_steps()).collect()
+    }
+
+    /// While memory is short, tables of flows stay as large as they are.
+    fn hold_memory(&self, is_short: bool) {
+        for board in lock(&self.boards).iter() {
+            board.is_memory_short.store(is_short, Ordering::Relaxed);
+        }
+    }
+
     /// Returns how each live capture fares, by worker; see the stub.
     fn captures(&self) -> Vec<Told> {
         let boards = lock(&self.boards);
@@ -190,6 +212,15 @@ impl Engine {
 }
 
 impl Engine {
+    fn bounds(&self, worker: usize) -> Bounds {
+        let limits = &self.options.limits;
+        let cpus = &self.options.cpus;
+        Bounds {
+            cpu_share_percent: limits.cpu_share_percent,
+            cpu: cpus.get(worker % cpus.len().max(1)).copied(),
+        }
+    }
+
     fn sealed_bearers(&self) -> Result<Vec<u8>, String> {
         let boards = lock(&self.boards);
         let mut sections = Vec::new();
@@ -237,6 +268,11 @@ impl Engine {
                 None => runs.push(self.replay(number, capture, sender.clone())?),
             }
         }
+        if self.options.drop_capabilities {
+            // The sockets are open, and threads have what the one has that starts them.
+            confine::drop_capabilities(self.options.keep_net_raw)
+                .map_err(|error| format!("capabilities: {error}"))?;
+        }
         for (number, run) in runs.into_iter().enumerate() {
             std::thread::Builder::new()
                 .name(format!("capture-{number}"))
@@ -261,6 +297,7 @@ impl Engine {
         let sources = open_live(&self.options, capture, interface, &self.stop)?;
         let kept = self.take_remembered(&capture.capture_point);
         let of = sources.len() as u16;
+        let first = lock(&self.boards).len();
         let mut runs: Vec<Run> = Vec::new();
         for (part, source) in (0..of).zip(sources) {
             let part = Part { number: part, of };
@@ -270,7 +307,16 @@ impl Engine {
             }
             let board = self.board(number, part);
             let (stop, maps) = (Arc::clone(&self.stop), Arc::clone(&self.maps));
-            let worker = Worker::new(source, pipeline, stop, maps, board, deliveries.clone());
+            let bounds = self.bounds(first + usize::from(part.number));
+            let worker = Worker::new(
+                source,
+                pipeline,
+                stop,
+                maps,
+                board,
+                deliveries.clone(),
+                bounds,
+            );
             runs.push(Box::new(move || worker.run()));
         }
         Ok(runs)
@@ -287,7 +333,9 @@ impl Engine {
         let source = open_files_of(capture).map_err(|error| error.to_string())?;
         let kept = self.take_remembered(point);
         let (stop, maps) = (Arc::clone(&self.stop), Arc::clone(&self.maps));
-        if capture.workers > 1 {
+        // What is left out is counted where a packet is read and measured in one place.
+        let sheds = self.options.limits.shedding.at_first() != Shedding::Nothing;
+        if capture.workers > 1 && !sheds {
             let crew = Crew::new(&self.options, point, &self.site_key, capture.workers, kept)?;
             let board = self.board(number, Part::WHOLE);
             let shared = Shared::new(source, crew, stop, maps, board, deliveries);
@@ -298,12 +346,18 @@ impl Engine {
             pipeline.remember(kept);
         }
         let board = self.board(number, Part::WHOLE);
-        let worker = Worker::new(source, pipeline, stop, maps, board, deliveries);
+        let bounds = self.bounds(number);
+        let worker = Worker::new(source, pipeline, stop, maps, board, deliveries, bounds);
         Ok(Box::new(move || worker.run()))
     }
 
     fn board(&self, number: usize, part: Part) -> Arc<Board> {
         let board = Arc::new(Board::of(number, part));
+        board
+            .load
+            .name(&self.options.captures[number].capture_point);
+        let shedding = self.options.limits.shedding.at_first();
+        board.load.show(shedding, None);
         lock(&self.boards).push(Arc::clone(&board));
         board
     }

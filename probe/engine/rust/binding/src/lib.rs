@@ -1,10 +1,13 @@
 //! The Python face of the engine; its types are in `probe/engine/_native.pyi`.
 
+mod confine;
 mod engine;
+mod load;
 mod maps;
 mod shared;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use edgeqoe_core::memory::Wiping;
@@ -47,11 +50,40 @@ fn forbid_dumps() -> PyResult<()> {
     Ok(edgeqoe_core::memory::forbid_dumps()?)
 }
 
+/// Leaves the calling thread, and those it starts later, without any capability.
+#[pyfunction]
+fn drop_capabilities() -> PyResult<()> {
+    Ok(confine::drop_capabilities(false)?)
+}
+
+/// Goes on as another user, with CAP_NET_RAW alone; for root, before there are other threads.
+#[pyfunction]
+fn become_user(name: &str, uid: u32, gid: u32) -> PyResult<()> {
+    Ok(confine::become_user(name, uid, gid)?)
+}
+
+/// Filters the system calls of all threads, now and later: what the probe never does fails with EPERM.
+#[pyfunction]
+#[pyo3(signature = (*, packet_sockets = false))]
+fn filter_system_calls(packet_sockets: bool) -> PyResult<()> {
+    confine::filter_system_calls(packet_sockets).map_err(EngineError::new_err)
+}
+
+/// About how many bytes an entry of each limited table takes, by the limit's name.
+#[pyfunction]
+fn table_bytes() -> BTreeMap<&'static str, usize> {
+    edgeqoe_core::engine::table_bytes().into_iter().collect()
+}
+
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<engine::Engine>()?;
     module.add("EngineError", module.py().get_type::<EngineError>())?;
     module.add_function(wrap_pyfunction!(forbid_dumps, module)?)?;
+    module.add_function(wrap_pyfunction!(table_bytes, module)?)?;
+    module.add_function(wrap_pyfunction!(drop_capabilities, module)?)?;
+    module.add_function(wrap_pyfunction!(become_user, module)?)?;
+    module.add_function(wrap_pyfunction!(filter_system_calls, module)?)?;
     module.add_function(wrap_pyfunction!(capture_span, module)?)?;
     module.add_function(wrap_pyfunction!(schema, module)?)
 }

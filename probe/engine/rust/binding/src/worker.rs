@@ -10,6 +10,7 @@ use edgeqoe_core::engine::shard::Part;
 use edgeqoe_core::engine::{Counters, Pipeline};
 use edgeqoe_core::source::{CaptureState, Event, Source, SourceError, open_files, open_interface};
 
+use crate::load::{LoadBoard, Throttle, pin};
 use crate::maps::MapInForce;
 
 /// What a worker hands to Python's side.
@@ -30,6 +31,9 @@ pub struct Board {
     pub capture: Mutex<Option<CaptureState>>,
     /// What is known of the mobile network's sessions, once the worker has ended.
     pub bearers: Mutex<Option<Vec<u8>>>,
+    pub load: LoadBoard,
+    /// Set by Python's side while the process takes more memory than it may.
+    pub is_memory_short: AtomicBool,
 }
 
 impl Board {
@@ -41,6 +45,8 @@ impl Board {
             progress: Mutex::default(),
             capture: Mutex::default(),
             bearers: Mutex::default(),
+            load: LoadBoard::default(),
+            is_memory_short: AtomicBool::default(),
         }
     }
 }
@@ -48,6 +54,15 @@ impl Board {
 /// How many packets pass between two looks at the stop flag and at the map in force, and between
 /// two notes on the board.
 const PACKETS_PER_ROUND: u32 = 4096;
+
+/// What of the processors a worker may use.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Of one core.
+    pub cpu_share_percent: u32,
+    /// The CPU that the worker stays on.
+    pub cpu: Option<usize>,
+}
 
 pub struct Worker {
     source: Box<dyn Source>,
@@ -58,6 +73,8 @@ pub struct Worker {
     map_seen: u64,
     board: Arc<Board>,
     deliveries: SyncSender<Delivery>,
+    throttle: Throttle,
+    cpu: Option<usize>,
 }
 
 /// Opens an interface, with a source for each worker; they end within a fraction of a second once `stop`
@@ -86,6 +103,7 @@ impl Worker {
         maps: Arc<MapInForce>,
         board: Arc<Board>,
         deliveries: SyncSender<Delivery>,
+        bounds: Bounds,
     ) -> Self {
         let worker = Self {
             source,
@@ -95,6 +113,8 @@ impl Worker {
             map_seen: 0,
             board,
             deliveries,
+            throttle: Throttle::new(bounds.cpu_share_percent),
+            cpu: bounds.cpu,
         };
         worker.note();
         worker
@@ -102,6 +122,10 @@ impl Worker {
 
     /// Runs until the source ends, fails or is stopped, or until nobody takes the bodies.
     pub fn run(mut self) {
+        if let Some(cpu) = self.cpu {
+            // Checked at the start; one that was taken away since leaves the thread where it may run.
+            let _ = pin(cpu);
+        }
         let failure = self.read();
         self.pipeline.finish(self.source.ledger());
         self.note();
@@ -131,6 +155,7 @@ impl Worker {
             if self.deliver().is_err() {
                 return None;
             }
+            self.look_at_load();
         }
         None
     }
@@ -138,10 +163,10 @@ impl Worker {
     /// Reads some packets; returns whether there may be more.
     fn round(&mut self) -> Result<bool, SourceError> {
         for _ in 0..PACKETS_PER_ROUND {
-            match self.source.next()? {
-                Event::Packet(packet) => self.pipeline.on_packet(&packet),
+            match &self.source.next()? {
+                Event::Packet(packet) => self.pipeline.on_packet(packet),
                 Event::Idle(now_ns) => {
-                    self.pipeline.on_time(now_ns);
+                    self.pipeline.on_time(*now_ns);
                     self.close_due_bodies();
                     return Ok(true);
                 }
@@ -150,6 +175,20 @@ impl Worker {
             self.close_due_bodies();
         }
         Ok(true)
+    }
+
+    /// Looks how far the source is behind; the pipeline leaves out more or less from now on.
+    fn look_at_load(&mut self) {
+        let pressure = self.source.pressure();
+        if let Some(change) = pressure.and_then(|it| self.pipeline.on_pressure(&it)) {
+            self.board.load.push(change);
+        }
+        self.board.load.show(self.pipeline.shedding(), pressure);
+        self.pipeline
+            .hold_memory(self.board.is_memory_short.load(Ordering::Relaxed));
+        if pressure.is_some() {
+            self.throttle.rest();
+        }
     }
 
     fn close_due_bodies(&mut self) {

@@ -1,5 +1,5 @@
 //! What the parts of the per-packet and per-session path cost: decapsulation, finding a flow, round
-//! trips, names of servers, records. `cargo bench -p edgeqoe-core --features seal` runs it.
+//! trips, names of servers, records. `make bench-parts` runs it.
 //!
 //! Compare within one run of one machine only; docs/performance.md has the whole engine.
 

@@ -63,7 +63,7 @@ fn decode(decoder: &mut Decoder, paths: &mut Paths, tunnels: &mut Tunnels, packe
         Ok(Decoded::Inner(inner)) => {
             assert!(inner.segment.len() <= inner.segment_len as usize);
             assert!(inner.segment_len < inner.ip_len);
-            if !inner.marks.is_empty() {
+            if !inner.marks().is_empty() {
                 tunnels.on_packet(&inner, packet.time_ns);
             }
         }

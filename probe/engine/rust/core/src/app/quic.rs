@@ -14,6 +14,7 @@ mod google;
 mod handshake;
 mod packet;
 mod spin;
+mod unread;
 mod version;
 
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub use packet::{ConnectionId, looks_like_quic, spin_of};
 use packet::{Packet, Packets};
 use spin::Spin;
 pub use spin::{CLIENT, SERVER};
+pub use unread::Budget;
+use unread::Unread;
 use version::LongType;
 
 /// What a connection is known by after its handshake.
@@ -103,6 +106,10 @@ pub struct QuicTracker {
     is_news: bool,
     round_trips: [Samples; 2],
     spin: Spin,
+    /// Packets kept aside under overload; see `unread`.
+    unread: Option<Box<Unread>>,
+    /// Packets that were never read.
+    left_unread: u32,
 }
 
 /// Shorter IDs of servers are not remembered: other bytes could match them.
@@ -239,6 +246,7 @@ impl QuicTracker {
             self.read_google(datagram);
             return;
         }
+        self.set_aside(&mut handshake, from_first, datagram, time_ns);
         for packet in Packets::of(datagram) {
             self.on_packet(&mut handshake, from_first, &packet, time_ns);
         }
@@ -263,6 +271,12 @@ impl QuicTracker {
                 self.facts.version_refused = false;
                 self.ids[RETRYS] = Some(*source);
             }
+            Packet::Long(long) if long.kind == LongType::Initial && self.unread.is_some() => {
+                if self.side(from_first) == CLIENT {
+                    handshake.note_client_version(long.version);
+                }
+                self.on_unread_initial(from_first, long, time_ns);
+            }
             Packet::Long(long) if long.kind == LongType::Initial => {
                 self.on_initial(handshake, from_first, long, time_ns);
             }
@@ -270,6 +284,7 @@ impl QuicTracker {
                 let side = self.side(from_first);
                 self.note_long(side, long);
                 if side == CLIENT && long.kind == LongType::Handshake {
+                    self.on_unread_handshake(time_ns);
                     self.add_round_trip(CLIENT, handshake.take_server_flight(), time_ns);
                 }
             }
@@ -349,13 +364,16 @@ impl QuicTracker {
             return true;
         };
         let protected = self.facts.one_rtt_ns[CLIENT].is_some();
-        let read = handshake.has_read_hello();
+        let read = handshake.has_read_hello() || self.unread.is_some();
         let in_vain = self.facts.unanswered.datagrams > PATIENCE_DATAGRAMS;
         (protected && (read || in_vain)) || self.facts.close.is_some() || handshake.is_exhausted()
     }
 
     /// Forgets everything but what was learnt.
     fn settle(&mut self) {
+        if self.facts.one_rtt_ns[CLIENT].is_some() {
+            self.leave_unread();
+        }
         self.refresh_identity();
         self.handshake = None;
         self.is_news = self.identity.is_some() && self.facts.one_rtt_ns[CLIENT].is_some();
@@ -363,6 +381,12 @@ impl QuicTracker {
 
     /// Brings the identity up to what the handshake has shown.
     pub fn refresh_identity(&mut self) {
+        if self.unread.is_some()
+            && let Some(mut handshake) = self.handshake.take()
+        {
+            self.read_all(&mut handshake);
+            self.handshake = Some(handshake);
+        }
         let Some(handshake) = &self.handshake else {
             return;
         };

@@ -66,6 +66,7 @@ pub struct TlsInfo {
     /// A name that the leaf certificate is for, where the ClientHello named none; visible up to TLS
     /// 1.2. It may begin with `*.`.
     pub certificate_name: Option<Box<str>>,
+    pub certificates: Certificates,
     /// The first fatal alert sent in clear.
     pub alert: Option<Alert>,
     /// TLS 1.3: protected records of the client in place of its Finished that are as short as an
@@ -76,7 +77,32 @@ pub struct TlsInfo {
     pub left_at_version: bool,
 }
 
+/// Whether certificates are read. The cause of a failure is never in them, but in the alert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Certificates {
+    #[default]
+    Read,
+    /// Under overload they are not.
+    Leave,
+    /// One was left unread.
+    LeftUnread,
+}
+
 impl TlsInfo {
+    /// Whether a certificate was left unread, and nobody has asked for it yet.
+    pub fn is_unread(&self) -> bool {
+        self.certificates == Certificates::LeftUnread
+    }
+
+    /// Whether a certificate was left unread since the last call.
+    pub fn take_unread(&mut self) -> bool {
+        let left = self.is_unread();
+        if left {
+            self.certificates = Certificates::Leave;
+        }
+        left
+    }
+
     /// TLS 1.3: the client refused the server's flight, mostly its certificate: it sent one alert
     /// and nothing after it. One that was told to stop sends two, user_canceled and close_notify
     /// (RFC 8446 6.1).
@@ -187,8 +213,24 @@ impl TlsTracker {
         Self::default()
     }
 
+    /// A handshake of which certificates are left unread.
+    pub fn without_certificates() -> Self {
+        let info = TlsInfo {
+            certificates: Certificates::Leave,
+            ..TlsInfo::default()
+        };
+        Self {
+            info,
+            ..Self::default()
+        }
+    }
+
     pub fn info(&self) -> &TlsInfo {
         &self.info
+    }
+
+    pub fn info_mut(&mut self) -> &mut TlsInfo {
+        &mut self.info
     }
 
     /// No byte of either direction was taken.
@@ -404,6 +446,9 @@ fn note_message(message: &Message<'_>, from_client: bool, info: &mut TlsInfo) {
     match (message.kind, from_client) {
         (message::CLIENT_HELLO, true) => note_client_hello(message, info),
         (message::SERVER_HELLO, false) => info.note_server_hello(message.body, message.time_ns),
+        (message::CERTIFICATE, false) if info.certificates != Certificates::Read => {
+            info.certificates = Certificates::LeftUnread;
+        }
         (message::CERTIFICATE, false) if info.certificate_not_after_ns.is_none() => {
             note_certificate(message.body, info);
         }

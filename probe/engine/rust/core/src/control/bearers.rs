@@ -5,10 +5,10 @@
 //! address or an identity by which they are put together. All of it is bounded by `limits.bearers`;
 //! the context that was not heard of for the longest time goes first, and is counted.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::control::identity::{Rat, Slice};
+use crate::control::keyed::KeyedMap;
 use crate::control::message::{
     BearerEnd, ControlEnd, Location, MAX_BEARERS, MAX_ENDS, MAX_FLOWS, Message, Protocol, QosFlow,
     Role, Rule, TunnelEnd,
@@ -134,6 +134,13 @@ impl Context {
         ends.any(|end| end.role == Role::Access && end.end.address == node)
     }
 
+    /// Whatever addresses packets came from, others may follow.
+    pub(super) fn forget_seen(&mut self) {
+        for bearer in &mut self.bearers {
+            bearer.seen.clear();
+        }
+    }
+
     /// Packets have come up a bearer from other addresses of that family alone. What has no number (PFCP) is
     /// of the whole session.
     fn contradicts(&self, bearer: u8, host: Address) -> bool {
@@ -169,7 +176,17 @@ impl Context {
         asked.find(|(known, _)| *known == end)?.1
     }
 
-    /// Another one for each context and each time that one may have changed.
+    /// All that a place is made of, beside tunnels and addresses.
+    fn facts(&self) -> impl PartialEq + use<> {
+        let apn = self.apn.as_ref().map(|apn| Arc::as_ptr(apn).addr());
+        (
+            (self.subscriber, self.named_by, self.imei_tac, apn),
+            (self.rat, self.slice, self.located),
+            (self.is_asked_for, self.is_disconnected),
+        )
+    }
+
+    /// Another one for each context and each time that flows may find it otherwise.
     pub fn revision(&self) -> u64 {
         self.revision
     }
@@ -244,10 +261,10 @@ pub struct Bearers {
     hand: usize,
     /// Of what changed last.
     revision: u64,
-    by_tunnel: HashMap<TunnelEnd, Waiting>,
-    by_address: HashMap<Address, ContextId>,
-    by_control: HashMap<(Protocol, ControlEnd), Vec<ContextId>>,
-    by_ue: HashMap<UeKey, Vec<ContextId>>,
+    by_tunnel: KeyedMap<TunnelEnd, Waiting>,
+    by_address: KeyedMap<Address, ContextId>,
+    by_control: KeyedMap<(Protocol, ControlEnd), Vec<ContextId>>,
+    by_ue: KeyedMap<UeKey, Vec<ContextId>>,
     /// Contexts that went before their end was heard.
     pub shed: u64,
 }
@@ -302,10 +319,10 @@ impl Bearers {
             limit: limit.max(1),
             hand: 0,
             revision: 0,
-            by_tunnel: HashMap::new(),
-            by_address: HashMap::new(),
-            by_control: HashMap::new(),
-            by_ue: HashMap::new(),
+            by_tunnel: KeyedMap::default(),
+            by_address: KeyedMap::default(),
+            by_control: KeyedMap::default(),
+            by_ue: KeyedMap::default(),
             shed: 0,
         }
     }
@@ -343,6 +360,12 @@ impl Bearers {
         self.revision += 1;
         context.revision = self.revision;
         Some(context)
+    }
+
+    /// For changes that flows need not hear of.
+    fn get_quietly(&mut self, id: ContextId) -> Option<&mut Context> {
+        let (generation, context) = self.slots.get_mut(id.index as usize)?;
+        context.as_mut().filter(|_| *generation == id.generation)
     }
 
     /// Whose a packet is that goes to a tunnel end.
@@ -547,6 +570,10 @@ impl Bearers {
     /// Takes in that a control-plane key is the context's.
     pub fn add_control(&mut self, id: ContextId, protocol: Protocol, end: ControlEnd) {
         let key = (protocol, end);
+        let known = self.get_quietly(id).map(|context| &context.controls);
+        if known.is_none_or(|known| known.contains(&key)) {
+            return;
+        }
         let Some(context) = self.get_mut(id) else {
             return;
         };
@@ -647,6 +674,9 @@ impl Bearers {
     /// Takes in an address of the device; who had it before has it no longer.
     pub fn set_address(&mut self, id: ContextId, address: Address) {
         let address = host(address);
+        if self.by_address.get(&address) == Some(&id) {
+            return;
+        }
         let Some(context) = self.get_mut(id) else {
             return;
         };
@@ -665,6 +695,9 @@ impl Bearers {
     /// before; where that led to the device (a handover), it counts for a while yet, with where the
     /// device was.
     pub fn set_end(&mut self, id: ContextId, bearer: u8, end: BearerEnd, now_ns: u64) {
+        if self.has_end(id, bearer, end) {
+            return;
+        }
         let Some(context) = self.get_mut(id) else {
             return;
         };
@@ -705,6 +738,21 @@ impl Bearers {
         if let Some(other) = owner.filter(|owner| owner.context != id) {
             self.forget_end(other, end.end);
         }
+    }
+
+    /// An end is a bearer's already, and nobody else's.
+    pub fn has_end(&self, id: ContextId, bearer: u8, end: BearerEnd) -> bool {
+        let waiting = Waiting {
+            context: id,
+            bearer,
+            role: end.role,
+            before: None,
+        };
+        let is_its = |known: &KnownBearer| known.id == bearer && known.ends.contains(&end);
+        self.by_tunnel.get(&end.end) == Some(&waiting)
+            && self
+                .get(id)
+                .is_some_and(|context| context.bearers.iter().any(is_its))
     }
 
     /// The radio side of all bearers goes: the device is idle. Nothing is under way to it, and its ends,
@@ -796,15 +844,22 @@ impl Bearers {
 
     /// Changes what is known of a context beside its keys.
     pub fn update(&mut self, id: ContextId, now_ns: u64, change: impl FnOnce(&mut Context)) {
-        if let Some(context) = self.get_mut(id) {
-            context.heard_ns = context.heard_ns.max(now_ns);
-            change(context);
+        let next = self.revision + 1;
+        let Some(context) = self.get_quietly(id) else {
+            return;
+        };
+        let before = context.facts();
+        context.heard_ns = context.heard_ns.max(now_ns);
+        change(context);
+        if context.facts() != before {
+            context.revision = next;
+            self.revision = next;
         }
     }
 
     /// Takes in that there is a bearer of this number.
     pub fn add_bearer(&mut self, id: ContextId, bearer: u8) {
-        if let Some(context) = self.get_mut(id) {
+        if let Some(context) = self.get_quietly(id) {
             bearer_of(&mut context.bearers, bearer);
         }
     }
@@ -869,6 +924,9 @@ impl Bearers {
 
     /// Takes in QoS flows of a PDU session; what is told anew takes the place of what was.
     pub fn set_flows(&mut self, id: ContextId, bearer: u8, told: &[QosFlow]) {
+        if told.is_empty() {
+            return;
+        }
         let context = self.get_mut(id);
         let Some(known) = context.and_then(|context| bearer_of(&mut context.bearers, bearer))
         else {
@@ -887,9 +945,10 @@ impl Bearers {
 
     /// Sets what class of service a bearer has.
     pub fn set_qos_class(&mut self, id: ContextId, bearer: u8, qos_class: u8) {
-        let context = self.get_mut(id);
-        if let Some(known) = context.and_then(|context| bearer_of(&mut context.bearers, bearer)) {
-            known.qos_class = Some(qos_class);
+        let context = self.get_quietly(id);
+        let known = context.and_then(|context| bearer_of(&mut context.bearers, bearer));
+        if known.is_some_and(|known| known.qos_class.replace(qos_class) != Some(qos_class)) {
+            self.get_mut(id);
         }
     }
 }
@@ -926,13 +985,13 @@ fn push_key<K: PartialEq>(keys: &mut Vec<K>, key: K) -> Option<K> {
     (keys.len() > MAX_KEYS).then(|| keys.remove(0))
 }
 
-fn remove_if<K: Eq + std::hash::Hash>(map: &mut HashMap<K, ContextId>, key: &K, id: ContextId) {
+fn remove_if<K: Eq + std::hash::Hash>(map: &mut KeyedMap<K, ContextId>, key: &K, id: ContextId) {
     if map.get(key) == Some(&id) {
         map.remove(key);
     }
 }
 
-fn add_to<K: Eq + std::hash::Hash>(map: &mut HashMap<K, Vec<ContextId>>, key: K, id: ContextId) {
+fn add_to<K: Eq + std::hash::Hash>(map: &mut KeyedMap<K, Vec<ContextId>>, key: K, id: ContextId) {
     let ids = map.entry(key).or_default();
     if !ids.contains(&id) {
         ids.push(id);
@@ -940,7 +999,7 @@ fn add_to<K: Eq + std::hash::Hash>(map: &mut HashMap<K, Vec<ContextId>>, key: K,
 }
 
 fn remove_from<K: Eq + std::hash::Hash>(
-    map: &mut HashMap<K, Vec<ContextId>>,
+    map: &mut KeyedMap<K, Vec<ContextId>>,
     key: &K,
     id: ContextId,
 ) {
@@ -952,7 +1011,7 @@ fn remove_from<K: Eq + std::hash::Hash>(
     }
 }
 
-fn remove_waiting(map: &mut HashMap<TunnelEnd, Waiting>, end: TunnelEnd, id: ContextId) {
+fn remove_waiting(map: &mut KeyedMap<TunnelEnd, Waiting>, end: TunnelEnd, id: ContextId) {
     if map.get(&end).is_some_and(|waiting| waiting.context == id) {
         map.remove(&end);
     }

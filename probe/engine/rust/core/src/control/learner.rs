@@ -4,10 +4,10 @@
 //! tunnel end, the subscriber and access point, the device's address. What a request says counts from
 //! then on, since packets may follow its answer at once; a refusal takes a new context back.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::control::bearers::{Bearers, Context, ContextId, Located, Pseudonym, UeKey};
+use crate::control::keyed::KeyedMap;
 use crate::control::message::{
     Bearer, BearerEnd, Cause, Change, ControlEnd, Identity, Location, MAX_RULES, Message, Phase,
     Procedure, Protocol, Role, RuleChange, TunnelEnd, UeAddresses,
@@ -48,9 +48,9 @@ pub struct Changes {
 pub struct Learner {
     pub bearers: Bearers,
     transactions: Transactions,
-    by_subscriber: HashMap<Pseudonym, Vec<ContextId>>,
+    by_subscriber: KeyedMap<Pseudonym, Vec<ContextId>>,
     links: Vec<Link>,
-    linked: HashMap<Pseudonym, Pseudonym>,
+    linked: KeyedMap<Pseudonym, Pseudonym>,
     pub(super) recoveries: Recoveries,
     limit: usize,
 }
@@ -61,9 +61,9 @@ impl Learner {
         Self {
             bearers: Bearers::new(limit),
             transactions: Transactions::new(limit),
-            by_subscriber: HashMap::new(),
+            by_subscriber: KeyedMap::default(),
             links: Vec::new(),
-            linked: HashMap::new(),
+            linked: KeyedMap::default(),
             recoveries: Recoveries::new(limit),
             limit,
         }
@@ -151,6 +151,8 @@ impl Learner {
             }
         }
         self.learn_links(&said, pseudonyms);
+        changes.keys.sort_unstable();
+        changes.keys.dedup();
         changes
     }
 
@@ -355,8 +357,13 @@ impl Learner {
             _ => {
                 let ids = self.apply(ids, said, changes);
                 if is_unasked && said.message.procedure == Procedure::PathSwitch {
-                    // Where to was missed.
-                    self.release_access(&ids, changes);
+                    // Where to was missed, unless the core has told it.
+                    let mut unknown = ids.clone();
+                    let is_kept = |id: &ContextId| {
+                        self.bearers.get(*id).is_some_and(Context::is_kept_by_core)
+                    };
+                    unknown.retain(|id| !is_kept(id));
+                    self.release_access(&unknown, changes);
                 }
                 for &id in &ids {
                     self.bearers
@@ -479,6 +486,7 @@ impl Learner {
         let message = said.message;
         let begins = message.procedure == Procedure::CreateSession;
         let asked_by = begins.then_some((message.protocol, message.sequence));
+        let before: Vec<Option<u64>> = ids.iter().map(|&id| self.revision_of(id)).collect();
         for &id in &ids {
             self.bearers.update(id, said.time_ns, |context| {
                 context.is_asked_for = is_asked_for;
@@ -488,6 +496,11 @@ impl Learner {
         }
         for &id in &ids {
             self.learn(id, said, &ids, changes);
+        }
+        for (&id, before) in ids.iter().zip(before) {
+            if self.revision_of(id) != before {
+                self.note_keys(id, changes);
+            }
         }
         match said.message.procedure {
             Procedure::AccountingStop => {
@@ -610,6 +623,10 @@ impl Learner {
             session.named_by = session.named_by.or(known.named_by);
             session.imei_tac = session.imei_tac.or(known.imei_tac);
             session.rat = session.rat.or(known.rat);
+            if known.subscriber.is_some() || known.registered {
+                // It has attached anew, and may have another address.
+                session.forget_seen();
+            }
             if known.located.by.is_some() && known.located.time_ns >= session.located.time_ns {
                 session.located = known.located;
             }
@@ -782,7 +799,10 @@ impl Learner {
         self.learn_bearers(id, said, among, changes);
         self.learn_rules(id, said, changes);
         self.learn_facts(id, said);
-        self.note_keys(id, changes);
+    }
+
+    fn revision_of(&self, id: ContextId) -> Option<u64> {
+        self.bearers.get(id).map(Context::revision)
     }
 
     fn learn_keys(&mut self, id: ContextId, said: &Said<'_>, changes: &mut Changes) {
@@ -839,9 +859,10 @@ impl Learner {
             }
             let ends = bearer.ends.iter();
             let ends = ends.filter(|end| end.role != Role::Forwarding);
-            changes
-                .keys
-                .extend(ends.clone().map(|end| DataKey::Tunnel(end.end)));
+            let new = ends
+                .clone()
+                .filter(|end| !self.bearers.has_end(id, bearer.id, **end));
+            changes.keys.extend(new.map(|end| DataKey::Tunnel(end.end)));
             if is_unnumbered(said.message, bearer) {
                 ends.for_each(|&end| self.bearers.ask(id, end, bearer.qos_class));
                 continue;
@@ -875,8 +896,8 @@ impl Learner {
             context.imei_tac = code.or(context.imei_tac);
             context.rat = message.rat.or(context.rat);
             context.slice = message.slice.or(context.slice);
-            if let Some(apn) = &message.apn {
-                context.apn = Some(Arc::from(&**apn));
+            if message.apn.is_some() && context.apn.as_deref() != message.apn.as_deref() {
+                context.apn = said.apn();
             }
             context.registered =
                 (context.registered || message.registers) && said.subscriber.is_none();

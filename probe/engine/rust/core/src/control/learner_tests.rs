@@ -619,3 +619,126 @@ fn the_sessions_of_two_nodes_end_with_their_association() {
     assert_eq!(network.at(end(SGW, 7), 2), None);
     assert!(network.at(end(OTHER_UPF, 8), 2).is_some());
 }
+
+impl Network {
+    fn who_is_at(&self, end: TunnelEnd) -> Option<Option<Pseudonym>> {
+        self.at(end, 9).map(|(who, _)| who)
+    }
+
+    fn ask_to_delete(&mut self, number: u32) {
+        let request = Message {
+            receiver_key: u64::from(1000 + number),
+            ends_everywhere: true,
+            ..gtp(Procedure::DeleteSession, Phase::Request, 9)
+        };
+        self.say(3, ends(MME, SGW), &request);
+    }
+}
+
+/// What the core says when it has made a session, whose request was missed, by keys and ends of subscriber 7.
+fn created(sequence: u32) -> Message {
+    Message {
+        cause: accepted(),
+        receiver_key: 7,
+        sender_end: control(SGW, 1007),
+        bearers: bearer(&[(Role::Core, end(SGW, 7))]),
+        ..gtp(Procedure::CreateSession, Phase::Response, sequence)
+    }
+}
+
+#[test]
+fn a_session_that_nobody_was_heard_asking_for_is_not_that_of_who_had_its_key() {
+    let mut network = Network::new();
+    network.attach(1, 7);
+    network.say(2, ends(SGW, MME), &created(7));
+    assert_eq!(
+        network.who_is_at(end(SGW, 7)),
+        Some(Some(network.who(7))),
+        "a copy"
+    );
+    network.say(3, ends(SGW, MME), &created(99));
+    assert_eq!(network.who_is_at(end(SGW, 7)), Some(None));
+}
+
+#[test]
+fn what_comes_after_a_deletion_was_asked_for_is_of_the_next_one() {
+    let mut network = Network::new();
+    network.attach(1, 7);
+    network.ask_to_delete(7);
+    assert_eq!(network.who_is_at(end(SGW, 7)), Some(Some(network.who(7))));
+    network.move_to(4, 7, ENB2, 70, Some(2));
+    assert_ne!(network.who_is_at(end(ENB2, 70)), Some(Some(network.who(7))));
+}
+
+#[test]
+fn a_deletion_that_nobody_answered_is_one() {
+    let mut network = Network::new();
+    network.attach(1, 7);
+    network.ask_to_delete(7);
+    network.learner.take_unanswered(60 * S);
+    assert!(network.learner.bearers.is_empty());
+}
+
+#[test]
+fn a_connection_that_is_set_up_again_is_another_devices() {
+    let mut network = Network::new();
+    let ids = ue(7, 7);
+    let first = Message {
+        identity: imsi(7),
+        ..s1ap(
+            Procedure::InitialUe,
+            Phase::Indication,
+            UeIds { core: None, ..ids },
+        )
+    };
+    network.say(1, ends(ENB1, MME), &first);
+    network.connect(1, 7, ENB1);
+    assert_eq!(network.who_is_at(end(ENB1, 7)), Some(Some(network.who(7))));
+    let again = Message {
+        bearers: bearer(&[(Role::Core, end(SGW, 8))]),
+        ..s1ap(Procedure::ContextSetup, Phase::Request, ids)
+    };
+    network.say(5, ends(MME, ENB1), &again);
+    assert_eq!(network.who_is_at(end(SGW, 8)), Some(None));
+}
+
+#[test]
+fn a_path_that_was_switched_unheard_leads_nowhere_known() {
+    let mut network = Network::new();
+    network.connect(1, 7, ENB1);
+    assert!(network.is_served(ENB1, 7));
+    let switched = Message {
+        cause: accepted(),
+        ..s1ap(Procedure::PathSwitch, Phase::Response, ue(7, 9))
+    };
+    network.say(2, ends(MME, ENB2), &switched);
+    assert!(!network.is_served(ENB1, 7));
+}
+
+#[test]
+fn a_tunnel_is_not_a_devices_whose_packets_have_anothers_address() {
+    let mut network = Network::new();
+    network.connect(1, 7, ENB1);
+    let bearers = &mut network.learner.bearers;
+    let address = |octet| Address::v4([100, 64, 0, octet]);
+    let is_anothers = |bearers: &Bearers, end, client| {
+        let found = bearers.at_tunnel(end, None, S).expect("known");
+        bearers.is_anothers(&found, client)
+    };
+    assert!(
+        !is_anothers(bearers, end(ENB1, 7), address(1)),
+        "nothing seen"
+    );
+    bearers.witness(end(SGW, 7), address(1));
+    for end in [end(ENB1, 7), end(SGW, 7)] {
+        assert!(!is_anothers(bearers, end, address(1)));
+        assert!(is_anothers(bearers, end, address(2)));
+    }
+    // Of IPv6 a device may have been delegated more, and then sends from it.
+    let prefixes = [1, 2].map(|net| Address(0x2001_0db8 << 96 | net << 64));
+    bearers.witness(end(SGW, 7), prefixes[0]);
+    assert!(is_anothers(bearers, end(ENB1, 7), prefixes[1]));
+    assert!(!is_anothers(bearers, end(SGW, 7), prefixes[1]));
+    bearers.witness(end(SGW, 7), prefixes[1]);
+    assert!(!is_anothers(bearers, end(ENB1, 7), prefixes[1]));
+}

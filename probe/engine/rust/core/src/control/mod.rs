@@ -12,6 +12,7 @@ mod gtp_corpus;
 pub mod gtpv1;
 pub mod gtpv2;
 pub mod identity;
+pub(crate) mod keyed;
 pub mod learner;
 pub mod location;
 pub mod message;

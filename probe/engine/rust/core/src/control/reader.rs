@@ -32,8 +32,8 @@ impl Reader {
     #[inline]
     pub fn is_control(inner: &Inner<'_>) -> bool {
         match inner.transport {
-            Transport::Sctp => inner.tunnel.is_none(),
-            Transport::Udp => inner.tunnel.is_none() && ports_of(inner).is_some_and(are_known),
+            Transport::Sctp => inner.tunnel().is_none(),
+            Transport::Udp => inner.tunnel().is_none() && ports_of(inner).is_some_and(are_known),
             _ => false,
         }
     }

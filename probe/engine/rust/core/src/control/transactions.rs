@@ -1,8 +1,9 @@
 //! Requests of the control plane and their answers: how long each took, and how it ended.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use crate::control::bearers::{Before, Context, ContextId};
+use crate::control::keyed::{KeyedMap, KeyedSet};
 use crate::control::message::{
     Cause, ControlEnd, Message, Phase, Procedure, Protocol, TunnelEnd, UeIds,
 };
@@ -151,9 +152,9 @@ impl Transaction {
 /// Requests under way. At most `limit`; further ones are not waited for, and counted.
 #[derive(Debug)]
 pub struct Transactions {
-    pending: HashMap<Key, Pending>,
+    pending: KeyedMap<Key, Pending>,
     /// Who was ever heard answering whom.
-    heard: HashSet<(Address, Address)>,
+    heard: KeyedSet<(Address, Address)>,
     limit: usize,
     /// When the oldest is looked at next.
     next_look_ns: u64,
@@ -163,8 +164,8 @@ pub struct Transactions {
 impl Transactions {
     pub fn new(limit: usize) -> Self {
         Self {
-            pending: HashMap::new(),
-            heard: HashSet::new(),
+            pending: KeyedMap::default(),
+            heard: HashSet::default(),
             limit,
             next_look_ns: 0,
             shed: 0,

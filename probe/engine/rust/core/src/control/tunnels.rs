@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::engine::HashMap;
+use crate::control::keyed::KeyedMap;
 
 use crate::control::numbering::{Counted, Counter, Numbering};
 use crate::control::paths::{Ends, RoundTrips};
@@ -94,9 +94,9 @@ struct Monitored {
 pub struct Tunnels {
     limits: TunnelLimits,
     /// Keyed by hashes with a random seed: all of a key is the sender's choice.
-    counters: HashMap<Key, Entry>,
+    counters: KeyedMap<Key, Entry>,
     /// By gateway and base station.
-    monitored: HashMap<Ends, Monitored>,
+    monitored: KeyedMap<Ends, Monitored>,
     /// Packets that were not looked at because there were too many tunnels or paths.
     pub shed: u64,
     /// Containers that end before what they announce.
@@ -111,8 +111,8 @@ impl Tunnels {
     pub fn new(limits: TunnelLimits) -> Self {
         Self {
             limits,
-            counters: HashMap::default(),
-            monitored: HashMap::default(),
+            counters: KeyedMap::default(),
+            monitored: KeyedMap::default(),
             shed: 0,
             malformed: 0,
             implausible: 0,
@@ -123,19 +123,19 @@ impl Tunnels {
     /// Takes in a packet whose marks are not empty.
     #[inline(never)]
     pub fn on_packet(&mut self, inner: &Inner<'_>, time_ns: u64) -> Measured {
-        let Some(tunnel) = inner.tunnel else {
+        let Some(tunnel) = inner.tunnel() else {
             return Measured::default();
         };
-        let session = self.session_of(inner.marks.container);
+        let session = self.session_of(inner.container);
         let mut measured = Measured {
-            counted: self.count(inner, &tunnel, session.as_ref(), time_ns),
+            counted: self.count(inner, tunnel, session.as_ref(), time_ns),
             ..Measured::default()
         };
         if let Some(session) = session {
             measured.down_delay_us = self.believed(session.down_delay_ms);
             measured.up_delay_us = self.believed(session.up_delay_ms);
             if let Some(stamps) = session.stamps {
-                measured.n3_rtt_us = self.on_stamps(&tunnel, stamps, time_ns);
+                measured.n3_rtt_us = self.on_stamps(tunnel, stamps, time_ns);
             }
         }
         measured
@@ -158,7 +158,7 @@ impl Tunnels {
         session: Option<&PduSession>,
         time_ns: u64,
     ) -> Counted {
-        let of_tunnel = inner.marks.sequence.map(u32::from);
+        let of_tunnel = inner.marks().sequence.map(u32::from);
         let of_flow = session.and_then(|session| Some((session.qfi, session.sequence?)));
         let (counter, number) = match (of_tunnel, of_flow) {
             (Some(number), _) => (Counter::Tunnel, number),
@@ -258,7 +258,7 @@ impl Tunnels {
     /// forgotten.
     pub fn drain(&mut self, now_ns: u64) -> impl Iterator<Item = (Ends, Traffic)> + use<> {
         let idle_ns = self.limits.idle_ns;
-        let mut told: HashMap<Ends, Traffic> = HashMap::default();
+        let mut told: KeyedMap<Ends, Traffic> = KeyedMap::default();
         self.counters.retain(|key, entry| {
             let counted = std::mem::take(&mut entry.counted);
             if counted != Counted::default() {

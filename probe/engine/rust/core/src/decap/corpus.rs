@@ -159,7 +159,7 @@ fn add_inner(counts: &mut Counts, inner: &Inner<'_>) {
         add(counts, "tcp", 1);
     }
     // tshark counts the UDP packet of a tunnel, whatever is inside.
-    let in_udp = inner.layers.iter().any(|layer| {
+    let in_udp = inner.layers().iter().any(|layer| {
         matches!(
             layer,
             Layer::Gtpu | Layer::Vxlan(_) | Layer::Geneve(_) | Layer::Teredo
@@ -168,7 +168,7 @@ fn add_inner(counts: &mut Counts, inner: &Inner<'_>) {
     if inner.transport == Transport::Udp || in_udp {
         add(counts, "udp", 1);
     }
-    if let Some(tunnel) = inner.tunnel {
+    if let Some(tunnel) = inner.tunnel() {
         let family = if inner.source.as_v4().is_some() {
             "ipv4"
         } else {
@@ -191,7 +191,7 @@ fn add_inner(counts: &mut Counts, inner: &Inner<'_>) {
 }
 
 fn add_tags(counts: &mut Counts, inner: &Inner<'_>) {
-    let tags = inner.layers.iter().filter_map(|layer| match layer {
+    let tags = inner.layers().iter().filter_map(|layer| match layer {
         Layer::Vlan(identifier) => Some(identifier.to_string()),
         _ => None,
     });
@@ -203,7 +203,7 @@ fn add_tags(counts: &mut Counts, inner: &Inner<'_>) {
 
 /// All layers but tags, `gre` and `gtpu`, by tshark's words for them.
 fn add_overlays(counts: &mut Counts, inner: &Inner<'_>) {
-    for layer in &inner.layers {
+    for layer in inner.layers() {
         if matches!(
             layer,
             Layer::Mpls(_)

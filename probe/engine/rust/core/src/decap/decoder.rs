@@ -10,7 +10,7 @@ use super::link::{self, Layers, Network, Next};
 use super::overlay::{self, Overlay};
 use super::udp::{self, Stop};
 use super::view::View;
-use super::{Decoded, Inner, Layer, Tunnel, TunnelMarks, TunnelSignal, Undecodable, gre};
+use super::{Decoded, Inner, Layer, Transport, Tunnel, TunnelSignal, Undecodable, gre};
 use zeroize::Zeroize;
 
 use crate::source::Packet;
@@ -26,6 +26,8 @@ pub struct Decoder {
     ledger: Ledger,
     /// The bytes of datagrams that the last packet completed.
     reassembled: [Vec<u8>; MAX_REASSEMBLIES],
+    /// Around the last packet.
+    layers: Layers,
 }
 
 impl Decoder {
@@ -34,30 +36,68 @@ impl Decoder {
             fragments: Fragments::new(limits),
             ledger: Ledger::default(),
             reassembled: Default::default(),
+            layers: Layers::default(),
         }
     }
 
     /// Finds the innermost IP packet of a frame. What is returned lives until the next call. Every
     /// packet is counted (see `counters`), a fragment when its datagram is complete or given up.
-    pub fn decode<'p>(
+    pub fn decode<'p>(&'p mut self, packet: &Packet<'p>) -> Result<Decoded<'p>> {
+        match link::plain(packet) {
+            Some((Network::V4, view)) => self.begin(packet, Network::V4, view),
+            Some((Network::V6, view)) => self.begin(packet, Network::V6, view),
+            None => self.walk(packet, |walk| walk.frame()),
+        }
+    }
+
+    /// Begins with the IP header of a frame, which for nearly every packet is the only one.
+    #[inline(always)]
+    fn begin<'p>(
         &'p mut self,
         packet: &Packet<'p>,
-    ) -> std::result::Result<Decoded<'p>, Undecodable> {
+        network: Network,
+        view: View<'p>,
+    ) -> Result<Decoded<'p>> {
+        let datagram = match ip::read(network, view) {
+            Ok(datagram) => datagram,
+            Err(reason) => return self.walk(packet, move |_| Err(reason)),
+        };
+        match plain_transport(&datagram) {
+            Some(transport) => {
+                self.ledger.of(packet.interface).decoded += 1;
+                Ok(Decoded::Inner(inner(&datagram, transport, &[])))
+            }
+            // By value: what is not borrowed stays in registers for all other packets.
+            None => self.walk(packet, move |walk| walk.datagram(network, datagram, view)),
+        }
+    }
+
+    /// Goes the way into a packet, and accounts for it.
+    #[inline(never)]
+    fn walk<'p>(
+        &'p mut self,
+        packet: &Packet<'p>,
+        way: impl FnOnce(&mut Walk<'_, 'p>) -> Result<Decoded<'p>>,
+    ) -> Result<Decoded<'p>> {
+        self.layers.begin();
         let mut walk = Walk {
             fragments: &mut self.fragments,
             ledger: &mut self.ledger,
             buffers: self.reassembled.iter_mut(),
             packet,
-            layers: Layers::default(),
-            tunnel: None,
-            marks: TunnelMarks::default(),
+            layers: &mut self.layers,
+            container: &[],
             bounded: false,
             packets: 1,
         };
-        let decoded = walk.frame();
-        if let Err(reason) = decoded {
-            let packets = walk.packets;
-            walk.count().fail(reason, packets);
+        let mut decoded = way(&mut walk);
+        match &mut decoded {
+            Ok(Decoded::Inner(inner)) => inner.encapsulation = self.layers.passed(),
+            Ok(Decoded::TunnelSignal(_) | Decoded::Held) => {}
+            Err(reason) => {
+                let packets = walk.packets;
+                walk.count().fail(*reason, packets);
+            }
         }
         decoded
     }
@@ -94,9 +134,9 @@ struct Walk<'d, 'p> {
     /// For datagrams that this packet completes, one per level.
     buffers: IterMut<'p, Vec<u8>>,
     packet: &'d Packet<'p>,
-    layers: Layers,
-    tunnel: Option<Tunnel>,
-    marks: TunnelMarks<'p>,
+    layers: &'d mut Layers,
+    /// Of the innermost tunnel's PDU session.
+    container: &'p [u8],
     /// The packet around bounds this one.
     bounded: bool,
     /// Captured packets that the way leads through: more than one after a reassembly.
@@ -106,36 +146,17 @@ struct Walk<'d, 'p> {
 type Result<T> = std::result::Result<T, Undecodable>;
 
 impl<'p> Walk<'_, 'p> {
-    #[inline]
     fn frame(&mut self) -> Result<Decoded<'p>> {
-        match link::plain(self.packet) {
-            Some((Network::V4, view)) => self.ipv4(view),
-            Some((Network::V6, view)) => self.ipv6(view),
-            None => {
-                let (network, view) = link::strip(self.packet, &mut self.layers)?;
-                self.ip(network, view)
-            }
-        }
+        let (network, view) = link::strip(self.packet, self.layers)?;
+        self.ip(network, view)
     }
 
     #[inline(never)]
     fn ip(&mut self, network: Network, view: View<'p>) -> Result<Decoded<'p>> {
         match network {
-            Network::V4 => self.ipv4(view),
-            Network::V6 => self.ipv6(view),
+            Network::V4 => self.datagram(network, ip::v4(view)?, view),
+            Network::V6 => self.datagram(network, ip::v6(view)?, view),
         }
-    }
-
-    #[inline(always)]
-    fn ipv4(&mut self, view: View<'p>) -> Result<Decoded<'p>> {
-        let datagram = ip::v4(view)?;
-        self.datagram(Network::V4, datagram, view)
-    }
-
-    #[inline(always)]
-    fn ipv6(&mut self, view: View<'p>) -> Result<Decoded<'p>> {
-        let datagram = ip::v6(view)?;
-        self.datagram(Network::V6, datagram, view)
     }
 
     /// Goes on with a packet whose header states its length. In a frame it may state more than the
@@ -175,11 +196,11 @@ impl<'p> Walk<'_, 'p> {
             protocol, payload, ..
         } = datagram.upper;
         match protocol {
-            ip::TCP => self.end(datagram),
+            ip::TCP => self.end(datagram, Transport::Tcp),
             ip::UDP => match carrier_of(payload.data()) {
-                None => self.end(datagram),
+                None => self.end(datagram, Transport::Udp),
                 // A subscriber may send what looks like GTP-U; nobody else's tunnel is in theirs.
-                Some(Carrier::Gtpu) if self.tunnel.is_some() => self.end_after_all(datagram),
+                Some(Carrier::Gtpu) if self.tunnel().is_some() => self.end_after_all(datagram),
                 Some(Carrier::Gtpu) => self.gtpu(datagram),
                 Some(Carrier::Overlay) => self.overlay(datagram),
             },
@@ -234,7 +255,7 @@ impl<'p> Walk<'_, 'p> {
             protocol, payload, ..
         } = datagram.upper;
         let (next, body) = match protocol {
-            ip::GRE => gre::tunnel(payload, &mut self.layers)?,
+            ip::GRE => gre::tunnel(payload, self.layers)?,
             _ => {
                 self.layers.push(Layer::Ip)?;
                 let v4 = protocol == ip::IPV4;
@@ -248,55 +269,35 @@ impl<'p> Walk<'_, 'p> {
     /// Goes on inside a tunnel. Bounded in depth, as each tunnel is a layer.
     #[cold]
     fn descend(&mut self, next: Next, body: View<'p>) -> Result<Decoded<'p>> {
-        let (network, packet) = link::descend(next, body, &mut self.layers)?;
+        let (network, packet) = link::descend(next, body, self.layers)?;
         self.bounded = next != Next::Ethernet;
         self.ip(network, packet)
     }
 
     #[inline(always)]
-    fn end(&mut self, datagram: Datagram<'p>) -> Result<Decoded<'p>> {
+    fn end(&mut self, datagram: Datagram<'p>, transport: Transport) -> Result<Decoded<'p>> {
         self.count().decoded += self.packets;
-        let Upper {
-            protocol, payload, ..
-        } = datagram.upper;
-        // Lengths are of 16-bit fields, or of the packet and then within `Packet::wire_len`.
-        Ok(Decoded::Inner(Inner {
-            source: datagram.source,
-            destination: datagram.destination,
-            transport: protocol.into(),
-            segment: payload.data(),
-            segment_len: payload.wire_len() as u32,
-            ip_len: datagram.ip_len as u32,
-            ttl: datagram.ttl,
-            identification: datagram.identification,
-            layers: self.layers.list,
-            tunnel: self.tunnel,
-            marks: self.marks,
-        }))
+        Ok(Decoded::Inner(inner(&datagram, transport, self.container)))
     }
 
     /// The end of what is rare: other protocols, and what only uses a tunnel's port.
     #[cold]
     #[inline(never)]
     fn end_after_all(&mut self, datagram: Datagram<'p>) -> Result<Decoded<'p>> {
-        self.end(datagram)
+        self.end(datagram, datagram.upper.protocol.into())
     }
 
     #[inline(always)]
     fn enter(&mut self, outer: &Datagram<'_>, gpdu: &Gpdu<'p>) -> Result<()> {
-        self.layers.push(Layer::Gtpu)?;
-        self.tunnel = Some(Tunnel {
+        self.container = gpdu.container.more;
+        let tunnel = Tunnel {
             source: outer.source,
             destination: outer.destination,
             teid: gpdu.teid,
             direction: gpdu.container.direction,
             qfi: gpdu.container.qfi,
-        });
-        self.marks = TunnelMarks {
-            sequence: gpdu.sequence,
-            container: gpdu.container.more,
         };
-        Ok(())
+        self.layers.push_tunnel(tunnel, gpdu.sequence)
     }
 
     /// Keeps a fragment, or goes on with the datagram that it completes.
@@ -332,7 +333,8 @@ impl<'p> Walk<'_, 'p> {
     }
 
     fn key(&self, part: &Part<'_>) -> Key {
-        let tunnel = self
+        let around = self.layers.passed().copied().unwrap_or_default();
+        let tunnel = around
             .tunnel
             .map(|tunnel| (tunnel.source, tunnel.destination, tunnel.teid));
         Key {
@@ -341,14 +343,51 @@ impl<'p> Walk<'_, 'p> {
             destination: part.destination,
             identification: part.fragment.identification,
             protocol: (part.network == Network::V4).then_some(part.protocol),
-            layers: self.layers.list,
+            layers: around.layers,
             tunnel,
         }
+    }
+
+    #[inline]
+    fn tunnel(&self) -> Option<&Tunnel> {
+        self.layers.passed()?.tunnel.as_ref()
     }
 
     #[inline(always)]
     fn count(&mut self) -> &mut Counters {
         self.ledger.of(self.packet.interface)
+    }
+}
+
+/// The transport of a whole packet that carries no other one.
+#[inline(always)]
+fn plain_transport(datagram: &Datagram<'_>) -> Option<Transport> {
+    let upper = &datagram.upper;
+    match upper.protocol {
+        _ if upper.fragment.is_some() => None,
+        ip::TCP => Some(Transport::Tcp),
+        ip::UDP if carrier_of(upper.payload.data()).is_none() => Some(Transport::Udp),
+        _ => None,
+    }
+}
+
+/// What is found at the end of the way; `Decoder::walk` adds what it led through.
+#[inline(always)]
+fn inner<'p>(datagram: &Datagram<'p>, transport: Transport, container: &'p [u8]) -> Inner<'p> {
+    let payload = datagram.upper.payload;
+    // Lengths are of 16-bit fields, or of the packet and then within `Packet::wire_len`.
+    Inner {
+        source: datagram.source,
+        destination: datagram.destination,
+        transport,
+        protocol: datagram.upper.protocol,
+        segment: payload.data(),
+        segment_len: payload.wire_len() as u32,
+        ip_len: datagram.ip_len as u32,
+        ttl: datagram.ttl,
+        identification: datagram.identification,
+        encapsulation: None,
+        container,
     }
 }
 

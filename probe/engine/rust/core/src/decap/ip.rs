@@ -1,5 +1,6 @@
 //! IPv4 (RFC 791) and IPv6 (RFC 8200) headers.
 
+use super::link::Network;
 use super::view::{Short, View, be16};
 use super::{Address, Transport, Undecodable};
 
@@ -45,8 +46,17 @@ impl From<Short> for Undecodable {
     }
 }
 
+/// The packet that an IP header begins.
+#[inline(always)]
+pub(super) fn read(network: Network, view: View<'_>) -> Result<Datagram<'_>, Undecodable> {
+    match network {
+        Network::V4 => v4(view),
+        Network::V6 => v6(view),
+    }
+}
+
 /// The packet that an IPv4 header begins.
-#[inline]
+#[inline(always)]
 pub(super) fn v4(view: View<'_>) -> Result<Datagram<'_>, Undecodable> {
     let header: &[u8; 20] = view.header()?;
     let header_len = usize::from(header[0] & 0x0f) * 4;
@@ -87,19 +97,18 @@ fn v4_upper<'a>(header: &[u8; 20], payload: View<'a>) -> Result<Upper<'a>, Undec
         offset: usize::from(position & 0x1fff) * 8,
         more: position & 0x2000 != 0,
     });
-    let upper = Upper {
-        protocol: header[9],
-        payload,
-        fragment,
-    };
-    if upper.protocol == AUTHENTICATION && fragment.is_none() {
-        return after_authentication(payload);
-    }
-    Ok(upper)
+    Ok(match header[9] {
+        AUTHENTICATION if fragment.is_none() => after_authentication(payload)?,
+        protocol => Upper {
+            protocol,
+            payload,
+            fragment,
+        },
+    })
 }
 
 /// The packet that an IPv6 header begins.
-#[inline]
+#[inline(always)]
 pub(super) fn v6(view: View<'_>) -> Result<Datagram<'_>, Undecodable> {
     let header: &[u8; 40] = view.header()?;
     if header[0] >> 4 != 6 {
@@ -140,14 +149,14 @@ const SHIM6: u8 = 140;
 /// Follows the extension headers from the one of type `next` on, which `payload` begins with.
 #[inline]
 pub(super) fn v6_upper(next: u8, payload: View<'_>) -> Result<Upper<'_>, Undecodable> {
-    match next {
-        TCP | UDP => Ok(Upper {
+    Ok(match next {
+        TCP | UDP => Upper {
             protocol: next,
             payload,
             fragment: None,
-        }),
-        _ => extensions(next, payload),
-    }
+        },
+        _ => extensions(next, payload)?,
+    })
 }
 
 /// Most extension headers of one packet: RFC 8200 4.1 has at most seven, in any sensible packet.

@@ -1,7 +1,7 @@
 //! What stands before an IP header: the link layer, and the loop over tags, labels and sessions.
 
 use super::view::{Short, View, be16};
-use super::{Layer, MAX_LAYERS, Undecodable, gre, mpls, pppoe, tags};
+use super::{Encapsulation, Layer, Tunnel, Undecodable, gre, mpls, pppoe, tags};
 use crate::source::{LinkType, Packet};
 
 /// Which IP header comes next.
@@ -26,18 +26,47 @@ pub(super) enum Next {
     Mpls,
 }
 
-/// The layers passed so far, from the outside in.
-#[derive(Debug, Clone, Copy, Default)]
+/// The layers passed so far. Kept from packet to packet, so that one without layers writes nothing
+/// here but the depth.
+#[derive(Debug, Default)]
 pub(super) struct Layers {
-    pub list: [Layer; MAX_LAYERS],
+    passed: Encapsulation,
+    /// Without layers, `passed` is an earlier packet's.
     depth: usize,
 }
 
 impl Layers {
+    /// Begins a packet.
+    #[inline]
+    pub fn begin(&mut self) {
+        self.depth = 0;
+    }
+
+    #[inline]
+    pub fn passed(&self) -> Option<&Encapsulation> {
+        (self.depth > 0).then_some(&self.passed)
+    }
+
+    #[inline]
     pub fn push(&mut self, layer: Layer) -> Result<(), Undecodable> {
-        let place = self.list.get_mut(self.depth);
+        if self.depth == 0 {
+            self.passed = Encapsulation::default();
+        }
+        let place = self.passed.layers.get_mut(self.depth);
         *place.ok_or(Undecodable::TooDeep)? = layer;
         self.depth += 1;
+        Ok(())
+    }
+
+    #[inline]
+    pub fn push_tunnel(
+        &mut self,
+        tunnel: Tunnel,
+        sequence: Option<u16>,
+    ) -> Result<(), Undecodable> {
+        self.push(Layer::Gtpu)?;
+        self.passed.tunnel = Some(tunnel);
+        self.passed.sequence = sequence;
         Ok(())
     }
 }

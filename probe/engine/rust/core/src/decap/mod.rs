@@ -181,6 +181,8 @@ pub struct Inner<'a> {
     pub source: Address,
     pub destination: Address,
     pub transport: Transport,
+    /// The number of `transport` in the IP header.
+    pub protocol: u8,
     /// From the transport header on, without link-layer padding; cut where the capture was cut.
     pub segment: &'a [u8],
     /// Length of the whole segment on the wire, by the IP header (of all fragments together).
@@ -190,10 +192,42 @@ pub struct Inner<'a> {
     pub ttl: u8,
     /// The identification field of IPv4 (RFC 791 3.1; RFC 6864), 0 for IPv6.
     pub identification: u16,
-    /// Layers from the outside in; unused ones are `Layer::None`.
+    /// What stands between the frame and the packet; None where it stands in the frame itself.
+    pub encapsulation: Option<&'a Encapsulation>,
+    /// The PDU session container, see [`TunnelMarks::container`].
+    pub container: &'a [u8],
+}
+
+impl<'a> Inner<'a> {
+    /// The layers around the packet, from the outside in; unused ones are `Layer::None`.
+    #[inline]
+    pub fn layers(&self) -> &'a [Layer] {
+        self.encapsulation.map_or(&[], |around| &around.layers)
+    }
+
+    #[inline]
+    pub fn tunnel(&self) -> Option<&'a Tunnel> {
+        self.encapsulation?.tunnel.as_ref()
+    }
+
+    #[inline]
+    pub fn marks(&self) -> TunnelMarks<'a> {
+        TunnelMarks {
+            sequence: self.encapsulation.and_then(|around| around.sequence),
+            container: self.container,
+        }
+    }
+}
+
+/// The way from the frame to the innermost IP packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Encapsulation {
+    /// From the outside in; unused ones are `Layer::None`.
     pub layers: [Layer; MAX_LAYERS],
+    /// The innermost GTP-U tunnel.
     pub tunnel: Option<Tunnel>,
-    pub marks: TunnelMarks<'a>,
+    /// The number of the packet in that tunnel, where the S flag is set (TS 29.281 5.1).
+    pub sequence: Option<u16>,
 }
 
 /// What the innermost GTP-U header says of this very packet.

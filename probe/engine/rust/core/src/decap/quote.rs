@@ -80,11 +80,7 @@ impl Quote {
 
 /// The packet with its protocol above IP and what follows, if it holds the beginning of it.
 fn first_part(network: Network, view: View<'_>) -> Option<(Datagram<'_>, u8, View<'_>)> {
-    let datagram = match network {
-        Network::V4 => ip::v4(view),
-        Network::V6 => ip::v6(view),
-    };
-    let datagram = datagram.ok()?;
+    let datagram = ip::read(network, view).ok()?;
     let upper = datagram.upper;
     match (upper.fragment, network) {
         (None, _) => Some((datagram, upper.protocol, upper.payload)),

@@ -62,8 +62,8 @@ fn outcome(decoder: &mut Decoder, packet: &Packet<'_>) -> Outcome {
                 destination: inner.destination,
                 transport: inner.transport,
                 ttl: inner.ttl,
-                layers: encapsulation(&inner.layers).to_string(),
-                tunnel: inner.tunnel,
+                layers: encapsulation(inner.layers()).to_string(),
+                tunnel: inner.tunnel().copied(),
             },
         },
         Ok(Decoded::TunnelSignal(signal)) => Outcome::Signal(signal),
@@ -668,7 +668,7 @@ mod tunnels {
         let data = gtpu_packet(&gtpu(flags, 255, 7, &[optional, &inner].concat()));
         let mut decoder = decoder();
         match decoder.decode(&packet(LinkType::RawIp, &data)) {
-            Ok(Decoded::Inner(inner)) => (inner.marks.sequence, inner.marks.container.to_vec()),
+            Ok(Decoded::Inner(inner)) => (inner.marks().sequence, inner.container.to_vec()),
             other => panic!("{other:?}"),
         }
     }

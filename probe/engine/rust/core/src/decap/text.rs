@@ -37,12 +37,12 @@ impl Display for Layer {
 
 /// The layers from the outside in, as `vlan:100/vlan:20/gtpu`; empty if there are none.
 pub fn encapsulation(layers: &[Layer]) -> impl Display + '_ {
-    Encapsulation(layers)
+    Joined(layers)
 }
 
-struct Encapsulation<'a>(&'a [Layer]);
+struct Joined<'a>(&'a [Layer]);
 
-impl Display for Encapsulation<'_> {
+impl Display for Joined<'_> {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         let present = self.0.iter().filter(|layer| **layer != Layer::None);
         for (index, layer) in present.enumerate() {

@@ -58,7 +58,7 @@ impl<'a> View<'a> {
     #[inline]
     pub fn skip(self, count: usize) -> Self {
         Self {
-            data: self.data.get(count..).unwrap_or_default(),
+            data: self.data.get(count..).unwrap_or_else(nothing),
             wire_len: self.wire_len.saturating_sub(count),
         }
     }
@@ -81,6 +81,12 @@ impl<'a> View<'a> {
             wire_len: self.wire_len.min(count),
         }
     }
+}
+
+/// No bytes; apart, as it is rare that a capture was cut so early.
+#[cold]
+fn nothing<'a>() -> &'a [u8] {
+    &[]
 }
 
 /// The big-endian number in two bytes.

@@ -23,7 +23,6 @@
 //! hops, and equal packets without identification on them like copies.
 
 use crate::decap::{Inner, Layer, Transport};
-use crate::flow::protocol_number;
 use crate::source::{LinkType, Packet};
 
 /// Copies by identification, of a sender that is known to vary it: microseconds to milliseconds apart,
@@ -101,6 +100,7 @@ pub struct Duplicates {
 }
 
 /// A packet, as far as copies are compared.
+#[derive(Debug, Clone, Copy)]
 struct Sight {
     hash: u64,
     /// Of both hosts, the same in both directions.
@@ -138,55 +138,63 @@ impl Duplicates {
         }
         let sight = Sight::of(packet, inner, self.seed);
         let place = sight.hash as usize & (self.seen.len() - 1);
-        let seen = self.seen[place];
-        let age_ns = seen.time_ns.abs_diff(sight.time_ns);
-        let again = seen.check == check(sight.hash) && age_ns < WINDOW_NS;
-        if again && self.is_again(place, &sight) {
+        let seen = &mut self.seen[place];
+        let pair = pair_of(&mut self.pairs, &sight);
+        let again = seen.check == check(sight.hash) && seen.age_ns(&sight) < WINDOW_NS;
+        if !again {
+            pair.learn(&sight, &mut self.doubling);
+        } else if pair.is_again(seen, sight, &mut self.doubling) {
             return true;
         }
-        self.seen[place] = Seen {
+        *seen = Seen {
             time_ns: sight.time_ns,
             check: check(sight.hash),
             hop: sight.hop,
             doubled: false,
         };
-        if !again {
-            self.learn(&sight);
-        }
         false
     }
+}
 
+impl Seen {
+    #[inline]
+    fn age_ns(&self, sight: &Sight) -> u64 {
+        self.time_ns.abs_diff(sight.time_ns)
+    }
+}
+
+impl Pair {
     /// Learns from a packet that is new how its sender numbers, and that it has come once.
     #[inline]
-    fn learn(&mut self, sight: &Sight) {
-        let pair = pair_of(&mut self.pairs, sight);
-        let same = pair.identification[sight.side] == sight.identification;
-        pair.numbering[sight.side] = match pair.numbering[sight.side] {
+    fn learn(&mut self, sight: &Sight, capture: &mut Share<6>) {
+        let same = self.identification[sight.side] == sight.identification;
+        self.numbering[sight.side] = match self.numbering[sight.side] {
             Numbering::Unseen => Numbering::Unproven,
             _ if same => Numbering::Constant,
             _ => Numbering::Varied,
         };
-        pair.identification[sight.side] = sight.identification;
-        if sight.is_data || pair.tells_apart(sight) {
-            pair.judged = (pair.judged + 1).min(ENOUGH);
-            pair.doubling.once();
+        self.identification[sight.side] = sight.identification;
+        if sight.is_data || self.tells_apart(sight) {
+            self.judged = (self.judged + 1).min(ENOUGH);
             self.doubling.once();
+            capture.once();
         }
     }
 
-    /// Judges a packet whose bytes were seen a moment ago.
+    /// Judges a packet whose bytes were seen a moment ago. It is taken by value, as for nearly every
+    /// packet it stays in registers.
     #[cold]
-    fn is_again(&mut self, place: usize, sight: &Sight) -> bool {
-        let (pair, seen) = (pair_of(&mut self.pairs, sight), &mut self.seen[place]);
+    #[inline(never)]
+    fn is_again(&mut self, seen: &mut Seen, sight: Sight, capture: &mut Share<6>) -> bool {
         let same_hop = seen.hop == sight.hop;
-        let age_ns = seen.time_ns.abs_diff(sight.time_ns);
-        let same_packet = pair.tells_apart(sight) && age_ns < pair.window_ns(sight);
+        let age_ns = seen.age_ns(&sight);
+        let same_packet = self.tells_apart(&sight) && age_ns < self.window_ns(&sight);
         let soon = age_ns < DOUBLING_WINDOW_NS;
-        let doubles = pair.doubles(&self.doubling);
+        let doubles = self.doubles(capture);
         let first = !seen.doubled;
         if same_hop && soon && first && (same_packet || sight.is_data) {
-            pair.doubling.twice();
             self.doubling.twice();
+            capture.twice();
         }
         let copy = if same_hop {
             same_packet || (doubles && soon && first)
@@ -196,9 +204,7 @@ impl Duplicates {
         seen.doubled |= copy && same_hop;
         copy
     }
-}
 
-impl Pair {
     /// Whether the identification of this packet is its alone.
     fn tells_apart(&self, sight: &Sight) -> bool {
         sight.identification != 0 && self.numbering[sight.side] != Numbering::Constant
@@ -244,23 +250,28 @@ impl Sight {
     #[inline]
     fn of(packet: &Packet<'_>, inner: &Inner<'_>, seed: u64) -> Self {
         // First what may take a call, so that the rest stays in registers.
-        let content = content(inner.segment, seed);
         let hop = hop(packet, inner);
         let other_seed = seed.rotate_left(32);
         let [source, destination] = [inner.source, inner.destination]
             .map(|address| address.0 as u64 ^ ((address.0 >> 64) as u64).wrapping_mul(seed | 1));
+        let side = source < destination;
+        let (low, high) = if side {
+            (source, destination)
+        } else {
+            (destination, source)
+        };
+        let pair = mix(low ^ seed, high ^ other_seed);
         let facts = u64::from(inner.identification) << 48
             | u64::from(inner.segment_len) << 16
-            | u64::from(protocol_number(inner.transport));
-        let ends = mix(source ^ seed, destination ^ other_seed);
-        let hash = mix(content ^ facts, ends ^ other_seed);
+            | u64::from(inner.protocol) << 1
+            | u64::from(side);
+        let [front, other_front, middle, back, other_back] = first_words(inner.segment);
+        let front = mix(front ^ seed, other_front ^ other_seed);
+        let back = mix(back ^ other_seed, other_back ^ seed);
         Self {
-            hash,
-            pair: mix(
-                source ^ destination,
-                source.wrapping_add(destination) ^ seed,
-            ),
-            side: usize::from(source < destination),
+            hash: mix(front ^ middle, back ^ pair ^ facts),
+            pair,
+            side: side.into(),
             hop,
             time_ns: packet.time_ns,
             identification: inner.identification,
@@ -280,40 +291,42 @@ fn mix(left: u64, right: u64) -> u64 {
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 const MULTIPLICAND: u64 = 0x2545_f491_4f6c_dd1d;
 
-/// A hash of the first bytes above IP.
+/// The first 40 bytes above IP: the whole header of nearly every transport.
 #[inline]
-fn content(segment: &[u8], seed: u64) -> u64 {
-    match segment.first_chunk() {
-        Some(head) => hash(head, seed),
-        None => short_content(segment, seed),
-    }
-}
-
-#[inline(never)]
-fn short_content(segment: &[u8], seed: u64) -> u64 {
-    hash(&short_head(segment), seed)
-}
-
-/// Of a segment of fewer than 40 bytes, the first and the last 20; of a shorter one, all, then zeros.
-fn short_head(segment: &[u8]) -> [u8; 40] {
-    let mut head = [0; 40];
-    match (segment.first_chunk::<20>(), segment.last_chunk::<20>()) {
-        (Some(first), Some(last)) => {
-            head[..20].copy_from_slice(first);
-            head[20..].copy_from_slice(last);
+fn first_words(segment: &[u8]) -> [u64; 5] {
+    match segment.first_chunk::<40>() {
+        Some(head) => {
+            let (words, _) = head.as_chunks();
+            std::array::from_fn(|index| u64::from_le_bytes(words[index]))
         }
-        _ => head[..segment.len()].copy_from_slice(segment),
+        None => words_of_short(segment),
     }
-    head
+}
+
+/// All of a segment of fewer than 40 bytes: the first 16 and the last 16, which may overlap, and what may
+/// stand between them; of a shorter one, all, then zeros.
+#[inline]
+fn words_of_short(segment: &[u8]) -> [u64; 5] {
+    let middle = segment.get(16..24).and_then(<[u8]>::first_chunk);
+    let middle = middle.map_or(0, |&word| u64::from_le_bytes(word));
+    match (segment.first_chunk(), segment.last_chunk()) {
+        (Some(first), Some(last)) => {
+            let ([front, other_front], [back, other_back]) = (two_words(first), two_words(last));
+            [front, other_front, middle, back, other_back]
+        }
+        _ => {
+            let mut all = [0; 16];
+            all[..segment.len()].copy_from_slice(segment);
+            let [front, other_front] = two_words(&all);
+            [front, other_front, 0, 0, 0]
+        }
+    }
 }
 
 #[inline]
-fn hash(head: &[u8; 40], seed: u64) -> u64 {
-    let (words, _) = head.as_chunks();
-    let word = |index: usize| u64::from_le_bytes(words[index]);
-    let front = mix(word(0) ^ seed, word(1) ^ MULTIPLIER);
-    let middle = mix(front ^ word(2), word(3) ^ seed);
-    mix(middle ^ word(4), seed)
+fn two_words(bytes: &[u8; 16]) -> [u64; 2] {
+    let both = u128::from_le_bytes(*bytes);
+    [both as u64, (both >> 64) as u64]
 }
 
 /// Where on its way a packet was mirrored: interface and TTL; of what stands around it, where anything
@@ -321,7 +334,7 @@ fn hash(head: &[u8; 40], seed: u64) -> u64 {
 #[inline]
 fn hop(packet: &Packet<'_>, inner: &Inner<'_>) -> u16 {
     let plain = packet.interface << 8 | u32::from(inner.ttl);
-    if inner.layers[0] == Layer::None && packet.link == LinkType::Ethernet {
+    if inner.encapsulation.is_none() && packet.link == LinkType::Ethernet {
         return plain as u16;
     }
     let facts = surroundings(packet, inner) ^ u64::from(plain);
@@ -332,11 +345,11 @@ fn hop(packet: &Packet<'_>, inner: &Inner<'_>) -> u16 {
 #[inline(never)]
 fn surroundings(packet: &Packet<'_>, inner: &Inner<'_>) -> u64 {
     let mut facts = cooked_hop(packet);
-    let layers = inner.layers.iter();
+    let layers = inner.layers().iter();
     for layer in layers.take_while(|&&layer| layer != Layer::None) {
         facts = mix(facts ^ u64::from(layer.word()), MULTIPLIER);
     }
-    if let Some(tunnel) = inner.tunnel {
+    if let Some(tunnel) = inner.tunnel() {
         let ends = tunnel.source.0 ^ tunnel.destination.0.rotate_left(32);
         facts = mix(facts ^ u64::from(tunnel.teid), MULTIPLIER);
         facts = mix(facts ^ ends as u64, MULTIPLICAND);

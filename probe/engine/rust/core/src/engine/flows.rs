@@ -41,6 +41,28 @@ impl Flow {
             Self::Turning => 0,
         }
     }
+
+    /// When it began; of one at rest no later than this.
+    pub fn start_ns(&self) -> u64 {
+        match self {
+            Self::Awake(session) => session.flow_start_ns,
+            _ => self.last_ns(),
+        }
+    }
+
+    /// None at rest is.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Awake(session) if session.is_closed())
+    }
+
+    /// See `Session::is_unproven`.
+    pub fn is_unproven(&self) -> bool {
+        match self {
+            Self::Awake(session) => session.is_unproven(),
+            Self::Asleep(sleeper) => sleeper.is_unproven(),
+            Self::Turning => false,
+        }
+    }
 }
 
 /// All flows, by five-tuple. Bounded by its capacity; the caller evicts when it is full.
@@ -120,9 +142,19 @@ impl Flows {
         self.table.iter()
     }
 
+    /// The flow as it is, awake or not.
+    pub fn peek(&self, id: FlowId) -> Option<&Flow> {
+        self.table.get(id)
+    }
+
     /// Chooses whom to evict: see `Table::victim`.
-    pub fn victim(&mut self) -> Option<FlowId> {
-        self.table.victim(Flow::last_ns)
+    pub fn victim<R: Ord>(&mut self, rank: impl Fn(&Flow) -> R) -> Option<FlowId> {
+        self.table.victim(rank)
+    }
+
+    /// Bounds the table anew; see `Table::set_capacity`.
+    pub fn set_capacity(&mut self, capacity: usize) {
+        self.table.set_capacity(capacity);
     }
 
     /// All intervals ended at `now_ns`, those of flows at rest without anything to tell among them.

@@ -3,6 +3,7 @@
 use rmp::encode;
 
 use crate::decap::{Counters, Undecodable};
+use crate::engine::overloaded::Unseen;
 use crate::source::{InterfaceLedger, Packet};
 
 /// Why a decoded packet gave no measurement.
@@ -18,6 +19,9 @@ pub enum Untracked {
 const OWN_REASONS: [&str; 2] = ["transport_truncated", "transport_unsupported"];
 const NO_TIMESTAMP: &str = "no_timestamp";
 const MIRROR_COPY: &str = "mirror_copy";
+/// Packets that are counted and tracked like any, of which a part was left out under overload.
+const CONTENT: &str = "content";
+const ROUND_TRIPS: &str = "round_trips";
 
 /// Interfaces beyond this many share the last account: a pcapng file may declare any number.
 const MAX_INTERFACES: usize = 4096;
@@ -38,6 +42,8 @@ struct Account {
     undecodable: [u64; Undecodable::ALL.len()],
     untracked: [u64; OWN_REASONS.len()],
     copies: u64,
+    content: u64,
+    round_trips: u64,
 }
 
 /// Packets that were learned from, and are counted elsewhere.
@@ -52,6 +58,7 @@ pub struct Learned {
 pub struct Ledger {
     untracked: Vec<[u64; OWN_REASONS.len()]>,
     copies: Vec<u64>,
+    unseen: Vec<[u64; 2]>,
     /// What another part counts.
     learned: Vec<Learned>,
     reported: Vec<Account>,
@@ -65,6 +72,20 @@ impl Ledger {
     /// Counts a packet that the mirror had shown already.
     pub fn copy(&mut self, interface: u32) {
         *entry(&mut self.copies, interface) += 1;
+    }
+
+    /// Counts what was left out of packets under overload.
+    #[cold]
+    pub fn unseen(&mut self, interface: u32, unseen: Unseen) {
+        let [content, round_trips] = entry(&mut self.unseen, interface);
+        *content += u64::from(unseen.content);
+        *round_trips += u64::from(unseen.round_trips);
+    }
+
+    /// Packets of which something was left out, over all interfaces since the start, by what.
+    pub fn unseen_totals(&self) -> [(&'static str, u64); 2] {
+        let total = |place: usize| self.unseen.iter().map(|counts| counts[place]).sum();
+        [("shed_content", total(0)), ("shed_round_trips", total(1))]
     }
 
     /// Takes back a packet that the decoder counted, and another part of the engine counts.
@@ -153,6 +174,8 @@ impl Ledger {
         }
         account.untracked = self.untracked.get(index).copied().unwrap_or_default();
         account.copies = self.copies.get(index).copied().unwrap_or_default();
+        [account.content, account.round_trips] =
+            self.unseen.get(index).copied().unwrap_or_default();
         // What the decoder passed on and nobody could follow, or need not, counts as that alone.
         let lost: u64 = account.untracked.iter().sum::<u64>() + account.copies;
         let learned = self.learned.get(index).map_or(0, |learned| learned.packets);
@@ -219,7 +242,11 @@ fn write_entry(
         reasons.push((reason, now.untracked[index] - before.untracked[index]));
     }
     reasons.retain(|&(_, packets)| packets > 0);
-    let mut shed = vec![(MIRROR_COPY, now.copies - before.copies)];
+    let mut shed = vec![
+        (MIRROR_COPY, now.copies - before.copies),
+        (CONTENT, now.content - before.content),
+        (ROUND_TRIPS, now.round_trips - before.round_trips),
+    ];
     shed.retain(|&(_, packets)| packets > 0);
     let nothing = reasons.is_empty() && shed.is_empty() && live.is_empty();
     if nothing && numbers.iter().all(|&(_, number)| number == 0) {

@@ -12,10 +12,12 @@ mod clock;
 pub mod crew;
 mod duplicates;
 mod emit;
+mod eviction;
 mod evidence;
 mod exchange;
 mod failure;
 mod flows;
+mod footprint;
 mod icmp;
 mod joint;
 mod ledger;
@@ -23,6 +25,8 @@ mod log;
 mod names;
 mod notes;
 pub mod options;
+pub mod overload;
+mod overloaded;
 mod ping;
 mod pipeline;
 mod place;
@@ -39,8 +43,7 @@ mod tunnelled;
 mod verdict;
 mod volume;
 
-/// The tables of what sessions say about each other: their keys come off the wire, so each table has a
-/// seed of its own. Several times cheaper than the standard library's for keys of some bytes.
-pub(crate) type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::quality::RandomState>;
+use crate::control::keyed::KeyedMap as HashMap;
 
+pub use footprint::table_bytes;
 pub use pipeline::{Counters, Pipeline};

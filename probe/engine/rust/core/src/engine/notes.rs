@@ -25,6 +25,10 @@ notes! {
     DnsQueryRepeated = "dns_query_repeated",
     /// What this flow asked in vain was answered in another flow.
     DnsAnsweredElsewhere = "dns_answered_elsewhere",
+    /// Content was left unread under overload: its names may be missing.
+    ContentUnread = "content_unread",
+    /// Round trips were left unmeasured under overload, but for the handshake's.
+    RoundTripsUnsampled = "round_trips_unsampled",
     /// The client went on sending for a second or more, and nothing came back.
     UdpUnanswered = "udp_unanswered",
     /// A reset did not end the connection: it was made by another, and missed.

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::control::attribution::{Attribution, AttributionMap, Conditions, Prefix, parse_address};
+use crate::engine::overload::SheddingMode;
 use crate::source::{Clock, Filter, Instruction, LiveOptions, MAX_INSTRUCTIONS, Sharding};
 
 /// Options of one engine.
@@ -16,6 +17,15 @@ pub struct Options {
     pub batch_rows: u32,
     pub batch_interval_s: u32,
     pub limits: Limits,
+    /// CPUs that the captures' threads stay on, one after the other; empty: any.
+    #[serde(default)]
+    pub cpus: Vec<usize>,
+    /// The thread that starts the captures gives up all capabilities once their sockets are open.
+    #[serde(default)]
+    pub drop_capabilities: bool,
+    /// All but CAP_NET_RAW, so that an interface that went away can be opened when it comes back.
+    #[serde(default)]
+    pub keep_net_raw: bool,
     subscriber_prefixes: Vec<String>,
     ran_prefixes: Vec<String>,
     attribution: Vec<AttributionRule>,
@@ -104,11 +114,21 @@ pub struct Limits {
     pub names: u32,
     /// Sessions of the mobile network that are known at once from its control plane.
     pub bearers: u32,
+    /// What is left out under overload.
+    #[serde(default)]
+    pub shedding: SheddingMode,
+    /// Share of one core that each live capture may use, in percent.
+    #[serde(default = "whole_core")]
+    pub cpu_share_percent: u32,
 }
 
 /// At a million packets a second, the last 65 ms.
 fn default_copies() -> u32 {
     65_536
+}
+
+fn whole_core() -> u32 {
+    100
 }
 
 /// Tables of 320 MiB.
@@ -156,6 +176,11 @@ impl Options {
             ("limits.pairs", self.limits.pairs, u32::MAX),
             ("limits.names", self.limits.names, u32::MAX),
             ("limits.bearers", self.limits.bearers, u32::MAX),
+            (
+                "limits.cpu_share_percent",
+                self.limits.cpu_share_percent,
+                100,
+            ),
         ];
         for (key, value, most) in ranges {
             if !(1..=most).contains(&value) {

@@ -17,13 +17,14 @@ use crate::engine::emit::Stamp;
 use crate::engine::joint::Joint;
 use crate::engine::ledger::{Ledger, undecodable_totals};
 use crate::engine::options::Options;
+use crate::engine::overload::{Change, Overload, Shedding};
 use crate::engine::place::Places;
 use crate::engine::shard::{Part, Sharing};
 use crate::engine::site::Site;
 use crate::engine::tracker::Tracker;
 use crate::record::pseudonym::Pseudonyms;
 use crate::record::session_id::SessionIds;
-use crate::source::{InterfaceLedger, Packet};
+use crate::source::{InterfaceLedger, Packet, Pressure};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -42,6 +43,7 @@ pub struct Pipeline {
     remembered: Option<Kept>,
     restored: Restored,
     ledger: Ledger,
+    overload: Overload,
     sharing: Sharing,
     part: Part,
     bodies: VecDeque<Vec<u8>>,
@@ -75,6 +77,8 @@ impl Pipeline {
     ) -> Result<Self, String> {
         let site = site_of(part, options, capture_point, site_key)?;
         let limits = options.limits;
+        let overload = Overload::new(limits.shedding);
+        let tracker = Tracker::new(site, &limits, options.batch_rows as usize, hash_seed);
         Ok(Self {
             decoder: Decoder::new(FragmentLimits {
                 datagrams: limits.fragments as usize,
@@ -82,13 +86,14 @@ impl Pipeline {
                 ..FragmentLimits::default()
             }),
             duplicates: Duplicates::new(limits.copies, hash_seed),
-            tracker: Tracker::new(site, &limits, options.batch_rows as usize, hash_seed),
+            tracker,
             paths: Paths::default(),
             tunnels: Tunnels::new(TunnelLimits::of_bearers(limits.bearers as usize)),
             control: Reader::new(),
             remembered: None,
             restored: Restored::default(),
             ledger: Ledger::default(),
+            overload,
             sharing: Sharing::new(options, part.of)?,
             part,
             bodies: VecDeque::new(),
@@ -132,7 +137,7 @@ impl Pipeline {
                 self.ledger.copy(packet.interface);
                 self.tracker.on_copy(inner);
                 // It may be the same packet in another tunnel, which has numbers of its own.
-                if !inner.marks.is_empty() {
+                if !inner.marks().is_empty() {
                     self.tunnels.on_packet(inner, packet.time_ns);
                 }
             }
@@ -141,13 +146,17 @@ impl Pipeline {
                 learn(&mut self.control, &mut self.tracker, inner, packet.time_ns);
             }
             Ok(Decoded::Inner(inner)) => {
-                let is_marked = !inner.marks.is_empty();
+                let is_marked = !inner.marks().is_empty();
                 let measured = is_marked.then(|| self.tunnels.on_packet(inner, packet.time_ns));
                 let taken = self
                     .tracker
                     .on_packet(inner, measured.as_ref(), packet.time_ns);
                 if let Err(why) = taken {
                     self.ledger.untracked(packet.interface, why);
+                }
+                let unseen = self.tracker.take_unseen();
+                if !unseen.is_empty() {
+                    self.ledger.unseen(packet.interface, unseen);
                 }
                 if self.sharing.is_for_all(inner) {
                     learn(&mut self.control, &mut self.tracker, inner, packet.time_ns);
@@ -167,7 +176,26 @@ impl Pipeline {
         }
     }
 
+    /// Takes in how far the source is behind, and leaves out more or less from now on; returns the step
+    /// taken, if one is.
+    pub fn on_pressure(&mut self, pressure: &Pressure) -> Option<Change> {
+        let change = self.overload.look(pressure)?;
+        self.tracker.set_shedding(change.after);
+        Some(change)
+    }
+
+    /// What is left out now.
+    pub fn shedding(&self) -> Shedding {
+        self.overload.shedding()
+    }
+
+    /// While memory is short, tables stay as large as they are.
+    pub fn hold_memory(&mut self, is_short: bool) {
+        self.tracker.hold_flows(is_short);
+    }
+
     /// Moves packet time on: with each packet, or when there is none to tell it.
+    #[inline]
     pub fn on_time(&mut self, now_ns: u64) {
         self.tracker.advance(now_ns);
         if let Some(kept) = self.remembered.take() {
@@ -179,11 +207,13 @@ impl Pipeline {
     }
 
     /// Whether there are bodies to close: enough records, or old enough in packet time.
+    #[inline]
     pub fn is_body_due(&self) -> bool {
         self.tracker.joint().is_some_and(Joint::has_full) || self.is_body_old()
     }
 
     /// Old enough, or from before the clock was set back.
+    #[inline]
     fn is_body_old(&self) -> bool {
         let now_ns = self.tracker.clock_ns();
         let due_ns = self.batch_started_ns.saturating_add(self.batch_interval_ns);
@@ -278,6 +308,8 @@ impl Pipeline {
             ("qos_monitoring_implausible", self.tunnels.implausible),
             ("mirror_copies", self.ledger.copies()),
         ];
+        counters.extend(self.tracker.evictions());
+        counters.extend(self.ledger.unseen_totals());
         if let Some(joint) = self.tracker.joint() {
             counters.push(("records", joint.records));
             counters.extend(joint.shed());

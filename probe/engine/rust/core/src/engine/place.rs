@@ -142,10 +142,10 @@ const PLACES_KEPT: usize = 4096;
 /// A client known by its address alone, and its place.
 type Kept = Option<(Address, Arc<Place>)>;
 
-/// Sets of clients known by their address whose place is kept, 65,536 in all of some 300 bytes each; a
+/// Sets of clients known by their address whose place is kept, 32,768 in all of some 300 bytes each; a
 /// further one takes the room of the one of its set that was not asked for the longest. A pseudonym
 /// costs as much as ten packets.
-const ADDRESS_SETS: usize = 1 << 14;
+const ADDRESS_SETS: usize = 1 << 13;
 const WAYS: usize = 4;
 
 /// All that a place is made of.

@@ -57,20 +57,23 @@ pub struct Path {
 
 impl Path {
     pub fn of(inner: &Inner<'_>) -> Self {
-        let text = encapsulation(&inner.layers).to_string();
+        let around = inner.encapsulation.copied().unwrap_or_default();
+        let text = encapsulation(&around.layers).to_string();
         Self {
-            layers: inner.layers,
-            tunnel: inner.tunnel,
+            layers: around.layers,
+            tunnel: around.tunnel,
             encapsulation: (!text.is_empty()).then(|| text.into()),
         }
     }
 
     /// Whether a packet comes by this way.
+    #[inline]
     pub fn carries(&self, inner: &Inner<'_>) -> bool {
-        // Nearly every packet is without layers, and they begin with the first place.
-        let plain = |layers: &[Layer]| layers[0] == Layer::None;
-        self.tunnel == inner.tunnel
-            && (plain(&self.layers) && plain(&inner.layers) || self.layers == inner.layers)
+        match inner.encapsulation {
+            // Layers begin with the first place, and a tunnel is one of them.
+            None => self.layers[0] == Layer::None,
+            Some(around) => self.tunnel == around.tunnel && self.layers == around.layers,
+        }
     }
 
     pub fn teid(&self) -> Option<u32> {
@@ -412,6 +415,19 @@ impl Session {
         key.transport == Transport::Udp && only_up && went_on && is_other && !server.is_group()
     }
 
+    /// Reads what was kept aside of the handshake, now that the flow ends: it may hold a failure.
+    pub fn read_to_the_end(&mut self) {
+        let Some(quic) = self.application.quic_mut() else {
+            return;
+        };
+        quic.tracker.refresh_identity();
+        if self.failure.is_none()
+            && let Some(failure) = self.application.failure()
+        {
+            self.fail(failure);
+        }
+    }
+
     /// Remembers the first failure; what follows from it is not another one.
     fn fail(&mut self, failure: Failure) {
         self.failure.get_or_insert_with(|| Box::new(failure));
@@ -424,6 +440,18 @@ impl Session {
 
     pub fn is_one_way(&self) -> bool {
         self.seen[0] != self.seen[1]
+    }
+
+    /// Nothing shows yet that the flow is more than an attempt: it was opened and not answered, or a few
+    /// packets went one way.
+    pub fn is_unproven(&self) -> bool {
+        const FEW: u32 = 3;
+        let tcp = self.connection.as_deref();
+        let opening =
+            |tcp: &Connection| tcp.handshake.first_syn_ns.is_some() && !tcp.is_established();
+        let packets: u32 = self.volumes.iter().map(|volume| volume.packets).sum();
+        let few = self.interval_index == 0 && packets <= FEW;
+        tcp.is_some_and(opening) || self.is_one_way() && few
     }
 
     pub fn is_closed(&self) -> bool {

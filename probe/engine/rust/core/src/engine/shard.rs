@@ -102,6 +102,7 @@ impl Sharing {
     }
 
     /// Whether all parts learn from a packet.
+    #[inline]
     pub fn is_for_all(&self, inner: &Inner<'_>) -> bool {
         Reader::is_control(inner)
             && !self.is_subscriber(inner.source)
@@ -143,7 +144,7 @@ impl Sharing {
     }
 
     fn of_inner(&self, inner: &Inner<'_>) -> u16 {
-        let up = inner.tunnel.and_then(|tunnel| self.is_up(&tunnel));
+        let up = inner.tunnel().and_then(|tunnel| self.is_up(tunnel));
         // An error goes against the packet that it quotes.
         let error = (inner.transport == Transport::Icmp).then(|| IcmpError::read(inner));
         let (source, destination, up) = match error.flatten() {

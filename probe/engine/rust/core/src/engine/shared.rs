@@ -7,7 +7,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use crate::decap::{Inner, Layer};
+use crate::decap::Inner;
 use crate::engine::session::Path;
 
 /// Texts remembered: names of servers, protocols. At most 1 MB with texts of 50 bytes.
@@ -49,17 +49,17 @@ pub struct Ways {
 impl Ways {
     /// The way by which a packet comes.
     pub fn of(&mut self, inner: &Inner<'_>) -> Arc<Path> {
-        if inner.tunnel.is_none() && inner.layers[0] == Layer::None {
+        let Some(around) = inner.encapsulation else {
             let plain = self.plain.get_or_insert_with(|| Arc::new(Path::of(inner)));
             return Arc::clone(plain);
-        }
+        };
         if self.kept.is_empty() {
             self.kept.resize_with(WAYS, || None);
         }
-        let ends = inner
+        let ends = around
             .tunnel
             .map(|tunnel| (tunnel.source.0, tunnel.destination.0, tunnel.teid));
-        let hash = self.hashes.hash_one((inner.layers, ends));
+        let hash = self.hashes.hash_one((around.layers, ends));
         let place = &mut self.kept[hash as usize % WAYS];
         match place {
             Some(known) if known.carries(inner) => Arc::clone(known),

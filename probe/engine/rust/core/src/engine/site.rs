@@ -64,7 +64,7 @@ impl Site {
         bearers: &Bearers,
         now_ns: u64,
     ) -> Option<Direction> {
-        let tunnel = inner.tunnel?;
+        let tunnel = inner.tunnel()?;
         let stated = tunnel.direction.or_else(|| {
             let end = TunnelEnd {
                 address: tunnel.destination,

@@ -14,12 +14,15 @@ use crate::engine::application::{Application, Quic};
 use crate::engine::aside::emit_aside;
 use crate::engine::clock::{Clock, Step};
 use crate::engine::emit::IntervalEnd;
+use crate::engine::eviction::Eviction;
 use crate::engine::flows::{Flow, Flows};
 use crate::engine::icmp::IcmpError;
 use crate::engine::joint::{Desk, Joint};
 use crate::engine::ledger::Untracked;
 use crate::engine::log::Log;
 use crate::engine::options::Limits;
+use crate::engine::overload::Shedding;
+use crate::engine::overloaded::{Overloaded, Unseen};
 use crate::engine::quic_ids::QuicIds;
 use crate::engine::residents::Residents;
 use crate::engine::session::{News, Path, Session};
@@ -62,6 +65,9 @@ pub struct Tracker {
     residents: Residents,
     pub totals: Totals,
     due: Vec<FlowId>,
+    eviction: Eviction,
+    flows_limit: usize,
+    overloaded: Overloaded,
 }
 
 impl Tracker {
@@ -91,6 +97,9 @@ impl Tracker {
             residents: Residents::default(),
             totals: Totals::default(),
             due: Vec::new(),
+            eviction: Eviction::new(limits.flows as usize),
+            flows_limit: limits.flows as usize,
+            overloaded: Overloaded::new(limits.shedding.at_first()),
         }
     }
 
@@ -115,6 +124,28 @@ impl Tracker {
 
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// Leaves out what `shedding` says from now on.
+    pub fn set_shedding(&mut self, shedding: Shedding) {
+        self.overloaded.set(shedding);
+    }
+
+    /// What was left unseen of the packet before.
+    #[inline]
+    pub fn take_unseen(&mut self) -> Unseen {
+        self.overloaded.take()
+    }
+
+    /// While memory is short the table does not grow: who comes takes the place of another.
+    pub fn hold_flows(&mut self, is_short: bool) {
+        let limit = self.flows_limit;
+        let held = self.flows.len().clamp(1, limit);
+        self.flows.set_capacity(if is_short { held } else { limit });
+    }
+
+    pub fn evictions(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.eviction.counts()
     }
 
     /// What is kept of all sessions together; none where that is elsewhere.
@@ -166,7 +197,15 @@ impl Tracker {
 
     /// Tells the time of a packet, and writes every record that came due; see `Clock` for what is
     /// believed.
+    #[inline]
     pub fn advance(&mut self, packet_ns: u64) {
+        if !self.clock.runs_on(packet_ns) {
+            self.observe(packet_ns);
+        }
+    }
+
+    #[inline(never)]
+    fn observe(&mut self, packet_ns: u64) {
         let step = self.clock.observe(packet_ns);
         if self.clock.is_another_second() {
             self.take_step(step);
@@ -366,13 +405,14 @@ impl Tracker {
     /// Ends a flow and writes its last record.
     fn end(&mut self, id: FlowId, now_ns: u64, reason: EndReason) {
         self.cut_aside(id, now_ns);
-        let Some((key, session)) = self.flows.remove(id) else {
+        let Some((key, mut session)) = self.flows.remove(id) else {
             return;
         };
         self.residents.leave_address(session.client(&key), id);
         for path in session.paths.iter().flatten() {
             self.residents.leave_tunnel(path, id);
         }
+        session.read_to_the_end();
         self.desk.conclude(id, key, session, now_ns, reason);
     }
 
@@ -406,7 +446,8 @@ impl Tracker {
         measured: Option<&Measured>,
         time_ns: u64,
     ) -> Result<(), Untracked> {
-        let packet = Transported::read(inner)?;
+        let mut packet = Transported::read(inner)?;
+        self.overloaded.mark(&mut packet.payload);
         let (key, direction) = FlowKey::of(
             inner.source,
             packet.source_port,
@@ -470,7 +511,7 @@ impl Tracker {
     /// side) still tells which way is up, and by the map whose the flow is and where.
     #[cold]
     pub fn on_copy(&mut self, inner: &Inner<'_>) {
-        if inner.tunnel.is_some() {
+        if inner.tunnel().is_some() {
             self.offer_path(inner);
         }
     }
@@ -599,7 +640,7 @@ impl Tracker {
         let (key, session) = self.flows.get_mut(id)?;
         let known = &session.paths[direction.index()];
         // On a mirror of both sides of a gateway the tunnel shows in copies alone (see `on_copy`).
-        if inner.tunnel.is_none() && has_tunnel(known) {
+        if inner.tunnel().is_none() && has_tunnel(known) {
             return Some(id);
         }
         let known = known.clone();
@@ -785,16 +826,16 @@ impl Tracker {
         let bearers = &self.learner.bearers;
         let mut look_up = |paths| self.site.place_of(client, paths, bearers, now_ns);
         let places = [look_up(paths), look_up([paths[1], paths[0]])];
+        let is_same = |one: Direction| Arc::ptr_eq(&places[one.index()], session.place_of(one));
+        if Direction::BOTH.into_iter().all(is_same) {
+            return;
+        }
         let main = session.main_of(&places);
         let place = &places[main.index()];
         let before = Arc::clone(&session.place);
         // Who has its tunnel or address from now on need not have had it when the flow fell silent.
-        if !before.is_named() && place.is_named() {
+        if place.is_named() && place.subscriber_id != before.subscriber_id {
             session.is_unsettled = true;
-            return;
-        }
-        if place.is_another_subscriber(&before) {
-            self.end(id, now_ns, EndReason::PortReused);
             return;
         }
         // What is left of the flow of a session that ended is still that subscriber's.
@@ -848,7 +889,7 @@ impl Tracker {
         time_ns: u64,
     ) -> FlowId {
         if self.flows.is_full()
-            && let Some(victim) = self.flows.victim()
+            && let Some(victim) = self.eviction.choose(&mut self.flows, self.clock.now_ns())
         {
             self.totals.flows_evicted += 1;
             self.end(victim, self.clock.now_ns(), EndReason::Evicted);
@@ -885,10 +926,14 @@ impl Tracker {
         {
             session.application = Application::resumed(Quic::resumed(identity));
             session.missed_start = true;
+        } else {
+            self.overloaded
+                .begin(&mut session, &key, direction, &packet.payload);
         }
         self.totals.flows += 1;
         let server = key.sender(up.opposite()).0;
         let id = self.flows.insert(key, session);
+        self.eviction.on_begin(id, self.flows.len());
         if let Some((_, session)) = self.flows.get_mut(id) {
             self.desk.began(id, session, server, now_ns);
         }
@@ -912,6 +957,7 @@ impl Tracker {
         session.count(direction, inner, packet.payload_len, time_ns, now_ns);
         match &packet.payload {
             Payload::Segment(segment) => session.on_segment(key, direction, segment, time_ns),
+            Payload::Datagram(payload) if self.overloaded.passes_over(session, payload) => {}
             Payload::Datagram(payload) => session.on_datagram(key, direction, payload, time_ns),
             Payload::Echo(echo) => {
                 let ping = session.ping.get_or_insert_default();
@@ -920,6 +966,7 @@ impl Tracker {
             Payload::IcmpError(error) => session.notes.add(error.note),
             Payload::Opaque => {}
         }
+        self.overloaded.note(session, &packet.payload);
         let has_word = session.application.has_word();
         let news = session.take_news();
         let down = direction != session.up;

@@ -46,7 +46,6 @@ const EVICTION_SAMPLE: usize = 16;
 
 impl<E> Table<E> {
     /// What a flow takes in the table, but for its four or five bytes in each place of the index.
-    #[cfg(test)]
     pub const SLOT_BYTES: usize = size_of::<Slot<E>>();
 
     /// A table of at most `capacity` flows (at least one). `seed` makes the hash unpredictable.
@@ -71,6 +70,11 @@ impl<E> Table<E> {
 
     pub fn is_full(&self) -> bool {
         self.index.len() >= self.capacity
+    }
+
+    /// Bounds the table anew; what is in it stays until it is evicted or ends.
+    pub fn set_capacity(&mut self, capacity: usize) {
+        self.capacity = capacity.clamp(1, u32::MAX as usize);
     }
 
     #[inline]
@@ -124,6 +128,13 @@ impl<E> Table<E> {
         slot.entry.as_mut().map(|entry| (key, entry))
     }
 
+    /// The same, to be looked at.
+    pub fn get(&self, id: FlowId) -> Option<&E> {
+        let slot = self.slots.get(id.slot as usize)?;
+        (slot.generation == id.generation).then_some(())?;
+        slot.entry.as_ref()
+    }
+
     pub fn remove(&mut self, id: FlowId) -> Option<(FlowKey, E)> {
         let place = self.slots.get_mut(id.slot as usize)?;
         if place.generation != id.generation {
@@ -166,8 +177,8 @@ impl<E> Table<E> {
     /// Chooses whom to evict: the lowest `rank` among the next few live entries behind the hand.
     ///
     /// A sampled approximation of "the least recently used" that costs nothing per packet.
-    pub fn victim(&mut self, rank: impl Fn(&E) -> u64) -> Option<FlowId> {
-        let mut best: Option<(u64, FlowId)> = None;
+    pub fn victim<R: Ord>(&mut self, rank: impl Fn(&E) -> R) -> Option<FlowId> {
+        let mut best: Option<(R, FlowId)> = None;
         let mut compared = 0;
         for _ in 0..self.slots.len() {
             if compared == EVICTION_SAMPLE {
@@ -182,7 +193,10 @@ impl<E> Table<E> {
                     generation: place.generation,
                 };
                 let candidate = (rank(entry), id);
-                best = Some(best.map_or(candidate, |known| known.min(candidate)));
+                best = Some(match best {
+                    Some(known) => known.min(candidate),
+                    None => candidate,
+                });
             }
         }
         best.map(|(_, id)| id)

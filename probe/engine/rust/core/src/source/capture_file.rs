@@ -20,7 +20,7 @@ pub(super) struct CaptureFile {
 
 enum Format {
     Pcap(Pcap),
-    Pcapng(Pcapng),
+    Pcapng(Box<Pcapng>),
     Snoop(Snoop),
 }
 
@@ -42,18 +42,14 @@ impl CaptureFile {
     }
 
     /// Goes to the next packet; false at the end of the file. A fault follows the last packet.
-    #[inline]
+    #[inline(always)]
     pub fn advance(&mut self, ledgers: &mut Ledgers) -> Result<bool, Fault> {
-        let window = &mut self.window;
-        let next = match &mut self.format {
-            Format::Pcap(pcap) => pcap.next(window)?,
-            Format::Pcapng(pcapng) => pcapng.next(window, ledgers)?,
-            Format::Snoop(snoop) => snoop.next(window, ledgers)?,
-        };
-        if let Some(record) = next {
-            self.record = record;
-        }
-        Ok(next.is_some())
+        let (window, record) = (&mut self.window, &mut self.record);
+        Ok(match &mut self.format {
+            Format::Pcap(pcap) => pcap.next(window, record)?,
+            Format::Pcapng(pcapng) => pcapng.next(window, ledgers, record)?,
+            Format::Snoop(snoop) => snoop.next(window, ledgers, record)?,
+        })
     }
 
     /// The packet that `advance` went to.
@@ -77,7 +73,7 @@ impl Format {
         }
         let first = window.bytes();
         if pcapng::recognizes(first) {
-            return Pcapng::open(window, name).map(Self::Pcapng);
+            return Pcapng::open(window, name).map(|pcapng| Self::Pcapng(Box::new(pcapng)));
         }
         if snoop::recognizes(first) {
             return Snoop::open(window, ledgers.interface(name)).map(Self::Snoop);

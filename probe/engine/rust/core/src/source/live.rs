@@ -13,7 +13,7 @@ use super::group::{Group, LinkState, Rings};
 use super::ledger::{InterfaceLedger, Ledgers};
 use super::ring::{self, BLOCK_LEN, RETIRE_MS, Wait};
 use super::watch::Totals;
-use super::{Event, LinkType, Packet, Source, SourceError};
+use super::{Event, LinkType, Packet, Pressure, Source, SourceError};
 
 /// How long to wait for packets before saying that there are none; bounds how late `stop` is seen.
 const WAIT_MS: i32 = 100;
@@ -547,6 +547,29 @@ impl Source for Live {
 
     fn ledger(&self) -> &[InterfaceLedger] {
         self.ledgers.entries()
+    }
+
+    /// Drops are those counted so far, up to a second ago; those of all rings of an interface are the
+    /// lead's, whose thread is as late as the others.
+    fn pressure(&self) -> Option<Pressure> {
+        let clock_ns = now_ns();
+        let (waiting, units) = match &self.reader {
+            // The block under way is ours: only those behind it wait.
+            Some(Reader { rings, block, .. }) => {
+                let behind = rings.data.waiting();
+                let behind = behind.saturating_sub(block.is_some().into());
+                (behind, rings.data.units())
+            }
+            None => (0, 1),
+        };
+        let age_ns = self.shifted(clock_ns).saturating_sub(self.latest_ns);
+        let dropped = self.ledgers.entries().iter().map(|it| it.dropped_kernel);
+        Some(Pressure {
+            clock_ns,
+            waiting_percent: (waiting * 100 / units.max(1)) as u8,
+            dropped: dropped.sum(),
+            lag_ns: if waiting > 0 { age_ns } else { 0 },
+        })
     }
 
     fn capture(&self) -> Option<CaptureState> {

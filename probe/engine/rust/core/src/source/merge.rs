@@ -155,7 +155,7 @@ impl Merge {
     }
 
     /// Goes to the current file's next packet; where it has none, there is no current file then.
-    #[inline]
+    #[inline(always)]
     fn advance(&mut self) -> bool {
         let Some(current) = &mut self.current else {
             return false;

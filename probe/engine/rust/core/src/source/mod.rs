@@ -95,6 +95,19 @@ pub enum Event<'a> {
     End,
 }
 
+/// How far a live source is behind what comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pressure {
+    /// The time by the clock that stamps packets, without the configured offset.
+    pub clock_ns: u64,
+    /// Share of the ring that waits to be read, in percent.
+    pub waiting_percent: u8,
+    /// Packets that the kernel dropped since the source was opened.
+    pub dropped: u64,
+    /// Age of the packet that was delivered last; 0 where none waits behind it.
+    pub lag_ns: u64,
+}
+
 /// A stream of packets. `next` is called again after `Event::Packet` and `Event::Idle` only.
 pub trait Source: Send {
     /// Returns the next event. An error ends the source; every packet before it was delivered.
@@ -102,6 +115,11 @@ pub trait Source: Send {
 
     /// What was counted so far, one entry per interface; entries are added, never removed.
     fn ledger(&self) -> &[InterfaceLedger];
+
+    /// How far a live source is behind; None where nothing presses, as with files.
+    fn pressure(&self) -> Option<Pressure> {
+        None
+    }
 
     /// Bytes read and bytes in all, as stored (compressed); None where the end is not known.
     fn progress(&self) -> Option<(u64, u64)> {

@@ -76,12 +76,12 @@ impl Pcap {
         })
     }
 
-    /// Reads the next record; None at the end of the file.
-    #[inline]
-    pub fn next(&mut self, window: &mut Window) -> Result<Option<Record>, Fault> {
+    /// Reads the next one into `record`; false at the end of the file.
+    #[inline(always)]
+    pub fn next(&mut self, window: &mut Window, record: &mut Record) -> Result<bool, Fault> {
         let header_len = self.variant.record_header_len;
         if !window.has(header_len)? && window.bytes().is_empty() {
-            return Ok(None);
+            return Ok(false);
         }
         let Some(header) = self.record_header(window.bytes()) else {
             return Err(window.truncated(header_len as u64, "record"));
@@ -91,13 +91,14 @@ impl Pcap {
         }
         let total = header_len + header.captured as usize;
         window.require(total, "record")?;
-        Ok(Some(Record {
+        *record = Record {
             time_ns: header.time_ns,
             interface: self.interface,
             link: self.link,
             wire_len: header.original.max(header.captured),
             data: window.take(header_len, header.captured as usize, total),
-        }))
+        };
+        Ok(true)
     }
 
     #[inline]

@@ -81,23 +81,26 @@ impl Pcapng {
         })
     }
 
-    /// Reads on to the next packet with a time; None at the end of the file.
+    /// Reads the next packet that has a time into `record`; false at the end of the file.
     #[inline(never)]
     pub fn next(
         &mut self,
         window: &mut Window,
         ledgers: &mut Ledgers,
-    ) -> Result<Option<Record>, Fault> {
+        record: &mut Record,
+    ) -> Result<bool, Fault> {
         while let Some(block) = self.block(window)? {
             if block.kind == ENHANCED_PACKET {
-                return self.enhanced_packet(window, block).map(Some);
+                *record = self.enhanced_packet(window, block)?;
+                return Ok(true);
             }
             if block.kind == OBSOLETE_PACKET {
-                return self.obsolete_packet(window, block, ledgers).map(Some);
+                *record = self.obsolete_packet(window, block, ledgers)?;
+                return Ok(true);
             }
             self.other_block(window, block, ledgers)?;
         }
-        Ok(None)
+        Ok(false)
     }
 
     /// Reads the head of the next block, taking over the byte order of a new section.

@@ -191,6 +191,15 @@ impl Ring {
         })
     }
 
+    /// How many units the kernel has handed over and not got back.
+    pub fn waiting(&self) -> usize {
+        let is_ours = |&index: &usize| {
+            let status = self.status(index).map(|it| it.load(Ordering::Relaxed));
+            status.is_some_and(|status| status & libc::TP_STATUS_USER != 0)
+        };
+        (0..self.units).filter(is_ours).count()
+    }
+
     /// Hands a unit back to the kernel.
     pub fn release(&mut self, index: usize) {
         if let Some(status) = self.status(index) {

@@ -39,15 +39,16 @@ impl Snoop {
         })
     }
 
-    /// Reads the next record; None at the end of the file.
+    /// Reads the next one into `record`; false at the end of the file.
     #[inline(never)]
     pub fn next(
         &mut self,
         window: &mut Window,
         ledgers: &mut Ledgers,
-    ) -> Result<Option<Record>, Fault> {
+        record: &mut Record,
+    ) -> Result<bool, Fault> {
         if !window.has(RECORD_HEADER_LEN)? && window.bytes().is_empty() {
-            return Ok(None);
+            return Ok(false);
         }
         let Some(header) = RecordHeader::read(window.bytes()) else {
             return Err(window.truncated(RECORD_HEADER_LEN as u64, "record"));
@@ -56,13 +57,14 @@ impl Snoop {
         let total = header.record_len as usize;
         window.require(total, "record")?;
         self.count_drops(header.drops, ledgers);
-        Ok(Some(Record {
+        *record = Record {
             time_ns: header.time_ns,
             interface: self.interface,
             link: self.link,
             wire_len: header.original.max(header.captured),
             data: window.take(RECORD_HEADER_LEN, header.captured as usize, total),
-        }))
+        };
+        Ok(true)
     }
 
     /// Adds what the cumulative count grew by; a count that falls was reset.

@@ -452,7 +452,7 @@ impl Connection {
         };
         half.echo.sent(value, now);
         if segment.has_ack() {
-            other.on_echo(echo, now, gap_us);
+            other.on_echo(echo, now, gap_us, !segment.is_unsampled);
         }
         self.timestamps = true;
     }

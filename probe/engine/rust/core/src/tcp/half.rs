@@ -271,10 +271,13 @@ impl Half {
     /// Takes in a round trip between the tap and the receiver. None is of no time at all: then the
     /// capture's clock is too coarse, or made up.
     #[inline]
-    fn on_round_trip(&mut self, us: u32) {
+    fn on_round_trip(&mut self, us: u32, sampled: bool) {
         if us > 0 {
-            self.interval.round_trips.add(us);
+            // What is lost and what is late is told by the least, under overload too.
             self.note_least(us);
+            if sampled {
+                self.interval.round_trips.add(us);
+            }
         }
     }
 
@@ -286,16 +289,18 @@ impl Half {
     }
 
     pub fn on_handshake(&mut self, us: u32) {
-        self.on_round_trip(us);
+        self.on_round_trip(us, true);
         self.interval.handshakes = self.interval.handshakes.saturating_add((us > 0).into());
     }
 
     /// The peer echoes a timestamp of this direction, `gap_us` after its packet before.
     #[inline]
-    pub fn on_echo(&mut self, echo: u32, now: Moment, gap_us: Option<u32>) {
+    pub fn on_echo(&mut self, echo: u32, now: Moment, gap_us: Option<u32>, sampled: bool) {
         if let Some(us) = self.echo.echoed(echo, now, gap_us).filter(|&us| us > 0) {
-            self.interval.echoes.add(us);
             self.note_least(us);
+            if sampled {
+                self.interval.echoes.add(us);
+            }
         }
     }
 
@@ -330,7 +335,7 @@ impl Half {
                 self.pace.on_progress(time_ns, all, round_trip_ns);
             }
             if let Some(us) = self.marks.acknowledged(up_to, echo, Moment::of(time_ns)) {
-                self.on_round_trip(us);
+                self.on_round_trip(us, !segment.is_unsampled);
             }
         }
         if self.recovery.is_some() || !segment.sack.is_empty() {

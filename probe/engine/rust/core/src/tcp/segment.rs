@@ -15,6 +15,8 @@ pub struct Segment<'a> {
     pub hop_limit: u8,
     /// IPv4 identification of that packet; 0 if it has none.
     pub identification: u16,
+    /// No sample of a round trip is to be taken from it, but for that of the handshake.
+    pub is_unsampled: bool,
     /// Timestamp value and echo reply (RFC 7323 3.2).
     pub timestamps: Option<(u32, u32)>,
     /// Blocks of data that the receiver holds out of order (RFC 2018 3).
@@ -58,6 +60,7 @@ impl<'a> Segment<'a> {
             window: u16::from_be_bytes([fixed[14], fixed[15]]),
             hop_limit: 0,
             identification: 0,
+            is_unsampled: false,
             timestamps,
             sack,
             options,

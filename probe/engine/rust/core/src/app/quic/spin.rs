@@ -49,6 +49,12 @@ impl Spin {
         }
     }
 
+    /// Packets went by unseen: an edge after them says nothing with one before.
+    pub fn interrupt(&mut self) {
+        self.ends = Default::default();
+        self.last_edge = None;
+    }
+
     fn on_edge(&mut self, side: usize, bit: bool, time_ns: u64, silence_ns: u64) {
         self.edges = self.edges.saturating_add(1);
         let Some((edge_side, edge_ns)) = self.last_edge.replace((side, time_ns)) else {

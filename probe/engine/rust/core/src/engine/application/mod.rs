@@ -6,6 +6,7 @@ pub mod encrypted_dns;
 mod http;
 mod median;
 mod quic;
+mod shed;
 mod tls;
 
 use crate::app::dns::PORT as DNS_PORT;
@@ -13,7 +14,7 @@ use crate::app::dtls::begins_client_hello as begins_dtls;
 use crate::app::http::{Opening, Switch, Upgrade};
 use crate::app::quic::looks_like_quic;
 use crate::app::tls::hello::Version;
-use crate::app::tls::{begins_client_hello, looks_like_tls};
+use crate::app::tls::{TlsTracker, begins_client_hello, looks_like_tls};
 use crate::engine::failure::Failure;
 use crate::engine::shared::Texts;
 use crate::flow::keeper::Keeper;
@@ -59,6 +60,8 @@ pub struct Application {
     starts: [Option<u32>; 2],
     request: FirstRequest,
     server_port: u16,
+    /// It began under overload, so certificates are left unread.
+    leaves_certificates: bool,
     /// What a proxy, or an upgrade, had to say before the protocol at hand began.
     before: Option<Box<Http>>,
 }
@@ -140,6 +143,7 @@ impl Application {
             &mut is_from_start,
             &mut is_answered_from_start,
             &mut self.request.answered,
+            &mut self.leaves_certificates,
         ]);
         if is_from_start {
             keeper.word(client.get_or_insert_default());
@@ -241,10 +245,18 @@ impl Application {
         if server_port == DNS_PORT {
             Protocol::Dns(Box::new(Dns::over_tcp(self.starts)))
         } else if !in_order || looks_like_tls(segment.payload) {
-            Protocol::Tls(Box::new(Tls::new(self.starts)))
+            Protocol::Tls(Box::new(self.tls()))
         } else {
             self.by_first_line(side, segment.payload)
         }
+    }
+
+    fn tls(&self) -> Tls {
+        let mut tls = Tls::new(self.starts);
+        if self.leaves_certificates {
+            tls.tracker = TlsTracker::without_certificates();
+        }
+        tls
     }
 
     /// What was taken for TLS while its first bytes were missing turns out to be HTTP.
@@ -267,7 +279,7 @@ impl Application {
             let answers_at = segment.has_ack().then_some(segment.acknowledgment);
             self.starts = [Some(segment.sequence), answers_at];
             self.request = FirstRequest::default();
-            self.protocol = Protocol::Tls(Box::new(Tls::new(self.starts)));
+            self.protocol = Protocol::Tls(Box::new(self.tls()));
         } else if (began_unseen || is_first) && http::begins_message(side == 0, segment.payload) {
             self.protocol = Protocol::Http(Box::new(Http::under_way()));
         }
@@ -320,7 +332,7 @@ impl Application {
     }
 
     fn time_first_answer(&mut self, by_opener: bool, time_ns: u64) {
-        let after_setup = match self.tls() {
+        let after_setup = match self.course() {
             Some(course) => course
                 .client_application_time_ns
                 .is_some_and(|start| start.get() <= time_ns),
@@ -428,7 +440,7 @@ impl Application {
         self.dns()?.given_up()
     }
 
-    fn tls(&self) -> Option<Course> {
+    fn course(&self) -> Option<Course> {
         match &self.protocol {
             Protocol::Tls(tls) => Some(Course::of(tls.tracker.info())),
             Protocol::TlsRead(summary) => Some(summary.course),
@@ -483,7 +495,7 @@ impl Application {
     /// The first request was sent and nothing has come back, in a protocol in which the client's
     /// first data is a request. In TLS 1.3 it may be the end of the handshake.
     pub fn awaits_first_answer(&self) -> bool {
-        let is_request = match self.tls() {
+        let is_request = match self.course() {
             Some(course) => course
                 .version
                 .is_some_and(|version| version < Version::Tls13),
@@ -497,7 +509,7 @@ impl Application {
         let is_silent = |tls: &Course| tls.client_application_time_ns.is_none() && !tls.early_data;
         !self.is_in_tls_handshake()
             && self
-                .tls()
+                .course()
                 .is_some_and(|tls| tls.has_begun && is_silent(&tls) && !tls.server_application)
     }
 
@@ -537,7 +549,7 @@ impl Application {
     pub fn take_report(&mut self) -> Report<'_> {
         let mut report = Report::default();
         let (port, waited_us) = (self.server_port, self.request.time_to_first_byte_us.take());
-        if self.tls().is_none() {
+        if self.course().is_none() {
             report.time_to_first_byte_us = waited_us;
         }
         if let Some(http) = &mut self.before {

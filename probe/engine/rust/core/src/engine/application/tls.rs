@@ -40,6 +40,8 @@ pub struct TlsSummary {
     is_of_certificate: bool,
     pub is_rejected_by_client: bool,
     pub handshake_done: bool,
+    /// A certificate was left unread, and nobody has asked for it yet.
+    is_unread: bool,
 }
 
 #[derive(Debug, Default)]
@@ -136,6 +138,11 @@ impl TlsSummary {
 
     pub fn failure(&self) -> Option<Failure> {
         self.more.as_ref()?.failure
+    }
+
+    /// Whether a certificate was left unread since the last call.
+    pub fn take_unread(&mut self) -> bool {
+        std::mem::take(&mut self.is_unread)
     }
 
     /// Texts that many sessions have are kept once.
@@ -264,6 +271,7 @@ impl Tls {
             is_of_certificate: name.is_none(),
             is_rejected_by_client: info.is_rejected_by_client(),
             handshake_done: lost || self.tracker.handshake_done(),
+            is_unread: info.is_unread(),
         }
     }
 

@@ -6,9 +6,7 @@ use zeroize::Zeroize;
 
 use crate::control::attribution::AttributionMap;
 use crate::control::tunnels::Measured;
-use crate::decap::{
-    Address, Inner, Layer, MAX_LAYERS, Transport, Tunnel, TunnelMarks, TunnelSignal,
-};
+use crate::decap::{Address, Encapsulation, Inner, Transport, TunnelSignal};
 use crate::engine::clock::Step;
 
 /// Packets shared out before all hands get what there is for them.
@@ -44,12 +42,12 @@ pub struct Carried {
     source: Address,
     destination: Address,
     transport: Transport,
+    protocol: u8,
     segment_len: u32,
     ip_len: u32,
     ttl: u8,
     identification: u16,
-    layers: [Layer; MAX_LAYERS],
-    tunnel: Option<Tunnel>,
+    encapsulation: Option<Encapsulation>,
     start: usize,
     end: usize,
 }
@@ -127,12 +125,12 @@ impl Batch {
             source: inner.source,
             destination: inner.destination,
             transport: inner.transport,
+            protocol: inner.protocol,
             segment_len: inner.segment_len,
             ip_len: inner.ip_len,
             ttl: inner.ttl,
             identification: inner.identification,
-            layers: inner.layers,
-            tunnel: inner.tunnel,
+            encapsulation: inner.encapsulation.map(without_marks),
             start,
             end: self.bytes.len(),
         }));
@@ -140,20 +138,27 @@ impl Batch {
 
     /// The packet, without the marks of its tunnel: the front has read them.
     #[inline]
-    pub fn inner_of(&self, carried: &Carried) -> Inner<'_> {
+    pub fn inner_of<'a>(&'a self, carried: &'a Carried) -> Inner<'a> {
         Inner {
             source: carried.source,
             destination: carried.destination,
             transport: carried.transport,
+            protocol: carried.protocol,
             segment: self.bytes.get(carried.start..carried.end).unwrap_or(&[]),
             segment_len: carried.segment_len,
             ip_len: carried.ip_len,
             ttl: carried.ttl,
             identification: carried.identification,
-            layers: carried.layers,
-            tunnel: carried.tunnel,
-            marks: TunnelMarks::default(),
+            encapsulation: carried.encapsulation.as_ref(),
+            container: &[],
         }
+    }
+}
+
+fn without_marks(around: &Encapsulation) -> Encapsulation {
+    Encapsulation {
+        sequence: None,
+        ..*around
     }
 }
 

@@ -112,11 +112,11 @@ impl Front {
     /// Reads what a batch has room for; returns whether there may be more.
     fn read(&mut self, source: &mut dyn Source) -> Result<bool, SourceError> {
         for _ in 0..batch::PACKETS {
-            match source.next()? {
-                Event::Packet(packet) => self.on_packet(&packet),
+            match &source.next()? {
+                Event::Packet(packet) => self.on_packet(packet),
                 Event::Idle(now_ns) => {
                     self.number += 1;
-                    self.on_time(now_ns);
+                    self.on_time(*now_ns);
                     self.close_if_old(source.ledger());
                     return Ok(true);
                 }
@@ -160,11 +160,11 @@ impl Front {
         match &self.decoder.decode(packet) {
             Ok(Decoded::Inner(inner)) => {
                 let is_copy = self.duplicates.is_copy(packet, inner);
-                let is_marked = !inner.marks.is_empty();
+                let is_marked = !inner.marks().is_empty();
                 let measured = is_marked.then(|| self.tunnels.on_packet(inner, packet.time_ns));
                 if is_copy {
                     count(&mut self.copies, packet.interface);
-                    if inner.tunnel.is_some() {
+                    if inner.tunnel().is_some() {
                         let home = self.sharing.home_of(inner);
                         self.shares[usize::from(home)].add(inner, arrival, Use::Copy, None);
                     }
@@ -285,6 +285,7 @@ impl Front {
             ("paths_shed", self.paths.shed()),
             ("tunnels_shed", self.tunnels.shed),
             ("pdu_sessions_malformed", self.tunnels.malformed),
+            ("tunnel_numbers_disordered", self.tunnels.disordered),
             ("qos_monitoring_implausible", self.tunnels.implausible),
             ("icmp_homes_shed", self.icmp_homes.shed),
             ("mirror_copies", self.copies.iter().sum()),

@@ -62,6 +62,8 @@ struct Asleep<const N: usize> {
     has_counted: bool,
     /// The flow may be an attempt to connect that nobody has answered.
     is_opening: bool,
+    /// See `Session::is_unproven`.
+    is_unproven: bool,
     numbers: [u8; N],
 }
 
@@ -86,11 +88,15 @@ macro_rules! sizes {
         impl Sleeper {
             const LARGEST: usize = [$($bytes),+][[$($bytes),+].len() - 1];
 
-            fn of(head: Head, has_counted: bool, is_opening: bool, written: &[u8]) -> Self {
+            fn of(
+                head: Head,
+                [has_counted, is_opening, is_unproven]: [bool; 3],
+                written: &[u8],
+            ) -> Self {
                 $(if written.len() <= $bytes || $bytes == Self::LARGEST {
                     let mut numbers = [0; $bytes];
                     numbers[..written.len()].copy_from_slice(written);
-                    let asleep = Asleep { head, has_counted, is_opening, numbers };
+                    let asleep = Asleep { head, has_counted, is_opening, is_unproven, numbers };
                     return Self(Size::$name(Box::new(asleep)));
                 })+
                 unreachable!("the largest size takes all")
@@ -112,6 +118,11 @@ macro_rules! sizes {
                 match &self.0 { $(Size::$name(asleep) => asleep.has_counted),+ }
             }
 
+            /// See `Session::is_unproven`.
+            pub fn is_unproven(&self) -> bool {
+                match &self.0 { $(Size::$name(asleep) => asleep.is_unproven),+ }
+            }
+
             /// The flow may be an attempt to connect that nobody has answered.
             pub fn is_opening(&self) -> bool {
                 match &self.0 { $(Size::$name(asleep) => asleep.is_opening),+ }
@@ -121,9 +132,9 @@ macro_rules! sizes {
 }
 
 sizes! {
-    S54 54 S70 70 S86 86 S102 102 S118 118 S134 134 S150 150 S166 166 S182 182 S198 198 S214 214
-    S230 230 S246 246 S262 262 S278 278 S294 294 S310 310 S326 326 S358 358 S390 390 S422 422
-    S486 486 S550 550 S678 678
+    S53 53 S69 69 S85 85 S101 101 S117 117 S133 133 S149 149 S165 165 S181 181 S197 197 S213 213
+    S229 229 S245 245 S261 261 S277 277 S293 293 S309 309 S325 325 S357 357 S389 389 S421 421
+    S485 485 S549 549 S677 677
 }
 
 impl Sleeper {
@@ -147,9 +158,12 @@ impl Sleeper {
             // It has a name of its own for good.
             session.name_from_dns = None;
         }
-        let (has_counted, is_opening) = (!session.is_interval_empty(), session.is_opening());
-        let head = session.take_head();
-        Ok(Self::of(head, has_counted, is_opening, scratch))
+        let marks = [
+            !session.is_interval_empty(),
+            session.is_opening(),
+            session.is_unproven(),
+        ];
+        Ok(Self::of(session.take_head(), marks, scratch))
     }
 
     pub fn wake(self) -> Box<Session> {
@@ -187,11 +201,9 @@ impl Rare {
 }
 
 impl Session {
-    /// Whether it may rest: a session that was reset ends soon.
+    /// Whether it may rest: a session that is closed ends soon.
     pub fn may_rest(&self) -> bool {
-        self.connection
-            .as_ref()
-            .is_none_or(|connection| connection.reset.is_none())
+        !self.is_closed()
     }
 
     /// Opened by a SYN, and not established.
@@ -366,7 +378,7 @@ mod tests {
         assert_eq!(Table::<Flow>::SLOT_BYTES, 64, "one cache line");
         assert_eq!(size_of::<Head>(), 48, "it stands before the numbers");
         assert_eq!(
-            size_of::<Asleep<134>>(),
+            size_of::<Asleep<133>>(),
             184,
             "with the allocator's 8 bytes a block of 192"
         );
