@@ -89,9 +89,14 @@ pub enum Certificates {
 }
 
 impl TlsInfo {
+    /// Whether a certificate was left unread, and nobody has asked for it yet.
+    pub fn is_unread(&self) -> bool {
+        self.certificates == Certificates::LeftUnread
+    }
+
     /// Whether a certificate was left unread since the last call.
     pub fn take_unread(&mut self) -> bool {
-        let left = self.certificates == Certificates::LeftUnread;
+        let left = self.is_unread();
         if left {
             self.certificates = Certificates::Leave;
         }

@@ -87,21 +87,33 @@ pub fn emit(
     let ends = Ends::of(key, up, stamp.client_address);
     let reports = session.connection.as_mut().map(|connection| {
         let halves = connection.take_report(end.end_ns, last);
-        [up, down].map(|direction| halves[direction.index()])
+        if up == Direction::Forward {
+            halves
+        } else {
+            let [forward, reverse] = halves;
+            [reverse, forward]
+        }
     });
     // Data that goes down is acknowledged by the client: its round trips are the client's.
-    let latency = reports.map(|[up, down]| [Latency::of(&down), Latency::of(&up)]);
+    let latency = reports
+        .as_ref()
+        .map(|[up, down]| [Latency::of(down), Latency::of(up)]);
     let quic = session.application.quic_mut().map(Quic::take_round_trips);
-    let quic = quic.map(|taken| (taken.methods, taken.samples.map(Latency::of_samples)));
+    let quic = quic.map(|taken| {
+        (
+            taken.methods,
+            taken.samples.each_ref().map(Latency::of_samples),
+        )
+    });
     let ping = session.ping.as_mut().map(|ping| ping.take_report());
     // Whoever is asked replies: requests that go up measure the way to the server.
-    let echoes = ping.map(|report| {
-        [down, up].map(|asked| Latency::of_samples(report.round_trips[asked.index()]))
+    let echoes = ping.as_ref().map(|report| {
+        [down, up].map(|asked| Latency::of_samples(&report.round_trips[asked.index()]))
     });
     let tunnelled = session.tunnelled.take();
     let ran_delay = tunnelled
         .as_ref()
-        .map(|tunnelled| tunnelled.ran_delay.map(Latency::of_samples));
+        .map(|tunnelled| tunnelled.ran_delay.each_ref().map(Latency::of_samples));
     let setup = Setup::take(session, last);
     let place = session.place.clone();
     let mut record = Record {
@@ -425,10 +437,10 @@ struct Latency {
 impl Latency {
     /// `towards` is the direction whose receiver is the side in question.
     fn of(towards: &HalfReport) -> Self {
-        Self::of_samples(towards.round_trips)
+        Self::of_samples(&towards.round_trips)
     }
 
-    fn of_samples(samples: Samples) -> Self {
+    fn of_samples(samples: &Samples) -> Self {
         let mut histogram = [0; 2 * MAX_KEPT];
         let histogram_len = samples.histogram(&mut histogram);
         Self {

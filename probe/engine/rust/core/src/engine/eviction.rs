@@ -8,8 +8,8 @@
 
 use std::collections::VecDeque;
 
-use crate::engine::session::Session;
-use crate::flow::{FlowId, Table};
+use crate::engine::flows::{Flow, Flows};
+use crate::flow::FlowId;
 
 const SECOND_NS: u64 = 1_000_000_000;
 /// In which a new flow may prove itself.
@@ -81,23 +81,22 @@ impl Eviction {
 
     /// Chooses and counts who gives way.
     #[cold]
-    pub fn choose(&mut self, table: &mut Table<Session>, now_ns: u64) -> Option<FlowId> {
-        let victim = self.unproven(table, now_ns).or_else(|| {
-            let id = table.victim(|session| (standing(session, now_ns), session.last_ns))?;
-            let (_, session) = table.get_mut(id)?;
-            Some((id, standing(session, now_ns)))
+    pub fn choose(&mut self, flows: &mut Flows, now_ns: u64) -> Option<FlowId> {
+        let victim = self.unproven(flows, now_ns).or_else(|| {
+            let id = flows.victim(|flow| (standing(flow, now_ns), flow.last_ns()))?;
+            Some((id, standing(flows.peek(id)?, now_ns)))
         });
         let (id, evicted) = victim?;
         self.counts[evicted as usize] += 1;
         Some(id)
     }
 
-    fn unproven(&mut self, table: &mut Table<Session>, now_ns: u64) -> Option<(FlowId, Evicted)> {
+    fn unproven(&mut self, flows: &Flows, now_ns: u64) -> Option<(FlowId, Evicted)> {
         for _ in 0..SEARCH {
             let id = *self.newcomers.front()?;
-            let newcomer = table.get_mut(id).filter(|(_, it)| it.is_unproven());
-            if let Some((_, session)) = newcomer {
-                let age_ns = now_ns.saturating_sub(session.flow_start_ns);
+            let newcomer = flows.peek(id).filter(|it| it.is_unproven());
+            if let Some(flow) = newcomer {
+                let age_ns = now_ns.saturating_sub(flow.start_ns());
                 if age_ns < PROBATION_NS && self.newcomers.len() < self.most {
                     return None;
                 }
@@ -111,11 +110,11 @@ impl Eviction {
 }
 
 /// The lower, the sooner it gives way.
-fn standing(session: &Session, now_ns: u64) -> Evicted {
-    let silent_ns = now_ns.saturating_sub(session.last_ns);
-    if session.is_closed() {
+fn standing(flow: &Flow, now_ns: u64) -> Evicted {
+    let silent_ns = now_ns.saturating_sub(flow.last_ns());
+    if flow.is_closed() {
         Evicted::Closed
-    } else if session.is_unproven() && silent_ns >= PROBATION_NS {
+    } else if flow.is_unproven() && silent_ns >= PROBATION_NS {
         Evicted::Unproven
     } else if silent_ns >= IDLE_NS {
         Evicted::Idle

@@ -1,6 +1,7 @@
 //! Who spoke last on a TCP connection, who left it first, and how long it was silent before that.
 
 use crate::flow::Direction;
+use crate::flow::keeper::Keeper;
 use crate::tcp::Segment;
 
 /// The first FIN or reset of a connection.
@@ -16,9 +17,10 @@ pub struct Farewell {
 }
 
 /// The turns of a conversation, as far as the verdict asks for them.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Exchange {
-    pub farewell: Option<Farewell>,
+    /// Most flows at hand have not left yet.
+    farewell: Option<Box<Farewell>>,
     /// Who sent payload last.
     pub last_speaker: Option<Direction>,
     /// How long both sides had been silent when the last speaker began to speak.
@@ -34,6 +36,31 @@ pub struct Exchange {
 }
 
 impl Exchange {
+    /// The first FIN or reset.
+    pub fn farewell(&self) -> Option<Farewell> {
+        self.farewell.as_deref().copied()
+    }
+
+    /// It ended nothing.
+    pub fn forget_farewell(&mut self) {
+        self.farewell = None;
+    }
+
+    /// Who left, apart from the rest.
+    pub fn farewell_mut(&mut self) -> &mut Option<Box<Farewell>> {
+        &mut self.farewell
+    }
+
+    /// Keeps all but the farewell and what is said by bits, or gives it back; its times lie between
+    /// those of the flow's first and last packets.
+    pub fn keep(&mut self, keeper: &mut impl Keeper, start_ns: u64, last_ns: u64) {
+        keeper.direction(&mut self.last_speaker);
+        keeper.byte(&mut self.deaf_syns);
+        keeper.number(&mut self.pause_ns);
+        keeper.optional_time(last_ns, &mut self.last_payload_ns);
+        keeper.optional_time(start_ns, &mut self.first_ns);
+    }
+
     /// `syn_ack_seen`: before this segment.
     pub fn on_segment(
         &mut self,
@@ -51,13 +78,13 @@ impl Exchange {
             self.on_payload(direction, time_ns);
         }
         if self.farewell.is_none() && (segment.is_reset() || segment.has_fin()) {
-            self.farewell = Some(Farewell {
+            self.farewell = Some(Box::new(Farewell {
                 by: direction,
                 is_reset: segment.is_reset(),
                 time_ns,
                 silence_ns: self.silence_ns(time_ns),
                 last_speaker: self.last_speaker,
-            });
+            }));
         }
     }
 
@@ -70,7 +97,7 @@ impl Exchange {
         }
         self.last_speaker = Some(direction);
         self.last_payload_ns = self.last_payload_ns.max(Some(time_ns));
-        self.spoken_after_farewell |= self.farewell.is_some_and(|left| left.by != direction);
+        self.spoken_after_farewell |= self.farewell().is_some_and(|left| left.by != direction);
     }
 
     /// How long no payload has been seen.

@@ -219,7 +219,7 @@ impl Desk {
         match self {
             Self::Here(joint) => {
                 let said = joint.of_new(client, server, now_ns);
-                (session.name_from_dns, session.alias) = (said.name, said.alias);
+                (session.name_from_dns, session.alias) = (said.name, said.alias.map(Box::new));
             }
             Self::Away(log) => log.began(id, client, server, now_ns),
         }
@@ -283,7 +283,7 @@ impl Desk {
         &mut self,
         id: FlowId,
         key: FlowKey,
-        mut session: Session,
+        mut session: Box<Session>,
         now_ns: u64,
         reason: EndReason,
     ) {

@@ -90,7 +90,7 @@ pub struct Interval {
 #[derive(Debug)]
 pub struct Ended {
     key: FlowKey,
-    session: Session,
+    session: Box<Session>,
     now_ns: u64,
     reason: EndReason,
 }
@@ -281,7 +281,7 @@ impl Log {
         &mut self,
         flow: FlowId,
         key: FlowKey,
-        session: Session,
+        session: Box<Session>,
         now_ns: u64,
         reason: EndReason,
     ) {
@@ -379,10 +379,10 @@ impl OwnTarget {
 
 impl Ended {
     /// Judges the flow with what others' sessions said, and writes its last record.
-    pub fn conclude(mut self: Box<Self>, said: Option<Said>, joint: &mut Joint) {
+    pub fn conclude(mut self, said: Option<Said>, joint: &mut Joint) {
         let session = &mut self.session;
         if let Some(said) = said {
-            (session.name_from_dns, session.alias) = (said.name, said.alias);
+            (session.name_from_dns, session.alias) = (said.name, said.alias.map(Box::new));
             session.notes.add_all(said.notes);
         }
         joint.conclude(&self.key, session, self.now_ns, self.reason);

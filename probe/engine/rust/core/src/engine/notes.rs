@@ -1,5 +1,7 @@
 //! What was remarkable about a session besides its failure: codes in its evidence.
 
+use crate::flow::keeper::Keeper;
+
 macro_rules! notes {
     ($($(#[$doc:meta])* $variant:ident = $text:literal,)+) => {
         /// Something that was seen, told once in the interval in which it was.
@@ -49,6 +51,11 @@ notes! {
 pub struct Notes(u32);
 
 impl Notes {
+    /// Keeps them, or gives them back.
+    pub fn keep(&mut self, keeper: &mut impl Keeper) {
+        keeper.small(&mut self.0);
+    }
+
     pub fn add(&mut self, note: Note) {
         self.0 |= 1 << note as u32;
     }

@@ -19,7 +19,7 @@ struct Pending {
 }
 
 /// What happened in one interval.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct PingReport {
     pub requests: u32,
     pub unanswered: u32,

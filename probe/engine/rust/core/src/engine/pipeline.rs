@@ -282,6 +282,11 @@ impl Pipeline {
         self.close_rest(source);
     }
 
+    /// Keeps all flows in as little room as can be until their next packets; no record depends on it.
+    pub fn rest(&mut self) {
+        self.tracker.rest();
+    }
+
     pub fn counters(&self) -> Counters {
         let totals = &self.tracker.totals;
         let learned = self.ledger.all_learned();

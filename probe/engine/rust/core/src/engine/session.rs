@@ -1,9 +1,11 @@
 //! One session: everything the engine keeps about a flow between its first packet and its last.
 
+mod asleep;
+
 use std::sync::Arc;
 
 use crate::control::tunnels::Measured;
-use crate::decap::{Address, Inner, Layer, MAX_LAYERS, Transport, Tunnel};
+use crate::decap::{Address, Inner, Layer, MAX_LAYERS, Transport, Tunnel, encapsulation};
 use crate::engine::application::{Application, Quic};
 use crate::engine::aside::Aside;
 use crate::engine::clients::{Attempt, Client, Target};
@@ -20,6 +22,7 @@ use crate::engine::volume::Volume;
 use crate::flow::{Direction, FlowKey};
 use crate::record::names::{EndReason, FailureCause, FailureSide, FailureStage};
 use crate::tcp::{Connection, Segment};
+pub use asleep::Sleeper;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -44,18 +47,22 @@ mod idle {
 const FIRST_LOOK_NS: u64 = 2 * SECOND_NS;
 
 /// The way by which one direction comes: the layers around it, and its innermost tunnel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Path {
     pub layers: [Layer; MAX_LAYERS],
     pub tunnel: Option<Tunnel>,
+    /// The layers as a record names them; none if there are none.
+    pub encapsulation: Option<Arc<str>>,
 }
 
 impl Path {
     pub fn of(inner: &Inner<'_>) -> Self {
         let around = inner.encapsulation.copied().unwrap_or_default();
+        let text = encapsulation(&around.layers).to_string();
         Self {
             layers: around.layers,
             tunnel: around.tunnel,
+            encapsulation: (!text.is_empty()).then(|| text.into()),
         }
     }
 
@@ -91,21 +98,23 @@ pub struct Session {
     pub up: Direction,
     pub initiator: Option<Direction>,
     pub volumes: [Volume; 2],
-    pub connection: Option<Connection>,
+    /// Large, and none of other transports than TCP.
+    pub connection: Option<Box<Connection>>,
     pub application: Application,
     pub ping: Option<Box<Ping>>,
     /// By which name the client knows the server, if it asked DNS for it.
     pub name_from_dns: Option<Arc<str>>,
     /// Another identity of the client, as far as DNS shows: who asked for the server's name.
-    pub alias: Option<Client>,
+    pub alias: Option<Box<Client>>,
     /// What was remarkable in this interval.
     pub notes: Notes,
     pub place: Arc<Place>,
     /// The direction that is in another cell, while the device moves.
     pub aside: Option<Box<Aside>>,
-    pub encapsulation: Option<Box<str>>,
-    /// By which way each direction came last.
-    pub paths: [Option<Path>; 2],
+    /// The layers around its first packet.
+    pub encapsulation: Option<Arc<str>>,
+    /// By which way each direction came last; shared by all that come by it.
+    pub paths: [Option<Arc<Path>>; 2],
     /// Somebody turned out to have its way or address since its last packet: the next one tells whether
     /// the flow is theirs.
     pub is_unsettled: bool,
@@ -124,7 +133,7 @@ pub struct Session {
     pub is_scan: bool,
     news: NewsSaid,
     /// What an ICMP error told of the opener's packets: a failure if no answer comes after all.
-    refused: Option<Failure>,
+    refused: Option<Box<Failure>>,
     /// The outcome stands in a record already.
     verdict_given: bool,
     /// The handshake fields stand in a record already.
@@ -133,6 +142,8 @@ pub struct Session {
     pub noted_reached_ns: u64,
     /// When the flow's timer comes up; 0 before it is set.
     pub timer_ns: u64,
+    /// How often it rested and woke again.
+    pub naps: u8,
 }
 
 impl Session {
@@ -156,7 +167,7 @@ impl Session {
             place,
             aside: None,
             encapsulation: None,
-            paths: [None; 2],
+            paths: [None, None],
             is_unsettled: false,
             qfi: None,
             tunnelled: None,
@@ -172,6 +183,7 @@ impl Session {
             setup_reported: false,
             noted_reached_ns: 0,
             timer_ns: 0,
+            naps: 0,
         }
     }
 
@@ -262,7 +274,7 @@ impl Session {
         }
         if was_reset && connection.reset.is_none() {
             // It ended nothing: it missed its mark, or the client asked again.
-            self.exchange.farewell = None;
+            self.exchange.forget_farewell();
             if connection.is_established() {
                 self.notes.add(Note::ResetIgnored);
             }
@@ -366,7 +378,8 @@ impl Session {
         }
         self.notes.add(error.note);
         if let Some(cause) = error.cause() {
-            self.refused.get_or_insert(self.refusal(cause, error, from));
+            let refusal = self.refusal(cause, error, from);
+            self.refused.get_or_insert_with(|| Box::new(refusal));
         }
         true
     }
@@ -389,8 +402,8 @@ impl Session {
     /// The failure that an ICMP error told of, if the opener had no answer at all.
     pub fn unanswered_refusal(&self) -> Option<Failure> {
         let opener = self.initiator.unwrap_or(self.up);
-        self.refused
-            .filter(|_| !self.seen[opener.opposite().index()])
+        let refused = self.refused.as_deref().copied();
+        refused.filter(|_| !self.seen[opener.opposite().index()])
     }
 
     /// Whether the client went on sending in a flow of datagrams to which nothing came back.
@@ -433,7 +446,7 @@ impl Session {
     /// packets went one way.
     pub fn is_unproven(&self) -> bool {
         const FEW: u32 = 3;
-        let tcp = self.connection.as_ref();
+        let tcp = self.connection.as_deref();
         let opening =
             |tcp: &Connection| tcp.handshake.first_syn_ns.is_some() && !tcp.is_established();
         let packets: u32 = self.volumes.iter().map(|volume| volume.packets).sum();
@@ -495,7 +508,7 @@ impl Session {
     /// Until when the asker waited for answers: no longer than until it left.
     pub fn awaited_until_ns(&self, now_ns: u64) -> u64 {
         let asker = self.initiator.unwrap_or(self.up);
-        let farewell = self.exchange.farewell;
+        let farewell = self.exchange.farewell();
         let left = farewell.filter(|farewell| farewell.by == asker);
         left.map_or(now_ns, |farewell| farewell.time_ns)
     }
@@ -608,7 +621,7 @@ impl Session {
         let (server, port) = key.sender(self.up.opposite());
         Target {
             client: self.place.subscriber_id,
-            alias: self.alias,
+            alias: self.alias.as_deref().copied(),
             server,
             port,
             name: self

@@ -9,12 +9,13 @@ use crate::control::message::{Message, TunnelEnd};
 use crate::control::saved::{Kept, Restored};
 use crate::control::transactions::Transaction;
 use crate::control::tunnels::Measured;
-use crate::decap::{Address, Inner, Transport, encapsulation};
+use crate::decap::{Address, Inner, Transport};
 use crate::engine::application::{Application, Quic};
 use crate::engine::aside::emit_aside;
 use crate::engine::clock::{Clock, Step};
 use crate::engine::emit::IntervalEnd;
 use crate::engine::eviction::Eviction;
+use crate::engine::flows::{Flow, Flows};
 use crate::engine::icmp::IcmpError;
 use crate::engine::joint::{Desk, Joint};
 use crate::engine::ledger::Untracked;
@@ -26,10 +27,11 @@ use crate::engine::quic_ids::QuicIds;
 use crate::engine::residents::Residents;
 use crate::engine::session::{News, Path, Session};
 use crate::engine::shard::Sharing;
+use crate::engine::shared::Ways;
 use crate::engine::signalling;
 use crate::engine::site::Site;
 use crate::engine::transport::{Payload, Transported};
-use crate::flow::{Direction, FlowId, FlowKey, Table, Wheel};
+use crate::flow::{Direction, FlowId, FlowKey, Wheel};
 use crate::record::names::EndReason;
 use crate::tcp::Connection;
 
@@ -50,7 +52,8 @@ pub struct Totals {
 
 /// All sessions of one capture.
 pub struct Tracker {
-    table: Table<Session>,
+    flows: Flows,
+    ways: Ways,
     wheel: Option<Wheel>,
     clock: Clock,
     site: Site,
@@ -82,7 +85,8 @@ impl Tracker {
 
     fn with(desk: Desk, site: Site, limits: &Limits, hash_seed: u64) -> Self {
         Self {
-            table: Table::new(limits.flows as usize, hash_seed),
+            flows: Flows::new(limits.flows as usize, hash_seed),
+            ways: Ways::default(),
             wheel: None,
             clock: Clock::default(),
             site,
@@ -110,7 +114,12 @@ impl Tracker {
     }
 
     pub fn live_flows(&self) -> usize {
-        self.table.len()
+        self.flows.len()
+    }
+
+    /// Lets all flows rest; see `Flows::rest`.
+    pub fn rest(&mut self) {
+        self.flows.rest(self.clock.now_ns());
     }
 
     pub fn clock(&self) -> &Clock {
@@ -131,8 +140,8 @@ impl Tracker {
     /// While memory is short the table does not grow: who comes takes the place of another.
     pub fn hold_flows(&mut self, is_short: bool) {
         let limit = self.flows_limit;
-        let held = self.table.len().clamp(1, limit);
-        self.table.set_capacity(if is_short { held } else { limit });
+        let held = self.flows.len().clamp(1, limit);
+        self.flows.set_capacity(if is_short { held } else { limit });
     }
 
     pub fn evictions(&self) -> impl Iterator<Item = (&'static str, u64)> {
@@ -248,7 +257,7 @@ impl Tracker {
     fn tick_until(&mut self, last_ns: u64) {
         while let Some(wheel) = &mut self.wheel {
             let tick_ns = wheel.next_ns();
-            if last_ns < tick_ns || self.table.is_empty() {
+            if last_ns < tick_ns || self.flows.is_empty() {
                 return;
             }
             let mut due = std::mem::take(&mut self.due);
@@ -263,16 +272,17 @@ impl Tracker {
     fn go_back_to(&mut self, now_ns: u64) {
         self.desk.next_stage();
         for (_, id) in self.flows_by_session_id() {
-            let Some((_, session)) = self.table.get_mut(id) else {
+            let Some((_, session)) = self.flows.get_mut(id) else {
                 continue;
             };
             let end_ns = session.last_ns;
             self.cut(id, end_ns);
-            if let Some((_, session)) = self.table.get_mut(id) {
+            if let Some((_, session)) = self.flows.get_mut(id) {
                 session.last_ns = session.last_ns.min(now_ns);
                 session.interval_start_ns = session.interval_start_ns.min(now_ns);
             }
         }
+        self.flows.on_cut(0);
         self.start_wheel(now_ns);
     }
 
@@ -280,7 +290,7 @@ impl Tracker {
     fn start_wheel(&mut self, now_ns: u64) {
         self.wheel = Some(Wheel::new(now_ns));
         for (_, id) in self.flows_by_session_id() {
-            let Some((key, session)) = self.table.get_mut(id) else {
+            let Some((key, session)) = self.flows.get_mut(id) else {
                 continue;
             };
             let wake_ns = session.wake_ns(key.transport, now_ns);
@@ -289,8 +299,8 @@ impl Tracker {
     }
 
     fn flows_by_session_id(&self) -> Vec<(u64, FlowId)> {
-        let flows = self.table.iter().map(|(id, _, session)| (session.id, id));
-        let mut flows: Vec<(u64, FlowId)> = flows.collect();
+        let mut flows = Vec::with_capacity(self.flows.len());
+        flows.extend(self.flows.iter().map(|(id, _, flow)| (flow.id(), id)));
         flows.sort_unstable();
         flows
     }
@@ -300,7 +310,7 @@ impl Tracker {
         let mut unanswered: Vec<(u64, u64, FlowId)> = Vec::new();
         self.desk.at_tick(tick_ns / SECOND_NS);
         for &id in due {
-            let Some((key, session)) = self.table.get_mut(id) else {
+            let Some((key, session)) = self.flows.get_mut(id) else {
                 continue;
             };
             if session.timer_ns != tick_ns {
@@ -321,25 +331,35 @@ impl Tracker {
         if tick_ns.is_multiple_of(self.site.active_timeout_ns) {
             let ending: std::collections::HashSet<FlowId> =
                 ends.iter().map(|&(_, id, _)| id).collect();
-            // A session that begins later than now was started by a time that is not believed.
-            let active = self.table.iter().filter(|(id, _, session)| {
-                !ending.contains(id) && session.interval_start_ns < tick_ns
-            });
-            ends.extend(active.map(|(id, _, session)| (session.id, id, None)));
+            let flows = self.flows.iter();
+            let active = flows.filter(|(id, _, flow)| !ending.contains(id) && may_be_cut(flow));
+            ends.extend(active.map(|(id, _, flow)| (flow.id(), id, None)));
+            self.flows.on_cut(tick_ns);
         }
         ends.sort_unstable_by_key(|&(session_id, id, _)| (session_id, id));
         for (_, id, reason) in ends {
             match reason {
                 Some(reason) => self.end(id, tick_ns, reason),
-                None => self.cut(id, tick_ns),
+                None => self.cut_by_time(id, tick_ns),
             }
         }
+        self.flows.sweep(tick_ns);
+    }
+
+    /// Ends the interval of a flow. A session that begins later than now was started by a time that is
+    /// not believed.
+    fn cut_by_time(&mut self, id: FlowId, tick_ns: u64) {
+        let flow = self.flows.get_mut(id);
+        if flow.is_some_and(|(_, session)| session.interval_start_ns < tick_ns) {
+            self.cut(id, tick_ns);
+        }
+        self.flows.doze(id, tick_ns);
     }
 
     fn set_timer(&mut self, id: FlowId, deadline_ns: u64) {
         let Some(wheel) = &mut self.wheel else { return };
         let timer_ns = wheel.set(id, deadline_ns);
-        if let Some((_, session)) = self.table.get_mut(id) {
+        if let Some((_, session)) = self.flows.get_mut(id) {
             session.timer_ns = timer_ns;
         }
     }
@@ -353,9 +373,9 @@ impl Tracker {
     /// Ends the interval of the direction that is in another cell, if one is.
     fn cut_aside(&mut self, id: FlowId, end_ns: u64) {
         let Self {
-            table, site, desk, ..
+            flows, site, desk, ..
         } = self;
-        if let Some((key, session)) = table.get_mut(id)
+        if let Some((key, session)) = flows.get_mut(id)
             && session.aside.is_some()
         {
             emit_aside(&site.stamp, key, session, end_ns, desk);
@@ -364,9 +384,9 @@ impl Tracker {
 
     fn cut_main(&mut self, id: FlowId, end_ns: u64) {
         let Self {
-            table, site, desk, ..
+            flows, site, desk, ..
         } = self;
-        let Some((key, session)) = table.get_mut(id) else {
+        let Some((key, session)) = flows.get_mut(id) else {
             return;
         };
         if session.is_interval_empty() {
@@ -385,11 +405,13 @@ impl Tracker {
     /// Ends a flow and writes its last record.
     fn end(&mut self, id: FlowId, now_ns: u64, reason: EndReason) {
         self.cut_aside(id, now_ns);
-        let Some((key, mut session)) = self.table.remove(id) else {
+        let Some((key, mut session)) = self.flows.remove(id) else {
             return;
         };
-        self.residents
-            .leave(session.client(&key), &session.paths, id);
+        self.residents.leave_address(session.client(&key), id);
+        for path in session.paths.iter().flatten() {
+            self.residents.leave_tunnel(path, id);
+        }
         session.read_to_the_end();
         self.desk.conclude(id, key, session, now_ns, reason);
     }
@@ -406,7 +428,7 @@ impl Tracker {
         self.desk.next_stage();
         for (_, id) in self.flows_by_session_id() {
             let reason = match self
-                .table
+                .flows
                 .get_mut(id)
                 .map(|(_, session)| session.end_reason())
             {
@@ -433,13 +455,13 @@ impl Tracker {
             packet.destination_port,
             inner.transport,
         );
-        let (id, new) = match self.table.find(&key) {
+        let (id, new) = match self.flows.find(&key) {
             Some(id) if self.goes_on(id, direction, &packet, inner) => (id, false),
             found => self.turn(found, key, direction, &packet, inner, time_ns),
         };
         self.count(id, direction, inner, &packet, time_ns);
         if let Some(measured) = measured
-            && let Some((_, session)) = self.table.get_mut(id)
+            && let Some((_, session)) = self.flows.get_mut(id)
         {
             session.on_measured(direction, measured);
         }
@@ -462,7 +484,7 @@ impl Tracker {
         packet: &Transported<'_>,
         inner: &Inner<'_>,
     ) -> bool {
-        let found = self.table.get_mut(id);
+        let found = self.flows.get_mut(id);
         found.is_some_and(|(_, session)| session.goes_on(direction, packet, inner))
     }
 
@@ -505,9 +527,9 @@ impl Tracker {
             packet.destination_port,
             inner.transport,
         );
-        let id = self.table.find(&key)?;
+        let id = self.flows.find(&key)?;
         let up = self.tunnel_direction(direction, inner);
-        let (_, session) = self.table.get_mut(id)?;
+        let (_, session) = self.flows.get_mut(id)?;
         if has_tunnel(&session.paths[direction.index()]) {
             return None;
         }
@@ -516,8 +538,12 @@ impl Tracker {
             && !tunnelled_before
             && session.interval_index == 0
             && key.transport == Transport::Tcp
+            && session.up != up
         {
+            let before = session.client(&key);
             session.up = up;
+            self.residents.leave_address(before, id);
+            self.residents.enter_address(session.client(&key), id);
         }
         self.change_path(id, direction, inner)?;
         Some(())
@@ -538,8 +564,8 @@ impl Tracker {
         if sharing.is_some_and(|sharing| sharing.of_flow(&key) != self.site.part.number) {
             return;
         }
-        let subject = self.table.find(&key);
-        let subject = subject.and_then(|id| self.table.get_mut(id));
+        let subject = self.flows.find(&key);
+        let subject = subject.and_then(|id| self.flows.get_mut(id));
         let is_its_packet =
             subject.is_some_and(|(_, session)| session.on_icmp_error(quoted, error, inner.source));
         self.totals.icmp_errors_unmatched += u64::from(!is_its_packet);
@@ -549,8 +575,8 @@ impl Tracker {
     /// either the receiver or on the sender's side.
     fn up_of_error(&mut self, direction: Direction, error: &IcmpError) -> Direction {
         let (key, quoted) = error.subject();
-        let subject = self.table.find(&key);
-        let subject = subject.and_then(|id| self.table.get_mut(id));
+        let subject = self.flows.find(&key);
+        let subject = subject.and_then(|id| self.flows.get_mut(id));
         let quotes_a_client = match subject {
             Some((_, session)) => session.up == quoted,
             None => error.quotes_a_client(),
@@ -571,7 +597,7 @@ impl Tracker {
         inner: &Inner<'_>,
     ) -> Option<FlowId> {
         let now_ns = self.clock.now_ns();
-        let (_, session) = self.table.get_mut(id)?;
+        let (_, session) = self.flows.get_mut(id)?;
         let reused = match (&packet.payload, &session.connection) {
             (Payload::Segment(segment), Some(tcp)) => tcp.is_reuse(direction, segment),
             (Payload::Datagram(payload), _) => session.is_succeeded_by(direction, payload),
@@ -592,7 +618,7 @@ impl Tracker {
         direction: Direction,
         inner: &Inner<'_>,
     ) -> Option<FlowId> {
-        let (_, session) = self.table.get_mut(id)?;
+        let (_, session) = self.flows.get_mut(id)?;
         let known = &session.paths[direction.index()];
         if known.as_ref().is_some_and(|known| known.carries(inner)) && !session.is_unsettled {
             return Some(id);
@@ -610,17 +636,18 @@ impl Tracker {
         inner: &Inner<'_>,
     ) -> Option<FlowId> {
         let now_ns = self.clock.now_ns();
-        let (key, session) = self.table.get_mut(id)?;
+        let path = self.ways.of(inner);
+        let (key, session) = self.flows.get_mut(id)?;
         let known = &session.paths[direction.index()];
         // On a mirror of both sides of a gateway the tunnel shows in copies alone (see `on_copy`).
         if inner.tunnel().is_none() && has_tunnel(known) {
             return Some(id);
         }
-        let known = *known;
-        let path = Path::of(inner);
+        let known = known.clone();
         let client = session.client(key);
-        let back = session.paths[direction.opposite().index()].filter(|_| !session.is_unsettled);
-        if known.is_none() && path.tunnel.is_none() && back == Some(path) {
+        let back = session.paths[direction.opposite().index()].clone();
+        let back = back.filter(|_| !session.is_unsettled);
+        if known.is_none() && path.tunnel.is_none() && back.as_ref() == Some(&path) {
             // The answer comes by the way of the question: that says nothing new.
             session.paths[direction.index()] = Some(path);
             return Some(id);
@@ -632,18 +659,18 @@ impl Tracker {
         let bearers = &self.learner.bearers;
         let mut look_up = |paths| self.site.place_of(client, paths, bearers, now_ns);
         let alone = look_up([Some(&path), None]);
-        let place = match back {
-            Some(back) => look_up([Some(&path), Some(&back)]),
+        let place = match &back {
+            Some(back) => look_up([Some(&path), Some(back)]),
             None => Arc::clone(&alone),
         };
-        let (_, session) = self.table.get_mut(id)?;
+        let (_, session) = self.flows.get_mut(id)?;
         let [before, other] =
             [direction, direction.opposite()].map(|one| session.place_of(one).clone());
         if alone.is_another_subscriber(&before) {
             self.end(id, now_ns, EndReason::PortReused);
             return None;
         }
-        let other_qos_flow = known.is_some_and(|known| {
+        let other_qos_flow = known.as_ref().is_some_and(|known| {
             let (then, now) = (known.qfi(), path.qfi());
             then.is_some() && now.is_some() && then != now && now != session.qfi
         });
@@ -672,8 +699,8 @@ impl Tracker {
                 now_ns,
             );
         }
-        let (_, session) = self.table.get_mut(id)?;
-        session.paths[direction.index()] = Some(path);
+        let (_, session) = self.flows.get_mut(id)?;
+        session.paths[direction.index()] = Some(Arc::clone(&path));
         let unsettled = std::mem::take(&mut session.is_unsettled);
         let left = session.paths[direction.opposite().index()].take_if(|_| unsettled);
         if other_qos_flow || session.qfi.is_none() {
@@ -720,8 +747,27 @@ impl Tracker {
             self.tell(transaction, context.as_ref());
         }
         self.desk.next_stage();
+        if !changes.keys.is_empty() && self.residents.begin() {
+            self.settle_residents();
+        }
         for id in self.by_name(self.residents.behind(&changes.keys)) {
             self.look_up_again(id);
+        }
+    }
+
+    /// Those who live already enter their houses.
+    #[cold]
+    fn settle_residents(&mut self) {
+        let now_ns = self.clock.now_ns();
+        for (_, id) in self.flows_by_session_id() {
+            let Some((key, session)) = self.flows.get_mut(id) else {
+                continue;
+            };
+            self.residents.enter_address(session.client(key), id);
+            for path in session.paths.iter().flatten() {
+                self.residents.enter_tunnel(path, id);
+            }
+            self.flows.doze(id, now_ns);
         }
     }
 
@@ -730,7 +776,7 @@ impl Tracker {
         if ids.len() < 2 {
             return ids;
         }
-        let mut name = |id: &FlowId| self.table.get_mut(*id).map(|(_, session)| session.id);
+        let mut name = |id: &FlowId| self.flows.get_mut(*id).map(|(_, session)| session.id);
         let mut named: Vec<_> = ids.into_iter().map(|id| (name(&id), id)).collect();
         named.sort_unstable();
         named.into_iter().map(|(_, id)| id).collect()
@@ -772,11 +818,11 @@ impl Tracker {
     /// cell ends the interval.
     fn look_up_again(&mut self, id: FlowId) {
         let now_ns = self.clock.now_ns();
-        let Some((key, session)) = self.table.get_mut(id) else {
+        let Some((key, session)) = self.flows.get_mut(id) else {
             return;
         };
         let client = session.client(key);
-        let paths = session.paths.each_ref().map(Option::as_ref);
+        let paths = session.paths.each_ref().map(Option::as_deref);
         let bearers = &self.learner.bearers;
         let mut look_up = |paths| self.site.place_of(client, paths, bearers, now_ns);
         let places = [look_up(paths), look_up([paths[1], paths[0]])];
@@ -808,7 +854,7 @@ impl Tracker {
         if moved != [false; 2] {
             self.cut_moved(id, moved, !places[0].is_apart(&places[1]), now_ns);
         }
-        if let Some((_, session)) = self.table.get_mut(id) {
+        if let Some((_, session)) = self.flows.get_mut(id) {
             let other = main.opposite().index();
             session.set_places(
                 main,
@@ -819,7 +865,7 @@ impl Tracker {
 
     /// Ends the intervals of directions that have moved; `agree`: both are in one cell now.
     fn cut_moved(&mut self, id: FlowId, moved: [bool; 2], agree: bool, now_ns: u64) {
-        let session = self.table.get_mut(id).map(|(_, session)| session);
+        let session = self.flows.get_mut(id).map(|(_, session)| session);
         if session.is_some_and(|session| session.only_follows(moved, agree)) {
             self.cut_aside(id, now_ns);
         } else {
@@ -842,8 +888,8 @@ impl Tracker {
         inner: &Inner<'_>,
         time_ns: u64,
     ) -> FlowId {
-        if self.table.is_full()
-            && let Some(victim) = self.eviction.choose(&mut self.table, self.clock.now_ns())
+        if self.flows.is_full()
+            && let Some(victim) = self.eviction.choose(&mut self.flows, self.clock.now_ns())
         {
             self.totals.flows_evicted += 1;
             self.end(victim, self.clock.now_ns(), EndReason::Evicted);
@@ -854,10 +900,10 @@ impl Tracker {
         };
         let tunnel = self.tunnel_direction(direction, inner);
         let (up, initiator) = self.site.orientation(&key, direction, packet, tunnel, hint);
-        let path = Path::of(inner);
+        let path = self.ways.of(inner);
         let client = key.sender(up).0;
         let now_ns = self.clock.now_ns();
-        let paths = [Some(&path), None];
+        let paths = [Some(&*path), None];
         if direction == up {
             self.witness(&path, client);
         }
@@ -867,12 +913,11 @@ impl Tracker {
         let session_id = self.site.session_ids.of(&key, path.teid(), time_ns);
         let mut session = Session::new(session_id, time_ns, up, place);
         session.initiator = initiator;
-        session.paths[direction.index()] = Some(path);
         session.qfi = path.qfi();
-        let layers = encapsulation(&path.layers).to_string();
-        session.encapsulation = (!layers.is_empty()).then(|| layers.into());
+        session.encapsulation = path.encapsulation.clone();
+        session.paths[direction.index()] = Some(Arc::clone(&path));
         if let Payload::Segment(segment) = &packet.payload {
-            session.connection = Some(Connection::default());
+            session.connection = Some(Box::<Connection>::default());
             session.missed_start = !segment.is_syn();
         }
         if let Payload::Datagram(payload) = &packet.payload
@@ -887,9 +932,9 @@ impl Tracker {
         }
         self.totals.flows += 1;
         let server = key.sender(up.opposite()).0;
-        let id = self.table.insert(key, session);
-        self.eviction.on_begin(id, self.table.len());
-        if let Some((_, session)) = self.table.get_mut(id) {
+        let id = self.flows.insert(key, session);
+        self.eviction.on_begin(id, self.flows.len());
+        if let Some((_, session)) = self.flows.get_mut(id) {
             self.desk.began(id, session, server, now_ns);
         }
         self.residents.enter_address(client, id);
@@ -906,7 +951,7 @@ impl Tracker {
         time_ns: u64,
     ) {
         let now_ns = self.clock.now_ns();
-        let Some((key, session)) = self.table.get_mut(id) else {
+        let Some((key, session)) = self.flows.get_mut(id) else {
             return;
         };
         session.count(direction, inner, packet.payload_len, time_ns, now_ns);
@@ -941,7 +986,7 @@ impl Tracker {
     #[inline(never)]
     fn hear(&mut self, id: FlowId) {
         let now_ns = self.clock.now_ns();
-        let Some((key, session)) = self.table.get_mut(id) else {
+        let Some((key, session)) = self.flows.get_mut(id) else {
             return;
         };
         for event in session.application.take_dns_events() {
@@ -961,7 +1006,7 @@ impl Tracker {
     #[inline(never)]
     fn spread(&mut self, news: News, id: FlowId, time_ns: u64) {
         let now_ns = self.clock.now_ns();
-        let Some((key, session)) = self.table.get_mut(id) else {
+        let Some((key, session)) = self.flows.get_mut(id) else {
             return;
         };
         match news {
@@ -978,7 +1023,7 @@ impl Tracker {
 
     #[inline(never)]
     fn note_reached(&mut self, id: FlowId, time_ns: u64) {
-        if let Some((_, session)) = self.table.get_mut(id) {
+        if let Some((_, session)) = self.flows.get_mut(id) {
             session.noted_reached_ns = time_ns;
             self.desk.reached(session.place.subscriber_id, time_ns);
         }
@@ -986,16 +1031,17 @@ impl Tracker {
 
     /// What is unanswered at the end of a capture is counted before any of it is judged.
     fn note_all_unanswered(&mut self, now_ns: u64) {
-        let flows = self.table.iter();
-        let unanswered = flows.filter(|(_, _, session)| session.is_newly_unanswered());
+        let flows = self.flows.iter();
+        let unanswered = flows.filter(|(_, _, flow)| may_be_unanswered(flow));
         let ids: Vec<FlowId> = unanswered.map(|(id, _, _)| id).collect();
         let mut unanswered = Vec::new();
         for id in ids {
-            if let Some((_, session)) = self.table.get_mut(id)
+            if let Some((_, session)) = self.flows.get_mut(id)
                 && session.take_unanswered()
             {
                 unanswered.push((session.flow_start_ns, session.id, id));
             }
+            self.flows.doze(id, now_ns);
         }
         self.note_unanswered(unanswered, now_ns);
     }
@@ -1004,17 +1050,18 @@ impl Tracker {
     fn note_unanswered(&mut self, mut flows: Vec<(u64, u64, FlowId)>, now_ns: u64) {
         flows.sort_unstable();
         for (_, _, id) in flows {
-            if let Some((key, session)) = self.table.get_mut(id)
+            if let Some((key, session)) = self.flows.get_mut(id)
                 && let Some(attempt) = session.attempt(key)
             {
                 self.desk.tried_in_vain(id, &attempt, now_ns);
             }
+            self.flows.doze(id, now_ns);
         }
     }
 
     fn bring_timer_forward(&mut self, id: FlowId, transport: Transport) {
         let now_ns = self.clock.now_ns();
-        let Some((_, session)) = self.table.get_mut(id) else {
+        let Some((_, session)) = self.flows.get_mut(id) else {
             return;
         };
         let wake_ns = session.wake_ns(transport, now_ns);
@@ -1024,6 +1071,24 @@ impl Tracker {
     }
 }
 
-fn has_tunnel(path: &Option<Path>) -> bool {
+/// Whether an interval of a flow may have something to tell.
+fn may_be_cut(flow: &Flow) -> bool {
+    match flow {
+        Flow::Awake(_) => true,
+        Flow::Asleep(sleeper) => sleeper.has_counted(),
+        Flow::Turning => false,
+    }
+}
+
+/// Whether a flow may be an attempt that nobody has answered, which was not noted yet.
+fn may_be_unanswered(flow: &Flow) -> bool {
+    match flow {
+        Flow::Awake(session) => session.is_newly_unanswered(),
+        Flow::Asleep(sleeper) => sleeper.is_opening(),
+        Flow::Turning => false,
+    }
+}
+
+fn has_tunnel(path: &Option<Arc<Path>>) -> bool {
     path.as_ref().is_some_and(|path| path.tunnel.is_some())
 }

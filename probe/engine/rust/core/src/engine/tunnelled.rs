@@ -5,7 +5,7 @@ use crate::control::tunnels::Measured;
 use crate::flow::samples::Samples;
 
 /// Of one session and interval.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Tunnelled {
     /// Packets up and down. A tunnel counts for all its sessions together: a gap is told by the packet
     /// behind it, whose session need not be the one that lost.
@@ -48,7 +48,7 @@ mod tests {
         tunnelled.add(false, &measured(1, Some(15_000), Some(12_000)));
         tunnelled.add(true, &measured(2, None, None));
         assert_eq!(tunnelled.counted.map(|one| one.packets), [1, 2]);
-        let least = tunnelled.ran_delay.map(|samples| samples.min_us());
+        let least = tunnelled.ran_delay.each_ref().map(Samples::min_us);
         assert_eq!(least, [Some(15_000), Some(12_000)]);
         assert_eq!(tunnelled.n3_rtt.count(), None);
     }

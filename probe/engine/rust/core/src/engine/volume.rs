@@ -1,5 +1,7 @@
 //! How much one direction of a flow carried in an interval, and how steadily.
 
+use crate::flow::keeper::Keeper;
+
 const BIN_NS: u64 = 100_000_000;
 const BIN_US: u32 = 100_000;
 const SECOND_NS: u64 = 1_000_000_000;
@@ -22,6 +24,29 @@ pub struct Volume {
 }
 
 impl Volume {
+    /// Keeps it, or gives it back; `last_ns` lies close to its times.
+    pub fn keep(&mut self, keeper: &mut impl Keeper, last_ns: u64) {
+        keeper.small(&mut self.packets);
+        if self.packets == 0 {
+            return;
+        }
+        keeper.number(&mut self.bytes);
+        keeper.number(&mut self.payload);
+        keeper.small(&mut self.active_bins);
+        // All of it in one second, in most cases.
+        let mut other_seconds = self.bytes.wrapping_sub(self.second_bytes);
+        let mut beside_peak = self.bytes.wrapping_sub(self.peak_bytes);
+        keeper.number(&mut other_seconds);
+        keeper.number(&mut beside_peak);
+        self.second_bytes = self.bytes.wrapping_sub(other_seconds);
+        self.peak_bytes = self.bytes.wrapping_sub(beside_peak);
+        let mut bin = self.bin_ns / BIN_NS;
+        let mut second = self.second_ns / SECOND_NS;
+        keeper.time(last_ns / BIN_NS, &mut bin);
+        keeper.time(last_ns / SECOND_NS, &mut second);
+        (self.bin_ns, self.second_ns) = (bin * BIN_NS, second * SECOND_NS);
+    }
+
     #[inline]
     pub fn add(&mut self, ip_len: u32, payload_len: u32, time_ns: u64) {
         self.bytes += u64::from(ip_len);

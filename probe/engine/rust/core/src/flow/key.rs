@@ -27,8 +27,10 @@ impl Direction {
 
 /// A five-tuple with its lower end first, so that both directions have the same key.
 ///
-/// The order says nothing about who is client or server.
+/// The order says nothing about who is client or server. Packed, so that a slot of the table is one cache
+/// line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C, packed(8))]
 pub struct FlowKey {
     pub low: Address,
     pub high: Address,

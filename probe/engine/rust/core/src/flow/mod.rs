@@ -2,6 +2,7 @@
 //!
 //! The table is generic over its entry, so it knows nothing of the protocols above it.
 
+pub mod keeper;
 mod key;
 pub mod samples;
 mod table;

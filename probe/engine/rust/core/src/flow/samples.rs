@@ -1,5 +1,7 @@
 //! Latency samples of one side and interval: count, minimum, and at most 16 samples spread over it.
 
+use super::keeper::Keeper;
+
 /// Most samples kept for one interval and side: one download must not outvote a cell.
 pub const MAX_KEPT: usize = 16;
 
@@ -45,13 +47,120 @@ fn middle_us(position: f64) -> u32 {
 /// long, short) is not kept by one of its phases. The lots are the same in every run. The median is
 /// of the kept ones (each 0.1 % off at most; of many samples 16 are a poll, whose median is most often
 /// within the middle quarter).
-#[derive(Debug, Clone, Copy, Default)]
+///
+/// Most intervals have a handful, so that many take no room of their own.
+#[derive(Debug, Clone, Default)]
 pub struct Samples {
     count: u32,
     min_us: u32,
+    list: List,
+}
+
+/// As many are kept beside the count.
+const FEW: usize = 7;
+
+/// The samples that are kept.
+#[derive(Debug, Clone)]
+enum List {
+    /// All that there were.
+    Few {
+        kept: u8,
+        list: [u16; FEW],
+    },
+    Many(Box<Many>),
+}
+
+#[derive(Debug, Clone, Default)]
+struct Many {
     kept: u8,
     stride_log2: u8,
-    kept_list: [u16; MAX_KEPT],
+    list: [u16; MAX_KEPT],
+}
+
+impl Default for List {
+    fn default() -> Self {
+        Self::Few {
+            kept: 0,
+            list: [0; FEW],
+        }
+    }
+}
+
+impl List {
+    fn of(kept: &[u16], stride_log2: u8) -> Self {
+        if kept.len() <= FEW && stride_log2 == 0 {
+            let mut list = [0; FEW];
+            list[..kept.len()].copy_from_slice(kept);
+            let kept = kept.len() as u8;
+            return Self::Few { kept, list };
+        }
+        let mut list = [0; MAX_KEPT];
+        list[..kept.len()].copy_from_slice(kept);
+        Self::Many(Box::new(Many {
+            kept: kept.len() as u8,
+            stride_log2,
+            list,
+        }))
+    }
+
+    fn kept(&self) -> &[u16] {
+        match self {
+            Self::Few { kept, list } => &list[..usize::from(*kept)],
+            Self::Many(many) => &many.list[..usize::from(many.kept)],
+        }
+    }
+
+    fn stride_log2(&self) -> u8 {
+        match self {
+            Self::Few { .. } => 0,
+            Self::Many(many) => many.stride_log2,
+        }
+    }
+
+    /// Replaces the newest.
+    fn replace_last(&mut self, sample: u16) {
+        let list = match self {
+            Self::Few { kept, list } => &mut list[..usize::from(*kept)],
+            Self::Many(many) => &mut many.list[..usize::from(many.kept)],
+        };
+        if let Some(last) = list.last_mut() {
+            *last = sample;
+        }
+    }
+
+    /// Adds the first of a stride, which is the sample of this number.
+    fn add(&mut self, number: u32, sample: u16) {
+        match self {
+            Self::Few { kept, list } if usize::from(*kept) < FEW => {
+                list[usize::from(*kept)] = sample;
+                *kept += 1;
+            }
+            Self::Few { list, .. } => {
+                let mut many = Box::<Many>::default();
+                many.list[..FEW].copy_from_slice(list);
+                many.kept = FEW as u8;
+                many.add(number, sample);
+                *self = Self::Many(many);
+            }
+            Self::Many(many) => many.add(number, sample),
+        }
+    }
+}
+
+impl Many {
+    fn add(&mut self, number: u32, sample: u16) {
+        if usize::from(self.kept) == MAX_KEPT {
+            for position in 0..MAX_KEPT / 2 {
+                let either = (lot(number) >> position) & 1;
+                self.list[position] = self.list[2 * position + either as usize];
+            }
+            self.kept = MAX_KEPT as u8 / 2;
+            self.stride_log2 += 1;
+            // The sample at hand is a multiple of 16 strides, hence of the doubled stride too.
+        }
+        self.list[usize::from(self.kept)] = sample;
+        self.kept += 1;
+    }
 }
 
 /// A number that looks drawn by lot (the finalizer of MurmurHash3, which is in the public domain).
@@ -66,30 +175,41 @@ impl Samples {
         if self.count == 0 || us < self.min_us {
             self.min_us = us;
         }
-        let stride_mask = (1u32 << self.stride_log2.min(31)) - 1;
+        let stride_mask = (1u32 << self.list.stride_log2().min(31)) - 1;
         let place = self.count & stride_mask;
         if place == 0 {
-            self.begin_stride(fine(us));
+            self.list.add(self.count, fine(us));
         } else if lot(self.count).is_multiple_of(place + 1) {
             // The n-th of a stride takes the place of the one kept with probability 1/n, which
             // leaves each the same chance.
-            self.kept_list[usize::from(self.kept) - 1] = fine(us);
+            self.list.replace_last(fine(us));
         }
         self.count = self.count.saturating_add(1);
     }
 
-    fn begin_stride(&mut self, sample: u16) {
-        if usize::from(self.kept) == MAX_KEPT {
-            for position in 0..MAX_KEPT / 2 {
-                let either = (lot(self.count) >> position) & 1;
-                self.kept_list[position] = self.kept_list[2 * position + either as usize];
-            }
-            self.kept = MAX_KEPT as u8 / 2;
-            self.stride_log2 += 1;
-            // The sample at hand is a multiple of 16 strides, hence of the doubled stride too.
+    /// Keeps them, or gives them back.
+    pub fn keep(&mut self, keeper: &mut impl Keeper) {
+        keeper.small(&mut self.count);
+        if self.count == 0 {
+            return;
         }
-        self.kept_list[usize::from(self.kept)] = sample;
-        self.kept += 1;
+        keeper.small(&mut self.min_us);
+        let known = self.list.kept();
+        let (mut kept, mut stride_log2) = (known.len() as u8, self.list.stride_log2());
+        let mut list = [0; MAX_KEPT];
+        list[..known.len()].copy_from_slice(known);
+        keeper.byte(&mut kept);
+        keeper.byte(&mut stride_log2);
+        let list = &mut list[..usize::from(kept).min(MAX_KEPT)];
+        // Those of one path lie close to each other.
+        let mut before = 0;
+        for sample in list.iter_mut() {
+            let mut wide = u32::from(*sample);
+            keeper.near(before, &mut wide);
+            before = wide;
+            *sample = wide as u16;
+        }
+        self.list = List::of(list, stride_log2);
     }
 
     pub fn count(&self) -> Option<u32> {
@@ -101,10 +221,11 @@ impl Samples {
     }
 
     fn sorted(&self) -> ([u16; MAX_KEPT], usize) {
-        let mut list = self.kept_list;
-        let kept = usize::from(self.kept);
-        list[..kept].sort_unstable();
-        (list, kept)
+        let kept = self.list.kept();
+        let mut list = [0; MAX_KEPT];
+        list[..kept.len()].copy_from_slice(kept);
+        list[..kept.len()].sort_unstable();
+        (list, kept.len())
     }
 
     /// The median of the kept samples (of an even number the mean of the two in the middle), at

@@ -45,7 +45,7 @@ pub struct Table<E> {
 const EVICTION_SAMPLE: usize = 16;
 
 impl<E> Table<E> {
-    /// Bytes of a place in the table.
+    /// What a flow takes in the table, but for its four or five bytes in each place of the index.
     pub const SLOT_BYTES: usize = size_of::<Slot<E>>();
 
     /// A table of at most `capacity` flows (at least one). `seed` makes the hash unpredictable.
@@ -128,6 +128,13 @@ impl<E> Table<E> {
         slot.entry.as_mut().map(|entry| (key, entry))
     }
 
+    /// The same, to be looked at.
+    pub fn get(&self, id: FlowId) -> Option<&E> {
+        let slot = self.slots.get(id.slot as usize)?;
+        (slot.generation == id.generation).then_some(())?;
+        slot.entry.as_ref()
+    }
+
     pub fn remove(&mut self, id: FlowId) -> Option<(FlowKey, E)> {
         let place = self.slots.get_mut(id.slot as usize)?;
         if place.generation != id.generation {
@@ -144,6 +151,16 @@ impl<E> Table<E> {
         }
         self.free.push(id.slot);
         Some((key, entry))
+    }
+
+    /// How many places there are, taken or free.
+    pub fn places(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The entry at a place, if it is taken.
+    pub fn at_mut(&mut self, place: usize) -> Option<&mut E> {
+        self.slots.get_mut(place)?.entry.as_mut()
     }
 
     /// Every live flow, in order of place.

@@ -45,7 +45,13 @@ impl Wheel {
 
     /// Takes the timers of the next second into `due` and moves on.
     pub fn turn(&mut self, due: &mut Vec<FlowId>) {
-        due.append(&mut self.slots[(self.next % SLOTS) as usize]);
+        // The room goes with the timers: a burst would leave it behind in each slot.
+        let slot = std::mem::take(&mut self.slots[(self.next % SLOTS) as usize]);
+        if due.is_empty() {
+            *due = slot;
+        } else {
+            due.extend(slot);
+        }
         self.next = self.next.saturating_add(1);
     }
 }

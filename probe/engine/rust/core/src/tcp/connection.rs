@@ -1,13 +1,14 @@
 //! One TCP connection: handshake, round trips, loss and end, from segments of both directions.
 
 use super::before;
-use super::half::{Half, RoundTrips};
+use super::half::{Half, Recovery, RoundTrips};
 use super::handshake::Handshake;
 use super::pace::PaceReport;
 use super::reset::{self, Reset, Sender};
 use super::round_trip::Moment;
 use super::segment::Segment;
 use crate::flow::Direction;
+use crate::flow::keeper::Keeper;
 use crate::flow::samples::Samples;
 
 /// Echoes replace the samples of segments where those are a handful and the echoes are many.
@@ -25,7 +26,7 @@ pub enum Method {
 }
 
 /// What one direction did in an interval.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct HalfReport {
     /// Round trips from the tap to this direction's receiver and back.
     ///
@@ -71,6 +72,39 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Keeps all but what is known of losses, or gives it back (see [`Half::keep`]). None of a connection
+    /// that was reset: it has its end before it. `is_told`: the handshake's round trips are in a record.
+    pub fn keep(
+        &mut self,
+        keeper: &mut impl Keeper,
+        last_ns: u64,
+        is_long_ago: bool,
+        is_told: bool,
+    ) {
+        let mut was_blocked = self.blocked_at_end != [Blocked::default(); 2];
+        keeper.bits([&mut self.timestamps, &mut was_blocked]);
+        keeper.direction(&mut self.initiator);
+        keeper.direction(&mut self.last_payload);
+        self.handshake.keep(keeper, last_ns, is_long_ago, is_told);
+        for half in &mut self.halves {
+            half.keep(keeper, last_ns, is_long_ago);
+        }
+        let [one, other] = &mut self.halves;
+        one.keep_beside(other, keeper, last_ns, is_long_ago);
+        other.keep_beside(one, keeper, last_ns, is_long_ago);
+        if was_blocked {
+            for blocked in &mut self.blocked_at_end {
+                keeper.number(&mut blocked.for_ns);
+                keeper.bits([&mut blocked.sender_tries]);
+            }
+        }
+    }
+
+    /// What is known of losses and of what was sent again, by direction.
+    pub fn recoveries_mut(&mut self) -> [&mut Option<Box<Recovery>>; 2] {
+        self.halves.each_mut().map(Half::recovery_mut)
+    }
+
     /// Whether a segment starts another connection on the same five-tuple: a SYN with a sequence
     /// number that is not the one seen before (RFC 9293 3.6.1; TIME-WAIT reuse).
     pub fn is_reuse(&self, direction: Direction, segment: &Segment<'_>) -> bool {
@@ -490,6 +524,7 @@ fn count_windows(receiver: &mut Half, sender: &Half, segment: &Segment<'_>) {
 
 fn report(half: &mut Half, timestamps: bool, now_ns: u64, round_trip_ns: u64) -> HalfReport {
     let pace = half.pace.take_report(now_ns, round_trip_ns);
+    half.shrink();
     let interval = std::mem::take(&mut half.interval);
     let (sampled, echoes) = (interval.round_trips, interval.echoes);
     let of_segments = sampled.count().unwrap_or(0) - u32::from(interval.handshakes);

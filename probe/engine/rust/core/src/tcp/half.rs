@@ -8,6 +8,7 @@ use super::reset::HopLimits;
 use super::round_trip::{Echo, Marks, Moment};
 use super::segment::Segment;
 use super::{LEAST_TIMEOUT_US, before};
+use crate::flow::keeper::Keeper;
 use crate::flow::samples::Samples;
 
 /// Reordering limit while no round trip is known yet (as Wireshark's `tcp.analysis` has it).
@@ -41,7 +42,7 @@ impl RoundTrips {
 
 /// What is kept only of directions with losses, retransmissions or reordering.
 #[derive(Debug, Default)]
-struct Recovery {
+pub struct Recovery {
     holes: Holes,
     repeats: Repeats,
     /// What the receiver holds out of order.
@@ -119,6 +120,31 @@ pub struct Interval {
 }
 
 impl Interval {
+    fn keep(&mut self, keeper: &mut impl Keeper) {
+        let counters = [
+            &mut self.retransmitted_packets,
+            &mut self.retransmitted_bytes,
+            &mut self.lost_before_tap,
+            &mut self.lost_after_tap,
+            &mut self.out_of_order_packets,
+            &mut self.duplicate_acks,
+            &mut self.zero_windows,
+        ];
+        let mut has_counted = counters.iter().any(|counter| **counter != 0);
+        let mut has_samples = self.round_trips.count().is_some() || self.echoes.count().is_some();
+        keeper.bits([&mut has_counted, &mut has_samples]);
+        if has_counted {
+            counters
+                .into_iter()
+                .for_each(|counter| keeper.small(counter));
+        }
+        if has_samples {
+            keeper.byte(&mut self.handshakes);
+            self.round_trips.keep(keeper);
+            self.echoes.keep(keeper);
+        }
+    }
+
     fn count(&mut self, losses: Losses) {
         // What was withdrawn may stand in an earlier record: then this one counts too few, not
         // fewer than none.
@@ -128,6 +154,89 @@ impl Interval {
 }
 
 impl Half {
+    /// Keeps all but what is known of losses, or gives it back. `last_ns` is the time of the flow's last
+    /// packet, `is_long_ago`: more than a round trip before now, so that the finer times do not matter
+    /// any more.
+    pub fn keep(&mut self, keeper: &mut impl Keeper, last_ns: u64, is_long_ago: bool) {
+        let last = Moment::of(last_ns);
+        let mut is_scaled = self.window_scale.is_some();
+        let mut is_exact = !is_long_ago || !self.marks.is_empty() || self.has_unacknowledged();
+        let mut is_rare = self.timeouts != 0
+            || self.timeout_us != 0
+            || self.strays != 0
+            || self.rival.is_some()
+            || self.numbering.is_used();
+        keeper.bits([
+            &mut self.started,
+            &mut self.syn_seen,
+            &mut self.fin_seen,
+            &mut self.ack_seen,
+            &mut self.fast_open,
+            &mut self.repeated,
+            &mut self.sack_permitted,
+            &mut self.capture_loss,
+            &mut is_scaled,
+            &mut is_exact,
+            &mut is_rare,
+        ]);
+        if is_scaled {
+            keeper.byte(self.window_scale.get_or_insert_default());
+        }
+        self.hop_limits.keep(keeper);
+        if self.syn_seen {
+            keeper.word(&mut self.initial);
+            keeper.near(self.initial, &mut self.next);
+        } else {
+            keeper.word(&mut self.next);
+            keeper.near(self.next, &mut self.initial);
+        }
+        keeper.near(self.next, &mut self.acknowledged);
+        keeper.short(&mut self.last_window);
+        keeper.small(&mut self.least_us);
+        keeper.small(&mut self.largest);
+        if is_exact {
+            self.last_advance.keep(keeper, last);
+            self.marks.keep(keeper, self.next, last);
+        } else {
+            self.last_advance = last;
+        }
+        self.echo.keep(keeper, last);
+        if is_rare {
+            keeper.byte(&mut self.timeouts);
+            keeper.small(&mut self.timeout_us);
+            self.last_timeout.keep(keeper, last);
+            keeper.byte(&mut self.strays);
+            keeper.option(&mut self.rival);
+            self.numbering.keep(keeper, last);
+        }
+        self.pace
+            .keep(keeper, self.acknowledged, last_ns, is_long_ago);
+        self.interval.keep(keeper);
+    }
+
+    /// Keeps what lies close to what `other`, the other half, knows, or gives it back. How long ago a side
+    /// was heard matters no more where nothing awaits it.
+    pub fn keep_beside(
+        &mut self,
+        other: &Self,
+        keeper: &mut impl Keeper,
+        last_ns: u64,
+        is_long_ago: bool,
+    ) {
+        keeper.near(other.acknowledged, &mut self.last_ack_sent);
+        let last = Moment::of(last_ns);
+        if is_long_ago && !other.echo.is_awaiting() {
+            self.last_heard = last;
+        } else {
+            self.last_heard.keep(keeper, last);
+        }
+    }
+
+    /// What is known of losses and of what was sent again.
+    pub fn recovery_mut(&mut self) -> &mut Option<Box<Recovery>> {
+        &mut self.recovery
+    }
+
     pub fn least_ns(&self) -> u64 {
         u64::from(self.least_us) * 1000
     }
@@ -538,6 +647,11 @@ impl Half {
         self.timeouts = self.timeouts.saturating_add(1);
         self.timeout_us = waited_us;
         self.last_timeout = now;
+    }
+
+    /// Gives back what room a burst has taken.
+    pub fn shrink(&mut self) {
+        self.marks.shrink();
     }
 
     /// Nothing more will be heard of this direction.

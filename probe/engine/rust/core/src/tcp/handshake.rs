@@ -1,6 +1,7 @@
 //! The three-way handshake (RFC 9293 3.5) as a bystander times it.
 
 use super::micros;
+use crate::flow::keeper::Keeper;
 
 /// A SYN seen again sooner than this is a copy made by the mirror: senders wait 1 s (RFC 6298 2.1),
 /// and no stack in use less than 200 ms.
@@ -34,6 +35,53 @@ pub struct Handshake {
 }
 
 impl Handshake {
+    /// Keeps it, or gives it back. `last_ns` is the time of the flow's last packet. Of a handshake that
+    /// was over long ago the times do not matter any more, but whether there are any; its round trips
+    /// matter until they are told.
+    pub fn keep(
+        &mut self,
+        keeper: &mut impl Keeper,
+        last_ns: u64,
+        is_long_ago: bool,
+        is_told: bool,
+    ) {
+        let mut is_over = is_long_ago && self.established_ns.is_some();
+        let mut was_asked = self.first_syn_ns.is_some();
+        let mut was_answered = self.syn_ack_ns.is_some();
+        keeper.bits([
+            &mut is_over,
+            &mut was_asked,
+            &mut was_answered,
+            &mut self.crossed,
+            &mut self.crossing_acknowledged,
+        ]);
+        keeper.option(&mut self.setup_us);
+        keeper.short(&mut self.syn_retransmissions);
+        if !(is_over && is_told) {
+            keeper.option(&mut self.responder_us);
+            keeper.option(&mut self.initiator_us);
+        }
+        if is_over {
+            self.first_syn_ns = was_asked.then_some(last_ns);
+            self.syn_ack_ns = was_answered.then_some(last_ns);
+            self.established_ns = Some(last_ns);
+            return;
+        }
+        keeper.short(&mut self.syn_ack_retransmissions);
+        let times = [
+            &mut self.first_syn_ns,
+            &mut self.syn_ack_ns,
+            &mut self.established_ns,
+        ];
+        times
+            .into_iter()
+            .for_each(|time_ns| keeper.optional_time(last_ns, time_ns));
+        keeper.time(last_ns, &mut self.last_syn_ns);
+        keeper.time(last_ns, &mut self.last_syn_ack_ns);
+        keeper.option(&mut self.last_syn_timestamp);
+        keeper.option(&mut self.last_syn_ack_timestamp);
+    }
+
     pub fn on_syn(&mut self, time_ns: u64, timestamp: Option<u32>) {
         if self.is_copy_of_syn(time_ns) {
             return;

@@ -14,6 +14,7 @@ mod segment;
 pub mod stream;
 
 pub use connection::{Blocked, Connection, HalfReport, Method};
+pub use half::Recovery;
 pub use handshake::Handshake;
 pub use pace::Limit;
 pub use reset::Reset;

@@ -2,6 +2,7 @@
 
 use super::LEAST_TIMEOUT_US;
 use super::round_trip::Moment;
+use crate::flow::keeper::Keeper;
 
 /// Steps of one in a row after which a sender is taken to count the packets of a connection with
 /// its IPv4 identification. RFC 6864 leaves the field free; Linux counts in it, socket by socket.
@@ -18,6 +19,17 @@ pub struct Numbering {
 }
 
 impl Numbering {
+    pub fn is_used(&self) -> bool {
+        self.heard != Moment::default()
+    }
+
+    /// Keeps it, or gives it back.
+    pub fn keep(&mut self, keeper: &mut impl Keeper, now: Moment) {
+        keeper.byte(&mut self.in_step);
+        keeper.short(&mut self.last);
+        self.heard.keep(keeper, now);
+    }
+
     /// Takes in a packet. True if packets between it and the one before are missing, and the sender
     /// had been silent for longer than a retransmission timeout: what is missing lies within that
     /// silence. IPv6 has no identification (0), and so no gaps.

@@ -5,6 +5,7 @@
 //! stand anywhere on the path.
 
 use super::micros;
+use crate::flow::keeper::Keeper;
 
 /// The shortest wait that is a stall; below it lie retransmissions that went well.
 const LEAST_STALL_NS: u64 = 1_000_000_000;
@@ -90,6 +91,57 @@ pub struct PaceReport {
 }
 
 impl Pace {
+    /// Keeps it, or gives it back. `acknowledged` is its direction's, `last_ns` the time of the flow's
+    /// last packet, `is_long_ago`: more than a round trip before now.
+    pub fn keep(
+        &mut self,
+        keeper: &mut impl Keeper,
+        acknowledged: u32,
+        last_ns: u64,
+        is_long_ago: bool,
+    ) {
+        let allowance = &mut self.allowance;
+        let is_allowed = allowance.time_ns != 0;
+        // Of an allowance that was not used in time nothing counts but that there was one.
+        let (mut is_stale, mut is_open) = match (is_allowed, is_long_ago && allowance.used == 0) {
+            (allowed, true) => (allowed, false),
+            (allowed, false) => (false, allowed),
+        };
+        let mut is_rare = self.reported_ns != 0 || self.closed_since_ns != 0 || self.probed;
+        let mut is_waiting = self.waiting_since_ns != 0;
+        let mut has_counted = self.interval.has_counted();
+        keeper.bits([
+            &mut is_stale,
+            &mut is_open,
+            &mut is_rare,
+            &mut is_waiting,
+            &mut has_counted,
+            &mut self.heard,
+        ]);
+        keeper.time(last_ns, &mut self.idle_since_ns);
+        if is_waiting {
+            keeper.time(last_ns, &mut self.waiting_since_ns);
+        }
+        if is_rare {
+            keeper.time(last_ns, &mut self.reported_ns);
+            keeper.time(last_ns, &mut self.closed_since_ns);
+            keeper.bits([&mut self.probed]);
+        }
+        if is_stale {
+            *allowance = Allowance::default();
+            allowance.time_ns = 1;
+        }
+        if is_open {
+            keeper.near(acknowledged, &mut allowance.acknowledged);
+            keeper.small(&mut allowance.window);
+            keeper.small(&mut allowance.used);
+            keeper.time(last_ns, &mut allowance.time_ns);
+        }
+        if has_counted {
+            self.interval.keep(keeper, last_ns);
+        }
+    }
+
     /// Takes in new data.
     #[inline]
     pub fn on_data(&mut self, sent: &Sent) {
@@ -260,6 +312,21 @@ impl Pace {
 }
 
 impl Interval {
+    fn has_counted(&self) -> bool {
+        self.first_ns != 0 || self.stall_us != 0 || self.closed_us != 0 || self.rounds != 0
+    }
+
+    fn keep(&mut self, keeper: &mut impl Keeper, last_ns: u64) {
+        keeper.small(&mut self.stall_us);
+        keeper.small(&mut self.paused_us);
+        keeper.small(&mut self.closed_us);
+        keeper.short(&mut self.rounds);
+        keeper.short(&mut self.full_rounds);
+        keeper.number(&mut self.payload);
+        keeper.time(last_ns, &mut self.first_ns);
+        keeper.time(last_ns, &mut self.last_ns);
+    }
+
     fn limit(&self) -> Option<Limit> {
         let span_us = micros(self.first_ns, self.last_ns);
         if self.payload < LEAST_PAYLOAD || span_us == 0 {

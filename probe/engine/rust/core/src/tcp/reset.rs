@@ -3,6 +3,7 @@
 use super::before;
 use super::segment::Segment;
 use crate::flow::Direction;
+use crate::flow::keeper::Keeper;
 
 /// Hops by which two routes between the same hosts may differ. Load balancing among equal paths
 /// makes one or two; a box on the way that forges packets with its own initial value is further off.
@@ -18,6 +19,16 @@ pub struct HopLimits {
 }
 
 impl HopLimits {
+    /// Keeps them, or gives them back.
+    pub fn keep(&mut self, keeper: &mut impl Keeper) {
+        // One is told by the other where they are alike; no packet has a limit of 0.
+        let mut other = if self.high == self.low { 0 } else { self.high };
+        let mut range = u16::from(self.low) | u16::from(other) << 8;
+        keeper.short(&mut range);
+        [self.low, other] = range.to_le_bytes();
+        self.high = if other == 0 { self.low } else { other };
+    }
+
     /// 0 is "not known".
     #[inline]
     pub fn add(&mut self, hop_limit: u8) {

@@ -6,6 +6,7 @@
 //! echoing side to be sending without a pause.
 
 use super::before;
+use crate::flow::keeper::Keeper;
 
 /// Segments followed at once in one direction. Bounds memory; see [`Marks::sent`] for the choice.
 const MAX_MARKS: usize = 8;
@@ -26,6 +27,11 @@ impl Moment {
         let elapsed = self.0.wrapping_sub(earlier.0);
         (elapsed <= i32::MAX as u32).then_some(elapsed)
     }
+
+    /// Keeps it, or gives it back; `base` lies close to it.
+    pub fn keep(&mut self, keeper: &mut impl Keeper, base: Self) {
+        keeper.near(base.0, &mut self.0);
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,22 +41,89 @@ struct Mark {
     sent: Moment,
 }
 
+/// So many take no room of their own.
+const FEW_MARKS: usize = 2;
+
 /// Segments sent and not yet acknowledged, in order of sequence.
 #[derive(Debug, Default)]
 pub struct Marks {
-    list: [Mark; MAX_MARKS],
     used: u8,
+    few: [Mark; FEW_MARKS],
+    /// In their stead once there were more at once.
+    many: Option<Box<[Mark; MAX_MARKS]>>,
 }
 
 impl Marks {
+    #[inline]
     fn list(&self) -> &[Mark] {
-        &self.list[..usize::from(self.used)]
+        let used = usize::from(self.used);
+        match &self.many {
+            Some(many) => &many[..used],
+            None => &self.few[..used],
+        }
     }
 
+    #[inline]
+    fn places(&mut self) -> &mut [Mark] {
+        match &mut self.many {
+            Some(many) => &mut many[..],
+            None => &mut self.few,
+        }
+    }
+
+    #[inline]
     fn remove(&mut self, start: usize, count: usize) {
         let used = usize::from(self.used);
-        self.list.copy_within(start + count..used, start);
+        self.places().copy_within(start + count..used, start);
         self.used = (used - count) as u8;
+    }
+
+    #[inline]
+    fn add(&mut self, mark: Mark) {
+        let position = usize::from(self.used);
+        if position == FEW_MARKS && self.many.is_none() {
+            self.make_room();
+        }
+        if let Some(place) = self.places().get_mut(position) {
+            *place = mark;
+            self.used += 1;
+        }
+    }
+
+    #[cold]
+    fn make_room(&mut self) {
+        let mut many = [Mark::default(); MAX_MARKS];
+        many[..FEW_MARKS].copy_from_slice(&self.few);
+        self.many = Some(Box::new(many));
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
+    /// Gives back the room of many where there are few.
+    pub fn shrink(&mut self) {
+        let used = usize::from(self.used);
+        if used <= FEW_MARKS
+            && let Some(many) = self.many.take()
+        {
+            self.few[..used].copy_from_slice(&many[..used]);
+        }
+    }
+
+    /// Keeps them, or gives them back; `next` and `now` lie close to them.
+    pub fn keep(&mut self, keeper: &mut impl Keeper, next: u32, now: Moment) {
+        let mut list = [Mark::default(); MAX_MARKS];
+        let mut used = self.used;
+        list[..usize::from(used)].copy_from_slice(self.list());
+        keeper.byte(&mut used);
+        *self = Self::default();
+        for mark in list.iter_mut().take(usize::from(used)) {
+            keeper.near(next, &mut mark.sequence_end);
+            keeper.option(&mut mark.timestamp);
+            mark.sent.keep(keeper, now);
+            self.add(*mark);
+        }
     }
 
     /// Follows a new segment of `len` bytes; `flight` bytes are outstanding with it.
@@ -75,12 +148,11 @@ impl Marks {
             }
             self.remove(random as usize % MAX_MARKS, 1);
         }
-        self.list[usize::from(self.used)] = Mark {
+        self.add(Mark {
             sequence_end,
             timestamp,
             sent: now,
-        };
-        self.used += 1;
+        });
     }
 
     /// Takes in an acknowledgment and gives the round trip that it ends, in microseconds.
@@ -97,7 +169,7 @@ impl Marks {
             .iter()
             .take_while(|mark| !before(up_to, mark.sequence_end))
             .count();
-        let newest = *self.list.get(covered.checked_sub(1)?)?;
+        let newest = *self.list().get(covered.checked_sub(1)?)?;
         self.remove(0, covered);
         let of_later = newest
             .timestamp
@@ -116,10 +188,10 @@ impl Marks {
     pub fn retransmitted(&mut self, timestamp: Option<u32>) {
         let mut kept = 0;
         for position in 0..usize::from(self.used) {
-            let mark = self.list[position];
+            let mark = self.list()[position];
             let of_copy = mark.timestamp.zip(timestamp);
             if of_copy.is_some_and(|(original, copy)| before(original, copy)) {
-                self.list[kept] = mark;
+                self.places()[kept] = mark;
                 kept += 1;
             }
         }
@@ -157,6 +229,27 @@ pub struct Echo {
 }
 
 impl Echo {
+    pub fn is_awaiting(&self) -> bool {
+        self.awaited.is_some()
+    }
+
+    /// Keeps it, or gives it back.
+    pub fn keep(&mut self, keeper: &mut impl Keeper, now: Moment) {
+        let (mut has_newest, mut is_awaiting) = (self.newest.is_some(), self.awaited.is_some());
+        keeper.bits([&mut has_newest, &mut is_awaiting]);
+        let mut newest = self.newest.unwrap_or_default();
+        if has_newest {
+            keeper.word(&mut newest);
+            self.newest = Some(newest);
+        }
+        if is_awaiting {
+            let mut awaited = self.awaited.unwrap_or_default();
+            keeper.near(newest, &mut awaited);
+            self.awaited = Some(awaited);
+            self.sent.keep(keeper, now);
+        }
+    }
+
     /// A packet of this direction carries `value`. Only a value newer than all before it starts a
     /// measurement: any other packet may not be the first with it (ticks last 1 ms to 1 s), or is a
     /// retransmission out of order. The very first value seen may be older than the capture.

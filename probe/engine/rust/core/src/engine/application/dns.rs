@@ -45,9 +45,10 @@ pub struct Dns {
     kind: Kind,
     tracker: DnsTracker,
     /// Over TCP: the bytes of each side, opener first.
-    tcp: Option<[(Reassembler, DnsTcpFramer); 2]>,
+    tcp: Option<Box<[(Reassembler, DnsTcpFramer); 2]>>,
     query: Option<Box<str>>,
-    failure: Option<Failure>,
+    /// Most have none.
+    failure: Option<Box<Failure>>,
     /// What was seen proves that this is DNS, or that it is not.
     proof: Option<bool>,
     answered: bool,
@@ -75,7 +76,7 @@ impl Dns {
     pub fn over_tcp(starts: [Option<u32>; 2]) -> Self {
         let tcp = reassemblers(starts).map(|stream| (stream, DnsTcpFramer::default()));
         Self {
-            tcp: Some(tcp),
+            tcp: Some(Box::new(tcp)),
             ..Self::default()
         }
     }
@@ -173,7 +174,8 @@ impl Dns {
             Some(FailureCause::DnsTimeout) if !self.answered => self.silent += 1,
             Some(cause) => {
                 interval.failed += 1;
-                self.failure.get_or_insert(dns_failure(cause));
+                self.failure
+                    .get_or_insert_with(|| Box::new(dns_failure(cause)));
             }
             None => {}
         }
@@ -206,7 +208,8 @@ impl Dns {
     }
 
     pub fn failure(&self) -> Option<Failure> {
-        self.failure.filter(|_| self.is_certain())
+        let failure = self.failure.as_deref().copied();
+        failure.filter(|_| self.is_certain())
     }
 
     pub fn given_up(&self) -> Option<(&str, u16)> {
@@ -221,7 +224,7 @@ impl Dns {
         if client_reached && self.silent > 0 {
             self.interval.failed += std::mem::take(&mut self.silent);
             self.failure
-                .get_or_insert(dns_failure(FailureCause::DnsTimeout));
+                .get_or_insert_with(|| Box::new(dns_failure(FailureCause::DnsTimeout)));
         }
         self.failure()
     }

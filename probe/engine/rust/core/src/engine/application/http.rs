@@ -25,7 +25,7 @@ pub struct Http {
 #[derive(Debug, Default)]
 struct Facts {
     host: Option<Box<str>>,
-    failure: Option<Failure>,
+    failure: Option<Box<Failure>>,
     is_http: bool,
     interval: HttpInterval,
 }
@@ -171,7 +171,7 @@ impl Http {
     }
 
     pub fn failure(&self) -> Option<Failure> {
-        self.facts.failure
+        self.facts.failure.as_deref().copied()
     }
 
     /// A request was sent whose answer has not begun.
@@ -222,7 +222,7 @@ impl Facts {
         }
         if let Some(failure) = failure_of(response) {
             interval.failed += 1;
-            self.failure.get_or_insert(failure);
+            self.failure.get_or_insert_with(|| Box::new(failure));
         }
     }
 }

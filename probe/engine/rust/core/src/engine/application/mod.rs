@@ -14,17 +14,19 @@ use crate::app::dtls::begins_client_hello as begins_dtls;
 use crate::app::http::{Opening, Switch, Upgrade};
 use crate::app::quic::looks_like_quic;
 use crate::app::tls::hello::Version;
-use crate::app::tls::{TlsInfo, TlsTracker, begins_client_hello, looks_like_tls};
+use crate::app::tls::{TlsTracker, begins_client_hello, looks_like_tls};
 use crate::engine::failure::Failure;
+use crate::engine::shared::Texts;
+use crate::flow::keeper::Keeper;
 use crate::tcp::Segment;
 use crate::tcp::micros;
 use crate::tcp::stream::{self, Reassembler};
 use dns::Dns;
 pub use dns::DnsEvent;
 use dtls::Dtls;
-use http::Http;
+pub use http::Http;
 pub use quic::Quic;
-use tls::{Tls, TlsSummary};
+use tls::{Course, Tls, TlsSummary};
 
 /// What a record says about the application; texts are borrowed from the session.
 #[derive(Debug, Default)]
@@ -64,8 +66,9 @@ pub struct Application {
     before: Option<Box<Http>>,
 }
 
+/// Which it is, and what is known of it.
 #[derive(Debug, Default)]
-enum Protocol {
+pub enum Protocol {
     #[default]
     Undecided,
     Tls(Box<Tls>),
@@ -76,8 +79,26 @@ enum Protocol {
     Http(Box<Http>),
     Quic(Box<Quic>),
     /// Known by name only.
-    Named(&'static str),
+    Named(Name),
     Other,
+}
+
+/// A protocol that is known by name only.
+#[derive(Debug, Clone, Copy)]
+pub enum Name {
+    Http2,
+    Rtsp,
+    WebSocket,
+}
+
+impl Name {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Http2 => "http2",
+            Self::Rtsp => "rtsp",
+            Self::WebSocket => "websocket",
+        }
+    }
 }
 
 /// The wait for the first answer: first request byte after set-up to first response byte.
@@ -106,6 +127,44 @@ impl FirstRequest {
 }
 
 impl Application {
+    /// What is large of it, apart from the rest.
+    pub fn protocol_mut(&mut self) -> (&mut Protocol, &mut Option<Box<Http>>) {
+        (&mut self.protocol, &mut self.before)
+    }
+
+    /// Keeps the rest, or gives it back; `last_ns` is the time of the flow's last packet. Where a
+    /// connection begins is asked only until its protocol is known.
+    pub fn keep(&mut self, keeper: &mut impl Keeper, last_ns: u64) {
+        let [client, server] = &mut self.starts;
+        let is_decided = matches!(self.protocol, Protocol::TlsRead(_) | Protocol::Named(_));
+        let mut is_from_start = client.is_some() && !is_decided;
+        let mut is_answered_from_start = server.is_some() && !is_decided;
+        keeper.bits([
+            &mut is_from_start,
+            &mut is_answered_from_start,
+            &mut self.request.answered,
+            &mut self.leaves_certificates,
+        ]);
+        if is_from_start {
+            keeper.word(client.get_or_insert_default());
+        }
+        if is_answered_from_start {
+            keeper.word(server.get_or_insert_default());
+        }
+        if !self.request.answered {
+            keeper.optional_time(last_ns, &mut self.request.sent_ns);
+        }
+        keeper.option(&mut self.request.time_to_first_byte_us);
+        keeper.short(&mut self.server_port);
+    }
+
+    /// Texts that many sessions have are kept once.
+    pub fn share(&mut self, texts: &mut Texts) {
+        if let Protocol::TlsRead(summary) = &mut self.protocol {
+            summary.share(texts);
+        }
+    }
+
     /// Takes in what a handshake told of the numbers with which both sides begin, opener first.
     pub fn begins_at(&mut self, starts: [Option<u32>; 2]) {
         for (known, start) in self.starts.iter_mut().zip(starts) {
@@ -231,8 +290,8 @@ impl Application {
             (Some(Opening::Request), 0) | (Some(Opening::Response), 1) => {
                 Protocol::Http(Box::new(Http::new(self.starts)))
             }
-            (Some(Opening::Http2), 0) => Protocol::Named("http2"),
-            (Some(Opening::Rtsp), _) => Protocol::Named("rtsp"),
+            (Some(Opening::Http2), 0) => Protocol::Named(Name::Http2),
+            (Some(Opening::Rtsp), _) => Protocol::Named(Name::Rtsp),
             _ => Protocol::Other,
         }
     }
@@ -251,8 +310,8 @@ impl Application {
         };
         let next = match switch {
             Switch::Tunnel | Switch::Upgrade(Upgrade::Tls) => Protocol::Undecided,
-            Switch::Upgrade(Upgrade::WebSocket) => Protocol::Named("websocket"),
-            Switch::Upgrade(Upgrade::Http2) => Protocol::Named("http2"),
+            Switch::Upgrade(Upgrade::WebSocket) => Protocol::Named(Name::WebSocket),
+            Switch::Upgrade(Upgrade::Http2) => Protocol::Named(Name::Http2),
             Switch::Upgrade(Upgrade::Other) => Protocol::Other,
         };
         if let Protocol::Http(http) = std::mem::replace(&mut self.protocol, next) {
@@ -273,10 +332,10 @@ impl Application {
     }
 
     fn time_first_answer(&mut self, by_opener: bool, time_ns: u64) {
-        let after_setup = match self.tls_info() {
-            Some(info) => info
+        let after_setup = match self.course() {
+            Some(course) => course
                 .client_application_time_ns
-                .is_some_and(|start| start <= time_ns),
+                .is_some_and(|start| start.get() <= time_ns),
             None => !matches!(self.protocol, Protocol::Dns(_)),
         };
         match (after_setup, by_opener) {
@@ -381,10 +440,10 @@ impl Application {
         self.dns()?.given_up()
     }
 
-    fn tls_info(&self) -> Option<&TlsInfo> {
+    fn course(&self) -> Option<Course> {
         match &self.protocol {
-            Protocol::Tls(tls) => Some(tls.tracker.info()),
-            Protocol::TlsRead(summary) => Some(&summary.info),
+            Protocol::Tls(tls) => Some(Course::of(tls.tracker.info())),
+            Protocol::TlsRead(summary) => Some(summary.course),
             _ => None,
         }
     }
@@ -410,8 +469,12 @@ impl Application {
 
     /// What the client's last record says where the handshake came to no end and nothing follows.
     pub fn tls_last_word(&self) -> Option<Failure> {
-        let info = self.tls_info().filter(|_| self.is_in_tls_handshake());
-        tls::last_word(info?)
+        let is_rejected = match &self.protocol {
+            Protocol::Tls(tls) => tls.tracker.info().is_rejected_by_client(),
+            Protocol::TlsRead(summary) => summary.is_rejected_by_client,
+            _ => false,
+        };
+        tls::last_word(is_rejected && self.is_in_tls_handshake())
     }
 
     /// A request whose answer has not begun, of a protocol in which every request has one.
@@ -432,8 +495,10 @@ impl Application {
     /// The first request was sent and nothing has come back, in a protocol in which the client's
     /// first data is a request. In TLS 1.3 it may be the end of the handshake.
     pub fn awaits_first_answer(&self) -> bool {
-        let is_request = match self.tls_info() {
-            Some(info) => info.version.is_some_and(|version| version < Version::Tls13),
+        let is_request = match self.course() {
+            Some(course) => course
+                .version
+                .is_some_and(|version| version < Version::Tls13),
             None => matches!(self.protocol, Protocol::Http(_)),
         };
         is_request && self.request.sent_ns.is_some() && !self.request.answered
@@ -441,17 +506,19 @@ impl Application {
 
     /// The TLS handshake is over and the client has sent nothing under its protection.
     pub fn is_tls_unused(&self) -> bool {
-        let silent = |info: &TlsInfo| info.client_application_time_ns.is_none() && !info.early_data;
+        let is_silent = |tls: &Course| tls.client_application_time_ns.is_none() && !tls.early_data;
         !self.is_in_tls_handshake()
-            && self.tls_info().is_some_and(|info| {
-                info.client_hello_time_ns.is_some() && silent(info) && !info.server_application
-            })
+            && self
+                .course()
+                .is_some_and(|tls| tls.has_begun && is_silent(&tls) && !tls.server_application)
     }
 
     pub fn server_name(&self) -> Option<&str> {
         match &self.protocol {
             Protocol::Quic(quic) => quic.tracker.identity()?.server_name.as_deref(),
-            _ => self.tls_info()?.server_name.as_deref(),
+            Protocol::Tls(tls) => tls.tracker.info().server_name.as_deref(),
+            Protocol::TlsRead(summary) => summary.server_name(),
+            _ => None,
         }
     }
 
@@ -462,7 +529,9 @@ impl Application {
             Protocol::Quic(quic) => quic.failure(),
             Protocol::Http(http) => http.failure(),
             Protocol::Dtls(dtls) => dtls.failure(),
-            _ => tls::failure(self.tls_info()?),
+            Protocol::Tls(tls) => tls::failure(tls.tracker.info()),
+            Protocol::TlsRead(summary) => summary.failure(),
+            _ => None,
         }
     }
 
@@ -480,34 +549,20 @@ impl Application {
     pub fn take_report(&mut self) -> Report<'_> {
         let mut report = Report::default();
         let (port, waited_us) = (self.server_port, self.request.time_to_first_byte_us.take());
-        if self.tls_info().is_none() {
+        if self.course().is_none() {
             report.time_to_first_byte_us = waited_us;
         }
         if let Some(http) = &mut self.before {
             http.take_report(&mut report);
         }
         match &mut self.protocol {
-            Protocol::Tls(tls) => {
-                let info = tls.tracker.info();
-                report.tls_setup_us = first_time(&mut tls.setup_said, info.setup_us());
-                let first_byte_us = info.exchange.first_byte_us();
-                let waited_us = first_time(&mut tls.first_byte_said, first_byte_us);
-                report.time_to_first_byte_us = waited_us.or(report.time_to_first_byte_us);
-                tls::describe(info, tls::protocol_name(info, port), &mut report);
-            }
-            Protocol::TlsRead(summary) => {
-                let info = &summary.info;
-                report.tls_setup_us = first_time(&mut summary.setup_said, info.setup_us());
-                let first_byte_us = info.exchange.first_byte_us();
-                let waited_us = first_time(&mut summary.first_byte_said, first_byte_us);
-                report.time_to_first_byte_us = waited_us.or(report.time_to_first_byte_us);
-                tls::describe(info, tls::protocol_name(info, port), &mut report);
-            }
+            Protocol::Tls(tls) => tls.take_report(port, &mut report),
+            Protocol::TlsRead(summary) => summary.take_report(port, &mut report),
             Protocol::Dtls(dtls) => dtls.take_report(&mut report),
             Protocol::Dns(dns) => dns.take_report(&mut report),
             Protocol::Quic(quic) => quic.describe(&mut report),
             Protocol::Http(http) => http.take_report(&mut report),
-            Protocol::Named(name) => report.app_protocol = Some(name),
+            Protocol::Named(name) => report.app_protocol = Some(name.as_str()),
             Protocol::Undecided | Protocol::Other => {}
         }
         report

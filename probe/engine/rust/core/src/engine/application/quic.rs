@@ -31,7 +31,7 @@ pub struct Quic {
 }
 
 /// Round trips of one interval, the subscriber's and the far side's, with their methods.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct RoundTrips {
     pub samples: [Samples; 2],
     pub methods: [RttMethod; 2],
@@ -110,12 +110,12 @@ impl Quic {
     /// The interval's round trips. Those of the handshake are better than the spin bit's, so a side
     /// that has both in one interval shows the former alone.
     pub fn take_round_trips(&mut self) -> RoundTrips {
-        let spin = self.tracker.take_spin_round_trips();
+        let mut spin = self.tracker.take_spin_round_trips();
         let mut samples = self.tracker.take_handshake_round_trips();
         let mut methods = [RttMethod::QuicHandshake; 2];
         for side in [CLIENT, SERVER] {
             if samples[side].count().is_none() {
-                samples[side] = spin[side];
+                samples[side] = std::mem::take(&mut spin[side]);
                 methods[side] = RttMethod::Spin;
             }
         }

@@ -28,7 +28,7 @@ impl Application {
         match &mut self.protocol {
             Protocol::Quic(quic) => quic.tracker.take_unread(),
             Protocol::Tls(tls) => tls.tracker.info_mut().take_unread().into(),
-            Protocol::TlsRead(summary) => summary.info.take_unread().into(),
+            Protocol::TlsRead(summary) => summary.take_unread().into(),
             _ => 0,
         }
     }

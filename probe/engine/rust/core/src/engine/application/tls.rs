@@ -1,8 +1,13 @@
 //! TLS on one connection: from segments to what its handshake said.
 
-use super::{Report, reassemblers};
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use super::{Report, first_time, reassemblers};
+use crate::app::tls::hello::Version;
 use crate::app::tls::{TlsInfo, TlsTracker, alert};
 use crate::engine::failure::Failure;
+use crate::engine::shared::Texts;
 use crate::record::names::{FailureCause, FailureSide, FailureStage};
 use crate::tcp::stream::{self, Reassembler, Status};
 
@@ -20,13 +25,151 @@ pub struct Tls {
     pub first_byte_said: bool,
 }
 
-/// What is left of a handshake that was read.
+/// What is left of a handshake that was read: as little as can be, for as long as the connection lives.
 #[derive(Debug)]
 pub struct TlsSummary {
-    pub info: TlsInfo,
+    pub course: Course,
+    name: Option<Arc<str>>,
+    /// What few have.
+    more: Option<Box<More>>,
+    setup: Lasted,
+    first_byte: Lasted,
+    offer: Option<Offer>,
+    ech: Option<bool>,
+    /// The name is that of the certificate: the client named none.
+    is_of_certificate: bool,
+    pub is_rejected_by_client: bool,
     pub handshake_done: bool,
-    pub setup_said: bool,
-    pub first_byte_said: bool,
+    /// A certificate was left unread, and nobody has asked for it yet.
+    is_unread: bool,
+}
+
+#[derive(Debug, Default)]
+struct More {
+    /// Other than the usual ones.
+    alpn: Option<Arc<str>>,
+    failure: Option<Failure>,
+    certificate_not_after_ns: Option<u64>,
+}
+
+/// Application protocols as nearly all clients offer them, or servers choose them.
+#[derive(Debug, Clone, Copy)]
+enum Offer {
+    Http2,
+    Http1,
+    Http2Or1,
+}
+
+impl Offer {
+    const ALL: [Self; 3] = [Self::Http2, Self::Http1, Self::Http2Or1];
+
+    fn of(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|offer| offer.as_str() == text)
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Http2 => "h2",
+            Self::Http1 => "http/1.1",
+            Self::Http2Or1 => "h2,http/1.1",
+        }
+    }
+}
+
+/// A time that is told once, in microseconds; the largest stands for none.
+#[derive(Debug, Clone, Copy)]
+struct Lasted(u32);
+
+impl Lasted {
+    const NONE: u32 = u32::MAX;
+
+    fn untold(us: Option<u32>, is_told: bool) -> Self {
+        Self(us.filter(|_| !is_told).unwrap_or(Self::NONE))
+    }
+
+    fn take(&mut self) -> Option<u32> {
+        let us = std::mem::replace(&mut self.0, Self::NONE);
+        (us != Self::NONE).then_some(us)
+    }
+}
+
+/// How far a handshake came.
+#[derive(Debug, Clone, Copy)]
+pub struct Course {
+    /// See `TlsInfo`.
+    pub client_application_time_ns: Option<NonZeroU64>,
+    pub version: Option<Version>,
+    pub has_begun: bool,
+    pub early_data: bool,
+    pub server_application: bool,
+}
+
+impl Course {
+    pub fn of(info: &TlsInfo) -> Self {
+        Self {
+            client_application_time_ns: info.client_application_time_ns.and_then(NonZeroU64::new),
+            version: info.version,
+            has_begun: info.client_hello_time_ns.is_some(),
+            early_data: info.early_data,
+            server_application: info.server_application,
+        }
+    }
+}
+
+impl More {
+    fn of(info: &TlsInfo) -> Option<Self> {
+        let alpn = info.alpn().filter(|text| Offer::of(text).is_none());
+        let more = Self {
+            alpn: alpn.map(Arc::from),
+            failure: failure(info),
+            certificate_not_after_ns: info.certificate_not_after_ns,
+        };
+        let is_some = more.alpn.is_some()
+            || more.failure.is_some()
+            || more.certificate_not_after_ns.is_some();
+        is_some.then_some(more)
+    }
+}
+
+impl TlsSummary {
+    pub fn server_name(&self) -> Option<&str> {
+        self.name.as_deref().filter(|_| !self.is_of_certificate)
+    }
+
+    pub fn failure(&self) -> Option<Failure> {
+        self.more.as_ref()?.failure
+    }
+
+    /// Whether a certificate was left unread since the last call.
+    pub fn take_unread(&mut self) -> bool {
+        std::mem::take(&mut self.is_unread)
+    }
+
+    /// Texts that many sessions have are kept once.
+    pub fn share(&mut self, texts: &mut Texts) {
+        let alpn = self.more.as_mut().and_then(|more| more.alpn.as_mut());
+        for text in self.name.as_mut().into_iter().chain(alpn) {
+            texts.share(text);
+        }
+    }
+
+    pub fn take_report<'a>(&'a mut self, server_port: u16, report: &mut Report<'a>) {
+        report.tls_setup_us = self.setup.take();
+        report.time_to_first_byte_us = self.first_byte.take().or(report.time_to_first_byte_us);
+        let more = self.more.as_deref();
+        let offer = self.offer.map(Offer::as_str);
+        report.alpn = offer.or(more.and_then(|more| more.alpn.as_deref()));
+        report.app_protocol = Some(protocol_name(report.alpn, server_port));
+        let (sni, certificate) = match self.is_of_certificate {
+            true => (None, self.name.as_deref()),
+            false => (self.name.as_deref(), None),
+        };
+        (report.server_name, report.server_name_source) =
+            name_of(sni, report.server_name, certificate);
+        report.tls_version = self.course.version.map(Version::as_str);
+        report.ech = self.ech;
+        report.certificate_not_after_ns = more.and_then(|more| more.certificate_not_after_ns);
+    }
 }
 
 impl Tls {
@@ -115,12 +258,29 @@ impl Tls {
             .streams
             .iter()
             .any(|stream| stream.status() != Status::Open);
+        let info = self.tracker.info();
+        let name = info.server_name.as_deref();
         TlsSummary {
-            info: self.tracker.info().clone(),
+            course: Course::of(info),
+            name: name.or(info.certificate_name.as_deref()).map(Arc::from),
+            more: More::of(info).map(Box::new),
+            setup: Lasted::untold(info.setup_us(), self.setup_said),
+            first_byte: Lasted::untold(info.exchange.first_byte_us(), self.first_byte_said),
+            offer: info.alpn().and_then(Offer::of),
+            ech: info.client_hello_time_ns.map(|_| info.ech),
+            is_of_certificate: name.is_none(),
+            is_rejected_by_client: info.is_rejected_by_client(),
             handshake_done: lost || self.tracker.handshake_done(),
-            setup_said: self.setup_said,
-            first_byte_said: self.first_byte_said,
+            is_unread: info.is_unread(),
         }
+    }
+
+    pub fn take_report<'a>(&'a mut self, server_port: u16, report: &mut Report<'a>) {
+        let info = self.tracker.info();
+        report.tls_setup_us = first_time(&mut self.setup_said, info.setup_us());
+        let waited_us = first_time(&mut self.first_byte_said, info.exchange.first_byte_us());
+        report.time_to_first_byte_us = waited_us.or(report.time_to_first_byte_us);
+        describe(info, protocol_name(info.alpn(), server_port), report);
     }
 }
 
@@ -130,9 +290,9 @@ fn is_ahead(from: u32, to: u32) -> bool {
 }
 
 /// DNS over TLS has a port (RFC 7858 3.1) and a protocol name (RFC 7858 8.1) of its own.
-pub fn protocol_name(info: &TlsInfo, server_port: u16) -> &'static str {
+fn protocol_name(alpn: Option<&str>, server_port: u16) -> &'static str {
     const DOT_PORT: u16 = 853;
-    if server_port == DOT_PORT || info.alpn() == Some("dot") {
+    if server_port == DOT_PORT || alpn == Some("dot") {
         "dot"
     } else {
         "tls"
@@ -141,7 +301,11 @@ pub fn protocol_name(info: &TlsInfo, server_port: u16) -> &'static str {
 
 pub fn describe<'a>(info: &'a TlsInfo, name: &'static str, report: &mut Report<'a>) {
     report.app_protocol = Some(name);
-    (report.server_name, report.server_name_source) = name_of(info, report.server_name);
+    let (sni, certificate) = (
+        info.server_name.as_deref(),
+        info.certificate_name.as_deref(),
+    );
+    (report.server_name, report.server_name_source) = name_of(sni, report.server_name, certificate);
     report.alpn = info.alpn();
     report.tls_version = info.version.map(|version| version.as_str());
     report.ech = info.client_hello_time_ns.map(|_| info.ech);
@@ -150,14 +314,11 @@ pub fn describe<'a>(info: &'a TlsInfo, name: &'static str, report: &mut Report<'
 
 /// The server's name and where it comes from; `asked` is the host that a proxy was asked for.
 fn name_of<'a>(
-    info: &'a TlsInfo,
+    sni: Option<&'a str>,
     asked: Option<&'a str>,
+    certificate: Option<&'a str>,
 ) -> (Option<&'a str>, Option<&'static str>) {
-    let sources = [
-        (info.server_name.as_deref(), "sni"),
-        (asked, "host"),
-        (info.certificate_name.as_deref(), "certificate"),
-    ];
+    let sources = [(sni, "sni"), (asked, "host"), (certificate, "certificate")];
     let known = sources.into_iter().find(|(name, _)| name.is_some());
     known.map_or((None, None), |(name, source)| (name, Some(source)))
 }
@@ -175,9 +336,9 @@ const REJECTED_BY_CLIENT: Failure = Failure::new(
     "client_alert_after_server_flight",
 );
 
-/// The failure that shows once nothing follows.
-pub fn last_word(info: &TlsInfo) -> Option<Failure> {
-    info.is_rejected_by_client().then_some(REJECTED_BY_CLIENT)
+/// The failure that shows once nothing follows a handshake that the client rejected.
+pub fn last_word(is_rejected_by_client: bool) -> Option<Failure> {
+    is_rejected_by_client.then_some(REJECTED_BY_CLIENT)
 }
 
 /// The failure that the handshake shows, if it shows one.

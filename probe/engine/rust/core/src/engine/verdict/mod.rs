@@ -145,19 +145,19 @@ impl<'a> Case<'a> {
     }
 
     fn is_left_by_asker(&self) -> bool {
-        let farewell = self.session.exchange.farewell;
+        let farewell = self.session.exchange.farewell();
         farewell.is_some_and(|farewell| farewell.by == self.asker)
     }
 
     fn is_left_by_answerer(&self) -> bool {
-        let farewell = self.session.exchange.farewell;
+        let farewell = self.session.exchange.farewell();
         farewell.is_some_and(|farewell| farewell.by != self.asker)
     }
 
     /// The asker spoke last, and heard nothing for long until somebody left, or until now.
     fn asker_waited_long(&self) -> bool {
         let exchange = &self.session.exchange;
-        let (speaker, silence_ns) = match exchange.farewell {
+        let (speaker, silence_ns) = match exchange.farewell() {
             Some(farewell) => (farewell.last_speaker, farewell.silence_ns),
             None => {
                 let silence_ns = exchange.silence_ns(self.around.now_ns);

@@ -91,7 +91,7 @@ impl Stop {
 }
 
 pub fn end(case: &Case<'_>) -> End {
-    match case.session.exchange.farewell {
+    match case.session.exchange.farewell() {
         Some(farewell) if farewell.is_reset && farewell.by == case.asker => End::ResetByAsker,
         Some(_) => End::Left,
         None => End::Silence,
@@ -110,7 +110,7 @@ pub fn is_long(blocked_ns: u64, end: End) -> bool {
 fn stuck_data(case: &Case<'_>, sender: Direction, end: End) -> Option<Stuck> {
     let down = sender != case.session.up;
     let in_vain = case.tcp.retransmits_in_vain(sender);
-    let farewell = case.session.exchange.farewell;
+    let farewell = case.session.exchange.farewell();
     let sender_gave_up = farewell.is_some_and(|left| left.is_reset && left.by == sender);
     let blocked = case.tcp.blocked(sender, case.around.now_ns);
     if !(is_long(blocked.for_ns, end) || in_vain && sender_gave_up) {
@@ -128,7 +128,7 @@ fn stuck_data(case: &Case<'_>, sender: Direction, end: End) -> Option<Stuck> {
 /// All that was sent has arrived, and it is not all of the answer.
 fn stuck_answer(case: &Case<'_>, end: End) -> Option<Stuck> {
     let owes = case.session.application.owes_bytes();
-    let silence_ns = match case.session.exchange.farewell {
+    let silence_ns = match case.session.exchange.farewell() {
         Some(farewell) => farewell.silence_ns,
         None => case.session.exchange.silence_ns(case.around.now_ns),
     };

@@ -60,7 +60,7 @@ pub fn judge(case: &Case<'_>) -> Option<Verdict> {
 
 /// A server may end a handshake that the client let lie; else it owed the next message.
 fn hung_up(case: &Case<'_>) -> Verdict {
-    let farewell = case.session.exchange.farewell;
+    let farewell = case.session.exchange.farewell();
     let owes =
         |left: Farewell| left.last_speaker == Some(case.asker) || left.silence_ns < PATIENCE_NS;
     match farewell.filter(|&farewell| owes(farewell)) {

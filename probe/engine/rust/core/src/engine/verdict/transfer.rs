@@ -54,7 +54,7 @@ fn may_have_given_up(case: &Case<'_>) -> bool {
     let silence_ns = case
         .session
         .exchange
-        .farewell
+        .farewell()
         .map_or(0, |left| left.silence_ns);
     case.tcp.capture_loss() && is_long(silence_ns, end(case))
 }
@@ -62,7 +62,7 @@ fn may_have_given_up(case: &Case<'_>) -> bool {
 /// The asker left while its request was unanswered, or the answer under way.
 fn leaves_something(case: &Case<'_>) -> bool {
     let exchange = &case.session.exchange;
-    let asked_last = exchange.farewell.is_some_and(|farewell| {
+    let asked_last = exchange.farewell().is_some_and(|farewell| {
         let asked = farewell.last_speaker == Some(case.asker);
         asked && farewell.is_reset && farewell.silence_ns < PATIENCE_NS
     });
@@ -114,7 +114,9 @@ fn doubt(case: &Case<'_>) -> Option<Verdict> {
         return Some(Verdict::unknown("keep_alive_expired"));
     }
     // What cannot be read may have been no request.
-    let silence_ns = exchange.farewell.map_or(0, |farewell| farewell.silence_ns);
+    let silence_ns = exchange
+        .farewell()
+        .map_or(0, |farewell| farewell.silence_ns);
     let is_request = case.session.application.expects_answer();
     (exchange.answered && !is_request && silence_ns >= PATIENCE_NS)
         .then_some(Verdict::unknown("reset_when_idle"))
