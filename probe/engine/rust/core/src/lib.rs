@@ -11,6 +11,7 @@ pub mod control;
 pub mod decap;
 pub mod engine;
 pub mod flow;
+mod keyed;
 pub mod memory;
 pub mod record;
 #[cfg(test)]

@@ -3,8 +3,11 @@
 //!
 //! The captures lie outside the project; without them the tests say so and pass.
 
+mod common;
+
 use std::path::{Path, PathBuf};
 
+use common::captures;
 use edgeqoe_core::engine::Pipeline;
 use edgeqoe_core::engine::options::Options;
 use edgeqoe_core::source::{Event, open_files};
@@ -16,23 +19,6 @@ const OPTIONS: &str = r#"{
                "pairs": 1000, "names": 1000, "bearers": 1000},
     "subscriber_prefixes": [], "ran_prefixes": [], "attribution": []
 }"#;
-
-fn captures() -> Vec<PathBuf> {
-    let shared = std::env::var("EDGEQOE_SHARED").map_or_else(
-        |_| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../../../shared"),
-        PathBuf::from,
-    );
-    let Ok(entries) = std::fs::read_dir(shared.join("corpora/dev")) else {
-        eprintln!("skipped: no reference captures below {}", shared.display());
-        return Vec::new();
-    };
-    let mut files: Vec<PathBuf> = entries
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| path.extension().is_some_and(|kind| kind != "json"))
-        .collect();
-    files.sort();
-    files
-}
 
 /// Runs a capture through the engine; returns its bodies and the packets that the source gave.
 fn run(path: &Path, options: &str) -> (Vec<Vec<u8>>, u64) {

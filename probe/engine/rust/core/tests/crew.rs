@@ -2,11 +2,14 @@
 //!
 //! The captures lie outside the project; without them the tests say so and pass.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use common::captures;
 use edgeqoe_core::control::attribution::AttributionMap;
 use edgeqoe_core::engine::crew::{Crew, Employer, Outcome};
 use edgeqoe_core::engine::options::Options;
@@ -21,24 +24,6 @@ const OPTIONS: &str = r#"{
                "clients": 100000, "pairs": 100000, "names": 100000, "bearers": 100000},
     "subscriber_prefixes": [], "ran_prefixes": [], "attribution": []
 }"#;
-
-fn captures() -> Vec<PathBuf> {
-    let shared = std::env::var("EDGEQOE_SHARED").map_or_else(
-        |_| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../../../shared"),
-        PathBuf::from,
-    );
-    let Ok(entries) = std::fs::read_dir(shared.join("corpora/dev")) else {
-        eprintln!("skipped: no reference captures below {}", shared.display());
-        return Vec::new();
-    };
-    let mut files: Vec<PathBuf> = entries
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| path.extension().is_some_and(|kind| kind != "json"))
-        .filter(|path| path.is_file())
-        .collect();
-    files.sort();
-    files
-}
 
 /// What came of a capture.
 #[derive(Debug, PartialEq, Eq, Default)]

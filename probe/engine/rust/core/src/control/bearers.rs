@@ -8,13 +8,13 @@
 use std::sync::Arc;
 
 use crate::control::identity::{Rat, Slice};
-use crate::control::keyed::KeyedMap;
 use crate::control::message::{
     BearerEnd, ControlEnd, Location, MAX_BEARERS, MAX_ENDS, MAX_FLOWS, Message, Protocol, QosFlow,
     Role, Rule, TunnelEnd,
 };
 use crate::control::pfcp::Roles;
 use crate::decap::Address;
+use crate::keyed::KeyedMap;
 
 const SECOND_NS: u64 = 1_000_000_000;
 /// How long the old end of a tunnel is remembered after a handover: what was under way still arrives

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use crate::control::bearers::{Bearers, Context, ContextId, Located, Pseudonym, UeKey};
-use crate::control::keyed::KeyedMap;
 use crate::control::message::{
     Bearer, BearerEnd, Cause, Change, ControlEnd, Identity, Location, MAX_RULES, Message, Phase,
     Procedure, Protocol, Role, RuleChange, TunnelEnd, UeAddresses,
@@ -15,6 +14,7 @@ use crate::control::message::{
 use crate::control::recovery::Recoveries;
 use crate::control::transactions::{About, Transaction, Transactions, cause_of};
 use crate::decap::Address;
+use crate::keyed::KeyedMap;
 use crate::record::pseudonym::Pseudonyms;
 
 /// Most contexts of one subscriber that are found by it: 11 bearers are of as many sessions at most.

@@ -12,7 +12,6 @@ mod gtp_corpus;
 pub mod gtpv1;
 pub mod gtpv2;
 pub mod identity;
-pub(crate) mod keyed;
 pub mod learner;
 pub mod location;
 pub mod message;

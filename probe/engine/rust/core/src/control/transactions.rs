@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 
 use crate::control::bearers::{Before, Context, ContextId};
-use crate::control::keyed::{KeyedMap, KeyedSet};
 use crate::control::message::{
     Cause, ControlEnd, Message, Phase, Procedure, Protocol, TunnelEnd, UeIds,
 };
 use crate::decap::Address;
+use crate::keyed::{KeyedMap, KeyedSet};
 
 const SECOND_NS: u64 = 1_000_000_000;
 /// A request is unanswered after this time: three transmissions of GTP (T3-RESPONSE, N3-REQUESTS of TS

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::control::keyed::KeyedMap;
+use crate::keyed::KeyedMap;
 
 use crate::control::numbering::{Counted, Counter, Numbering};
 use crate::control::paths::{Ends, RoundTrips};

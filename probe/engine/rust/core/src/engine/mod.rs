@@ -43,7 +43,5 @@ mod tunnelled;
 mod verdict;
 mod volume;
 
-use crate::control::keyed::KeyedMap as HashMap;
-
 pub use footprint::table_bytes;
 pub use pipeline::{Counters, Pipeline};

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use crate::app::dns::Resolution;
 use crate::decap::Address;
-use crate::engine::HashMap;
 use crate::engine::application::DnsEvent;
 use crate::engine::clients::Client;
+use crate::keyed::KeyedMap;
 
 const SECOND_NS: u64 = 1_000_000_000;
 /// An answer counts for this long at least: browsers keep names for a minute whatever their time to
@@ -58,8 +58,8 @@ struct Asked {
 /// younger one is full, the older one goes.
 #[derive(Debug)]
 struct Generations<K, V> {
-    current: HashMap<K, V>,
-    previous: HashMap<K, V>,
+    current: KeyedMap<K, V>,
+    previous: KeyedMap<K, V>,
     turned_ns: u64,
     life_ns: u64,
     /// Of each generation.
@@ -71,8 +71,8 @@ struct Generations<K, V> {
 impl<K: Eq + std::hash::Hash, V> Generations<K, V> {
     fn new(limit: usize, life_ns: u64) -> Self {
         Self {
-            current: HashMap::default(),
-            previous: HashMap::default(),
+            current: KeyedMap::default(),
+            previous: KeyedMap::default(),
             turned_ns: 0,
             life_ns,
             capacity: (limit / 2).max(1),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::app::quic::{ConnectionId, Identity, spin_of};
 use crate::decap::Address;
-use crate::engine::HashMap;
+use crate::keyed::KeyedMap;
 
 /// Most IDs of each of the two generations: some 15 MB together when full.
 const CAPACITY: usize = 32_768;
@@ -24,8 +24,8 @@ type Key = (Address, u16, ConnectionId);
 /// What connections are known by, by their server and the ID it chose.
 #[derive(Debug, Default)]
 pub struct QuicIds {
-    current: HashMap<Key, Arc<Identity>>,
-    previous: HashMap<Key, Arc<Identity>>,
+    current: KeyedMap<Key, Arc<Identity>>,
+    previous: KeyedMap<Key, Arc<Identity>>,
     turned_ns: u64,
     /// A bit for each length that an ID here has: a short header does not tell it.
     lengths: u32,

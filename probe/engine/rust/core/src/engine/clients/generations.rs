@@ -2,14 +2,14 @@
 
 use std::hash::Hash;
 
-use crate::engine::HashMap;
+use crate::keyed::KeyedMap;
 
 /// Two generations of at most `capacity` entries each. An entry lives for one to two lifetimes
 /// after it was last touched; ageing costs nothing per entry.
 #[derive(Debug)]
 pub struct Generations<K, V> {
-    current: HashMap<K, V>,
-    previous: HashMap<K, V>,
+    current: KeyedMap<K, V>,
+    previous: KeyedMap<K, V>,
     turned_ns: u64,
     lifetime_ns: u64,
     capacity: usize,
@@ -19,7 +19,7 @@ pub struct Generations<K, V> {
 
 impl<K: Eq + Hash, V: Default> Generations<K, V> {
     pub fn new(capacity: usize, lifetime_ns: u64) -> Self {
-        let (current, previous) = (HashMap::default(), HashMap::default());
+        let (current, previous) = (KeyedMap::default(), KeyedMap::default());
         Self {
             current,
             previous,

@@ -4,7 +4,7 @@
 
 use super::Client;
 
-use crate::engine::HashMap;
+use crate::keyed::KeyedMap;
 
 /// How long a packet to the client counts as proof that its return path is visible (DESIGN: 60 s).
 const MEMORY_NS: u64 = 60_000_000_000;
@@ -12,8 +12,8 @@ const MEMORY_NS: u64 = 60_000_000_000;
 /// When each client was last sent a packet. Two generations, so that ageing costs nothing per entry.
 #[derive(Debug)]
 pub struct Reached {
-    current: HashMap<Client, u64>,
-    previous: HashMap<Client, u64>,
+    current: KeyedMap<Client, u64>,
+    previous: KeyedMap<Client, u64>,
     turned_ns: u64,
     capacity: usize,
     /// Clients that were not remembered because the table was full.
@@ -23,7 +23,7 @@ pub struct Reached {
 impl Reached {
     /// `capacity` bounds each of the two generations.
     pub fn new(capacity: usize) -> Self {
-        let (current, previous) = (HashMap::default(), HashMap::default());
+        let (current, previous) = (KeyedMap::default(), KeyedMap::default());
         Self {
             current,
             previous,
