@@ -134,7 +134,11 @@ impl Pipeline {
         // By reference: what was decoded is large, and is not to be copied for each packet.
         match &self.decoder.decode(packet) {
             Ok(Decoded::Inner(inner)) if self.duplicates.is_copy(packet, inner) => {
-                self.ledger.copy(packet.interface);
+                if !self.part.is_lead() && self.sharing.is_for_all(inner) {
+                    self.ledger.learned(packet);
+                } else {
+                    self.ledger.copy(packet.interface);
+                }
                 self.tracker.on_copy(inner);
                 // It may be the same packet in another tunnel, which has numbers of its own.
                 if !inner.marks().is_empty() {

@@ -1,8 +1,11 @@
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::decap::frames::{gtpu, gtpu_packet, ipv4_between, packet, udp};
 use crate::decap::{Decoder, FragmentLimits};
+use crate::engine::Pipeline;
 use crate::source::LinkType;
 
 const SUBSCRIBER: [u8; 4] = [10, 45, 0, 7];
@@ -27,6 +30,17 @@ fn sharing(of: u16, subscribers: &[&str], ran: &[&str]) -> Sharing {
         subscriber_prefixes: prefixes(subscribers),
         ran_prefixes: prefixes(ran),
     }
+}
+
+fn options() -> Options {
+    let text = r#"{
+        "probe_id": "test", "captures": [], "active_timeout_s": 60, "client_address": "full",
+        "batch_rows": 7, "batch_interval_s": 5,
+        "limits": {"flows": 100, "fragments": 16, "reassembly_bytes": 65536,
+                   "clients": 100, "pairs": 100, "names": 100, "bearers": 100},
+        "subscriber_prefixes": [], "ran_prefixes": [], "attribution": []
+    }"#;
+    Options::parse(text).unwrap()
 }
 
 fn share_of(sharing: &Sharing, bytes: &[u8]) -> Share {
@@ -132,6 +146,23 @@ fn the_control_plane_is_for_all_but_what_subscribers_send() {
     assert_eq!(share_of(&sharing, &sctp), Share::All);
     let echo = gtpu_packet(&gtpu(2, 1, 0, &[0, 1, 0, 0]));
     assert_eq!(share_of(&sharing, &echo), Share::All);
+}
+
+#[test]
+fn a_mirrors_copy_of_the_control_plane_is_counted_by_the_lead_alone() {
+    let create = udp(2123, 2123, &[0x48, 32, 0, 8, 0, 0, 0, 1, 0, 0, 1, 0]);
+    let mut bytes = ipv4_between(ROUTER, SERVER, UDP, &create);
+    bytes[4..6].copy_from_slice(&[1, 2]);
+    for (number, copies) in [(0, 1), (1, 0)] {
+        let part = Part { number, of: 2 };
+        let mut pipeline = Pipeline::for_part(part, &options(), "test", b"key", 7).unwrap();
+        for _ in 0..2 {
+            pipeline.on_packet(&packet(LinkType::RawIp, &bytes));
+        }
+        let counters: BTreeMap<_, _> = pipeline.counters().into_iter().collect();
+        assert_eq!(counters["mirror_copies"], copies, "part {number}");
+        assert_eq!(counters["packets"], 2 * copies, "part {number}");
+    }
 }
 
 proptest! {
